@@ -1,0 +1,3 @@
+module github.com/podfqdn/podfqdn
+
+go 1.26

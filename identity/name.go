@@ -1,0 +1,96 @@
+package identity
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Limits of RFC 1035 §2.3.4, for names in presentation form without the
+// root dot.
+const (
+	maxName  = 253
+	maxLabel = 63
+)
+
+// Name is a domain name in lower case without the root dot, as in
+// "db-0.db.default.svc.cluster.local". The zero value is no name. Two names
+// are the same domain exactly when they are ==.
+type Name struct{ text string }
+
+// ParseName reads a host name (RFC 952, RFC 1123 §2.1): labels of letters,
+// digits and inner hyphens. Upper case and one root dot are accepted and
+// removed.
+func ParseName(s string) (Name, error) {
+	text := strings.ToLower(strings.TrimSuffix(s, "."))
+	if text == "" {
+		return Name{}, fmt.Errorf("%+q is no DNS name", s)
+	}
+	if len(text) > maxName {
+		return Name{}, fmt.Errorf("%+q has %d characters; a DNS name has at most %d", s, len(text), maxName)
+	}
+	for label := range strings.SplitSeq(text, ".") {
+		if err := checkLabel(label); err != nil {
+			return Name{}, fmt.Errorf("%+q is no DNS name: %w", s, err)
+		}
+	}
+	return Name{text}, nil
+}
+
+// WireName takes a name as a DNS message shows it, in presentation form with
+// everything unusual escaped (RFC 1035 §5.1). Such a name is compared and
+// shown, never published.
+func WireName(presentation string) Name {
+	return Name{strings.ToLower(strings.TrimSuffix(presentation, "."))}
+}
+
+// String gives the name without root dot; "" for the zero value.
+func (n Name) String() string { return n.text }
+
+// IsZero reports whether n is no name at all.
+func (n Name) IsZero() bool { return n == Name{} }
+
+// Under reports whether n is zone or lies below it.
+func (n Name) Under(zone Name) bool {
+	return n == zone || !zone.IsZero() && strings.HasSuffix(n.text, "."+zone.text)
+}
+
+// first gives the leftmost label.
+func (n Name) first() string {
+	label, _, _ := strings.Cut(n.text, ".")
+	return label
+}
+
+// checkLabel holds a label to RFC 1123: what spec.hostname, spec.subdomain, a
+// namespace and a Service's name must be.
+func checkLabel(label string) error {
+	switch {
+	case label == "":
+		return fmt.Errorf("it has an empty label")
+	case len(label) > maxLabel:
+		return fmt.Errorf("the label %+q has %d characters; a label has at most %d", label, len(label), maxLabel)
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return fmt.Errorf("the label %+q begins or ends with a hyphen", label)
+	}
+	for _, c := range []byte(label) {
+		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			return fmt.Errorf("the label %+q has %+q in it; letters, digits and hyphens are allowed", label, string(rune(c)))
+		}
+	}
+	return nil
+}
+
+// dashed gives the label under which DNS publishes an endpoint that has no
+// hostname: the address with dots or colons as hyphens, as CoreDNS makes it
+// (plugin/kubernetes, endpointHostname): 10-1-2-3, fd00--1; an address that
+// ends in "::" gains a 0.
+//
+// An address that begins with "::" has no such label that is a host name; no
+// Pod has one.
+func dashed(addr netip.Addr) string {
+	label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
+	if strings.HasSuffix(label, "-") {
+		label += "0"
+	}
+	return label
+}
