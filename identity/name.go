@@ -39,8 +39,11 @@ func ParseName(s string) (Name, error) {
 
 // WireName takes a name as a DNS message shows it, in presentation form with
 // everything unusual escaped (RFC 1035 §5.1). Such a name is compared and
-// shown, never published.
+// shown, never published. The root is ".".
 func WireName(presentation string) Name {
+	if presentation == "." {
+		return Name{"."}
+	}
 	return Name{strings.ToLower(strings.TrimSuffix(presentation, "."))}
 }
 

@@ -1,0 +1,29 @@
+# integration/image writes the same image without an engine; a test there holds the two equal.
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+# .git too: `podfqdn version` tells the commit.
+COPY . .
+ARG TARGETOS
+ARG TARGETARCH
+# Epoch 0, so that the layer is a function of the source alone.
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -ldflags "-s -w -buildid=" -o /podfqdn ./cmd/podfqdn && \
+    touch -d @0 /podfqdn
+
+FROM scratch
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="podfqdn" \
+      org.opencontainers.image.description="Proves a Pod's name in DNS, forward and reverse, before the application starts" \
+      org.opencontainers.image.source="https://github.com/podfqdn/podfqdn" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
+COPY --from=build --chown=0:0 --chmod=0555 /podfqdn /podfqdn
+# A number: with a name the kubelet could not see that runAsNonRoot holds.
+USER 65532:65532
+ENTRYPOINT ["/podfqdn"]
+CMD ["init"]

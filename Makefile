@@ -1,0 +1,75 @@
+# Neutral rather than empty: an empty GOFLAGS lets `go env -w GOFLAGS` through.
+export GOFLAGS := -mod=readonly
+export GOWORK := off
+
+ARCH ?= $(shell go env GOARCH)
+IMAGE ?= podfqdn:dev
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+FUZZTIME ?= 10s
+
+BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
+# All that looks at code does so with -race: CoreDNS is compiled once for vet, staticcheck and the tests.
+RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
+
+# $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
+stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
+
+.PHONY: help demo test build image image-tar lint lint-root lint-integration staticcheck fuzz cover clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
+	@CGO_ENABLED=0 go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
+
+test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
+	$(call stage,test,$(RACE) go test -vet=off ./...)
+	@$(MAKE) --no-print-directory lint-integration
+	$(call stage,test integration,$(RACE) go -C integration test -vet=off ./...)
+
+build: ## bin/podfqdn
+	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
+
+image: ## the container image, by docker or podman
+	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \
+	if [ $$engine = none ]; then echo "make image: neither docker nor podman answers here; make image-tar needs no engine" >&2; exit 1; fi; \
+	SOURCE_DATE_EPOCH=0 $$engine build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
+
+image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64)
+	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
+	@CGO_ENABLED=0 go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
+		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
+
+lint: lint-root lint-integration ## go vet and staticcheck alone
+
+lint-root: staticcheck
+	$(call stage,vet,$(RACE) go vet ./...)
+	$(call stage,staticcheck,$(RACE) bin/staticcheck ./...)
+
+lint-integration: staticcheck
+	$(call stage,vet integration,$(RACE) go -C integration vet ./...)
+	$(call stage,staticcheck integration,cd integration && $(RACE) ../bin/staticcheck ./...)
+
+staticcheck:
+	$(call stage,build staticcheck,CGO_ENABLED=0 go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@packages=$$(go list ./...) || exit; for package in $$packages; do \
+		targets=$$(go test -list '^Fuzz' $$package) || exit; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "== $$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package || exit; \
+		done; \
+	done
+
+cover: ## statements of identity/... that the tests of both modules reach
+	@rm -rf bin/cover && mkdir -p bin/cover
+	@$(RACE) go test -vet=off -cover -coverpkg=./identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover >/dev/null
+	@$(RACE) go -C integration test -vet=off -cover -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover >/dev/null
+	@go tool covdata percent -i=bin/cover
+	@go tool covdata textfmt -i=bin/cover -o=bin/cover.out
+	@go tool cover -func=bin/cover.out | tail -1
+
+clean: ## remove bin and dist
+	@rm -rf bin dist

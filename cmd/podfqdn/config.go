@@ -1,0 +1,203 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// config is every variable that podfqdn knows.
+type config struct {
+	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
+	identity.Given
+	NameForm  identity.NameForm    `env:"PODFQDN_NAME_FORM" envDefault:"hostname" doc:"hostname, or address: the dashed name of a Pod without spec.hostname"`
+	Forward   identity.ForwardRule `env:"PODFQDN_FORWARD" envDefault:"only" doc:"only: A and AAAA hold this Pod's address alone; contains: perhaps others too"`
+	Reverse   identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
+	Families  identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
+	Confirm   int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
+	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"how long to wait for DNS; 0 for ever"`
+	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for; for tests"`
+	LogLevel  zapcore.Level        `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
+}
+
+// maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key.
+const maxConfirm = 10
+
+// policy gives what identity is to hold DNS to.
+func (c config) policy() identity.Policy {
+	return identity.Policy{
+		NameForm: c.NameForm, Forward: c.Forward, Reverse: c.Reverse,
+		Families: c.Families, Confirm: c.Confirm,
+	}
+}
+
+// look reads what the kubelet gave the Pod, and claims. Only the real root has
+// interfaces.
+func (c config) look() (identity.Facts, identity.Claim, error) {
+	addrs := interfaceAddrs
+	if c.Root != "/" {
+		addrs = nil
+	}
+	facts, err := identity.Look(os.DirFS(c.Root), c.Given, addrs)
+	if err != nil {
+		return facts, identity.Claim{}, err
+	}
+	claim, err := facts.Claim(c.policy())
+	return facts, claim, err
+}
+
+// configError is one or more mistakes in the variables, each one sentence.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
+
+// readConfig reads the variables. All mistakes are reported at once;
+// unknown is what begins like a variable of podfqdn and is none.
+func readConfig(environ []string) (c config, unknown []string, err error) {
+	values := env.ToMap(environ)
+	known := variables()
+	var mistakes []error
+	err = env.ParseWithOptions(&c, env.Options{Environment: values})
+	var all env.AggregateError
+	if err != nil && !errors.As(err, &all) {
+		return c, nil, err
+	}
+	for _, err := range all.Errors {
+		var parse env.ParseError
+		if !errors.As(err, &parse) {
+			return c, nil, err
+		}
+		i := slices.IndexFunc(known, func(v variable) bool { return v.field == parse.Name })
+		name := known[i].name
+		mistakes = append(mistakes, fmt.Errorf("%s=%+q: %w", name, values[name], meaning(parse.Err)))
+	}
+	if c.Confirm < 0 || c.Confirm > maxConfirm {
+		mistakes = append(mistakes, fmt.Errorf("PODFQDN_CONFIRM=%d: must be 0 to %d", c.Confirm, maxConfirm))
+	}
+	for _, name := range slices.Sorted(keysOf(values)) {
+		if !strings.HasPrefix(name, prefix) || injected.MatchString(name) ||
+			slices.ContainsFunc(known, func(v variable) bool { return v.name == name }) {
+			continue
+		}
+		if near := nearest(name, known); near != "" {
+			mistakes = append(mistakes, fmt.Errorf("%s is no variable of podfqdn: did you mean %s?", printable(name), near))
+		} else {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(mistakes) > 0 {
+		return c, unknown, configError{errors.Join(mistakes...)}
+	}
+	return c, unknown, nil
+}
+
+func keysOf(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// meaning puts into words what parsers of the standard library and of zap say.
+func meaning(err error) error {
+	var number interface{ Unwrap() error }
+	if errors.As(err, &number) && strings.Contains(err.Error(), "strconv.") {
+		return errors.New("must be a whole number")
+	}
+	if strings.HasPrefix(err.Error(), "unrecognized level") {
+		return errors.New("must be debug, info, warn, error")
+	}
+	return err
+}
+
+const prefix = "PODFQDN_"
+
+// injected are the variables that Kubernetes sets for a Service whose name is
+// podfqdn or begins with "podfqdn-".
+var injected = regexp.MustCompile(`^PODFQDN_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// variable is one line of help.
+type variable struct{ name, field, value, doc string }
+
+// variables lists config's fields.
+func variables() []variable {
+	var list []variable
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config]()) {
+		if name := f.Tag.Get("env"); name != "" {
+			list = append(list, variable{name, f.Name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
+		}
+	}
+	return list
+}
+
+// nearest gives the known variable that name is a slip of: two letters
+// changed, added, left out, or swapped; "" if there is none.
+func nearest(name string, known []variable) string {
+	best, least := "", 3
+	for _, v := range known {
+		if d := distance(name, v.name); d < least {
+			best, least = v.name, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to add, leave out or change to make b of a
+// (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// duration is a time.Duration that a person writes with its unit; 0 needs none.
+type duration time.Duration
+
+func (d *duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil || parsed < 0 {
+		return errors.New("must be a time with its unit, such as 90s, 15m or 1h30m, or 0")
+	}
+	*d = duration(parsed)
+	return nil
+}
+
+// logFormat is how log lines look.
+type logFormat string
+
+func (f *logFormat) UnmarshalText(text []byte) error {
+	*f = logFormat(cmp.Or(string(text), "auto"))
+	if !slices.Contains([]logFormat{"auto", "console", "json"}, *f) {
+		return errors.New("must be auto, console, json")
+	}
+	return nil
+}

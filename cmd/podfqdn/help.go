@@ -1,0 +1,49 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"runtime/debug"
+	"text/tabwriter"
+)
+
+// help prints how podfqdn is used; its table is config's.
+func help(w io.Writer) {
+	fmt.Fprint(w, `podfqdn: a Pod's name, proven before the application starts
+
+usage: podfqdn COMMAND
+
+  init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
+  check    exit 0 if the volume holds this Pod's verified name, and print it
+  help     print this
+  version  print the version
+
+exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified)
+            12 deadline, another Pod holds the name · 13 volume · 130, 143 signal before publication
+
+variables, all optional:
+
+`)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, v := range variables() {
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, v.value, v.doc)
+	}
+	table.Flush()
+}
+
+// version tells what was built, from the build itself.
+func version() string {
+	number, revision := "(devel)", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if info.Main.Version != "" {
+			number = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				revision = " " + s.Value
+			}
+		}
+	}
+	return fmt.Sprintf("podfqdn %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

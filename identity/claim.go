@@ -1,0 +1,184 @@
+package identity
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Claim is who the Pod believes it is. Facts.Claim makes it; nothing of it is
+// proven.
+type Claim struct {
+	name  Name
+	parts parts
+	zone  Name         // the cluster domain; zero where nobody says
+	addrs []netip.Addr // to be proven, primary first, at most one a family
+	own   []netip.Addr // all of the Pod's
+	uid   string
+	// instead is what DNS publishes for our addresses where spec.hostname is
+	// empty: seeing it means that name will never come.
+	instead []Name
+}
+
+// parts are those of HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN. A name of
+// another form has a hostname, its first label, and nothing else.
+type parts struct{ hostname, service, namespace, clusterDomain string }
+
+// Name gives the claimed name.
+func (c Claim) Name() Name { return c.name }
+
+// Addrs gives the addresses to be proven, primary first.
+func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
+
+// Service gives the governing Service and its namespace; "" and "" for a name
+// of another form than Kubernetes gives.
+func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
+
+// Claim concludes from what was seen who this Pod is. The error is a *Refusal.
+func (f Facts) Claim(p Policy) (Claim, error) {
+	addrs, err := f.wanted(p.Families)
+	if err != nil {
+		return Claim{}, err
+	}
+	c := Claim{addrs: addrs, own: f.Addrs, uid: f.UID}
+	if f.FQDN.Value != "" {
+		return f.claimGiven(c)
+	}
+	if p.NameForm == AddressForm {
+		// A dashed name holds one address, so the claim does too.
+		if p.Families == FamiliesAll && len(addrs) > 1 {
+			return Claim{}, refuse("PODFQDN_NAME_FORM=address gives each address a name of its own, so PODFQDN_FAMILIES=all cannot be met: set PODFQDN_FAMILIES to ipv4 or ipv6")
+		}
+		c.addrs = addrs[:1]
+		f.Hostname = Fact{dashed(addrs[0]), "the Pod's address"}
+	}
+	if err := f.complete(); err != nil {
+		return Claim{}, err
+	}
+	c.zone, err = ParseName(f.ClusterDomain.Value)
+	if err != nil {
+		return Claim{}, refuse("the cluster domain (from %s): %w: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.ClusterDomain.From, err)
+	}
+	for _, part := range []struct {
+		what string
+		Fact
+		variable string
+	}{
+		{"the hostname", f.Hostname, "PODFQDN_HOSTNAME"},
+		{"the governing Service", f.Service, "PODFQDN_SERVICE"},
+		{"the namespace", f.Namespace, "POD_NAMESPACE"},
+	} {
+		if err := checkLabel(strings.ToLower(part.Value)); err != nil {
+			return Claim{}, refuse("%s %+q (from %s) cannot stand in a DNS name: %w: set %s", part.what, part.Value, part.From, err, part.variable)
+		}
+	}
+	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
+	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
+	if err != nil {
+		return Claim{}, refuse("%w: shorten one of its parts", err)
+	}
+	c.parts = c.name.split(c.zone)
+	if p.NameForm == HostnameForm {
+		for _, addr := range c.addrs {
+			if other, err := ParseName(dashed(addr) + "." + suffix); err == nil && other != c.name {
+				c.instead = append(c.instead, other)
+			}
+		}
+	}
+	return c, nil
+}
+
+// claimGiven claims PODFQDN_FQDN, which may lie outside the cluster zone.
+func (f Facts) claimGiven(c Claim) (Claim, error) {
+	name, err := ParseName(f.FQDN.Value)
+	if err != nil {
+		return Claim{}, refuse("PODFQDN_FQDN: %w: write a name such as db-0.db.default.svc.cluster.local", err)
+	}
+	if name.first() == name.String() {
+		return Claim{}, refuse("PODFQDN_FQDN=%+q has one label only: write the whole name, such as db-0.db.default.svc.cluster.local", f.FQDN.Value)
+	}
+	c.name = name
+	if f.ClusterDomain.Value != "" {
+		c.zone, err = ParseName(f.ClusterDomain.Value)
+		if err != nil {
+			return Claim{}, refuse("the cluster domain (from %s): %w: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.ClusterDomain.From, err)
+		}
+	} else if labels := strings.SplitN(name.String(), ".", 5); len(labels) == 5 && labels[3] == "svc" {
+		// The name says it itself: no other one has this form.
+		c.zone = Name{labels[4]}
+	}
+	c.parts = name.split(c.zone)
+	return c, nil
+}
+
+// split takes a name apart where it has the form that Kubernetes gives
+// (DNS-Based Service Discovery, §2.4.1).
+func (n Name) split(zone Name) parts {
+	p := parts{hostname: n.first()}
+	if zone.IsZero() {
+		return p
+	}
+	rest, ok := strings.CutSuffix(n.String(), ".svc."+zone.String())
+	if labels := strings.Split(rest, "."); ok && len(labels) == 3 {
+		p.service, p.namespace, p.clusterDomain = labels[1], labels[2], zone.String()
+	}
+	return p
+}
+
+// wanted gives the Pod's addresses of the wanted families, primary first.
+func (f Facts) wanted(families Families) ([]netip.Addr, error) {
+	if len(f.Addrs) == 0 {
+		return nil, refuse("no address of this Pod is to be found: set POD_IPS from status.podIPs")
+	}
+	var only Family
+	switch families {
+	case FamiliesIPv4:
+		only = IPv4
+	case FamiliesIPv6:
+		only = IPv6
+	default:
+		return f.Addrs, nil
+	}
+	for _, addr := range f.Addrs {
+		if familyOf(addr) == only {
+			return []netip.Addr{addr}, nil
+		}
+	}
+	return nil, refuse("PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s): set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs", families, only, f.AddrsFrom, join(f.Addrs))
+}
+
+// complete sees that every part of the name is known, and otherwise says
+// which field or variable would give it.
+func (f Facts) complete() error {
+	hostname, service := f.Hostname.Value, f.Service.Value
+	switch {
+	case f.HostNetwork && (hostname == "" || service == ""):
+		return refuse("this Pod has hostNetwork: true and sees the node's /etc/hosts, not its own name: set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain, or PODFQDN_FQDN")
+	case f.Override.Value != "" && f.Override.Value == f.PodName:
+		return refuse("the Pod's name %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label and spec.subdomain to the governing Service", f.Override.Value)
+	case f.Override.Value != "" && (hostname == "" || service == ""):
+		return refuse("/%s says only %+q: spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain", hostsPath, f.Override.Value)
+	case hostname == "":
+		return refuse("no hostname of this Pod is to be found: set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
+	case f.Hostname.From == "/"+hostsPath && strings.Contains(hostname, "."):
+		return refuse("the hostname %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label", hostname)
+	case f.Hostname.From == "/"+hostsPath && len(f.PodName) > maxLabel && strings.HasPrefix(f.PodName, hostname):
+		return refuse("the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", hostname, maxLabel)
+	case service == "":
+		return refuse("this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
+	case f.Namespace.Value == "":
+		return refuse("this Pod's namespace is to be found nowhere: set POD_NAMESPACE from metadata.namespace")
+	case f.ClusterDomain.Value == "":
+		return refuse("the cluster domain is to be found nowhere (no %s.svc. entry in the search list of /%s): set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.Namespace.Value, resolvConfPath)
+	}
+	return nil
+}
+
+// join shows addresses for people: "10.1.2.3 and fd00::1".
+func join[T interface{ String() string }](items []T) string {
+	var words []string
+	for _, item := range items {
+		words = append(words, item.String())
+	}
+	return strings.Join(words, " and ")
+}

@@ -1,0 +1,342 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Where a Pod's files stand below its root.
+const (
+	hostsPath      = "etc/hosts"
+	resolvConfPath = "etc/resolv.conf"
+	hostnamePath   = "etc/hostname"
+	namespacePath  = "var/run/secrets/kubernetes.io/serviceaccount/namespace"
+)
+
+// maxFile bounds what is read of any of them, in bytes.
+const maxFile = 1 << 20
+
+// Given is what the Pod's spec tells podfqdn through the environment. Each
+// value that is not empty replaces the fact that it names; files only fill
+// the gaps.
+type Given struct {
+	PodName       string `env:"POD_NAME" doc:"metadata.name, for better messages"`
+	PodNamespace  string `env:"POD_NAMESPACE" doc:"metadata.namespace; else from /etc/hosts or the service account folder"`
+	PodUID        string `env:"POD_UID" doc:"metadata.uid, to tell another Pod's leftovers in a shared volume"`
+	PodIP         string `env:"POD_IP" doc:"status.podIP"`
+	PodIPs        string `env:"POD_IPS" doc:"status.podIPs; else POD_IP, the kubelet's lines in /etc/hosts, the interfaces"`
+	FQDN          string `env:"PODFQDN_FQDN" doc:"the whole name, in place of all its parts"`
+	Hostname      string `env:"PODFQDN_HOSTNAME" doc:"spec.hostname; else from /etc/hosts"`
+	Service       string `env:"PODFQDN_SERVICE" doc:"the governing Service, spec.subdomain; else from /etc/hosts"`
+	ClusterDomain string `env:"PODFQDN_CLUSTER_DOMAIN" doc:"such as cluster.local; else from /etc/hosts or the search list"`
+	Nameservers   string `env:"PODFQDN_NAMESERVERS" doc:"ADDRESS[:PORT],… to ask in place of those in /etc/resolv.conf"`
+}
+
+// Fact is one thing seen, as written, and where.
+type Fact struct{ Value, From string }
+
+// Facts is what the kubelet gave the Pod, before anything is concluded.
+type Facts struct {
+	FQDN          Fact
+	Hostname      Fact // spec.hostname or what stands in for it
+	Service       Fact // the governing Service: spec.subdomain
+	Namespace     Fact
+	ClusterDomain Fact
+	Override      Fact // spec.hostnameOverride, where the kubelet wrote it
+	PodName       string
+	UID           string
+	HostNetwork   bool
+	Addrs         []netip.Addr // the Pod's own, primary first, at most one a family
+	AddrsFrom     string
+	Nameservers   []netip.AddrPort
+	ResolvConf    ResolvConf
+}
+
+// Look reads the Pod's surroundings, once a process: given first, then the
+// files below root (the root of the Pod's file system), then, for a Pod
+// without any other word on its addresses, ifaces. ifaces may be nil.
+//
+// Errors are a *Refusal for what somebody can change in the Pod's spec, and
+// otherwise say which file could not be read.
+func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
+	hostsText, err := readHosts(root)
+	if err != nil {
+		return Facts{}, err
+	}
+	hostname, err := readIfThere(root, hostnamePath)
+	if err != nil {
+		return Facts{}, err
+	}
+	namespace, err := readIfThere(root, namespacePath)
+	if err != nil {
+		return Facts{}, err
+	}
+	h := parseHosts(hostsText)
+	f := Facts{
+		FQDN:        Fact{given.FQDN, "PODFQDN_FQDN"},
+		PodName:     given.PodName,
+		UID:         given.PodUID,
+		HostNetwork: h.hostNetwork,
+	}
+	if err := f.addresses(given, h, ifaces); err != nil {
+		return Facts{}, err
+	}
+	if err := f.nameservers(root, given); err != nil {
+		return Facts{}, err
+	}
+	var pod podName
+	for _, line := range h.lines {
+		if f.owns(line.addr) {
+			pod = line.read()
+			break
+		}
+	}
+	f.Override = Fact{pod.override, "/" + hostsPath}
+	f.Hostname = firstOf(
+		Fact{given.Hostname, "PODFQDN_HOSTNAME"},
+		Fact{pod.hostname, "/" + hostsPath})
+	if f.Hostname.Value == "" && pod.override == "" && !h.hostNetwork {
+		// Nothing from the kubelet: a container with an /etc/hosts of its own.
+		f.Hostname = Fact{strings.TrimSpace(hostname), "/" + hostnamePath}
+	}
+	f.Service = firstOf(
+		Fact{given.Service, "PODFQDN_SERVICE"},
+		Fact{pod.service, "/" + hostsPath})
+	f.Namespace = firstOf(
+		Fact{given.PodNamespace, "POD_NAMESPACE"},
+		Fact{pod.namespace, "/" + hostsPath},
+		Fact{strings.TrimSpace(namespace), "/" + namespacePath})
+	f.ClusterDomain = firstOf(
+		Fact{given.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN"},
+		Fact{pod.domain, "/" + hostsPath},
+		Fact{f.ResolvConf.clusterDomain(f.Namespace.Value), "/" + resolvConfPath})
+	return f, nil
+}
+
+// firstOf gives the first fact with a value, or none.
+func firstOf(facts ...Fact) Fact {
+	for _, fact := range facts {
+		if fact.Value != "" {
+			return fact
+		}
+	}
+	return Fact{}
+}
+
+// owns reports whether addr is one of the Pod's own.
+func (f *Facts) owns(addr netip.Addr) bool {
+	for _, own := range f.Addrs {
+		if own == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// addresses fills in the Pod's own addresses: POD_IPS, else POD_IP, else the
+// kubelet's lines in /etc/hosts, else the interfaces.
+func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, error)) error {
+	var seen []netip.Addr
+	for _, line := range h.lines {
+		seen = append(seen, line.addr)
+	}
+	switch {
+	case given.PodIPs != "":
+		addrs, err := parseAddrs("POD_IPS", "status.podIPs", given.PodIPs)
+		if err != nil {
+			return err
+		}
+		f.Addrs, f.AddrsFrom = addrs, "POD_IPS"
+		if given.PodIP == "" {
+			break
+		}
+		primary, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
+		if err != nil {
+			return err
+		}
+		if len(primary) != 1 || !f.owns(primary[0]) {
+			return refuse("POD_IP=%+q is not among POD_IPS=%+q: set POD_IPS from status.podIPs and leave POD_IP out", given.PodIP, given.PodIPs)
+		}
+	case given.PodIP != "":
+		addrs, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
+		if err != nil {
+			return err
+		}
+		f.Addrs, f.AddrsFrom = addrs, "POD_IP"
+		// POD_IP names the primary address only. Where the kubelet names it
+		// too, its other lines are the same Pod's other family.
+		for _, addr := range seen {
+			if addr == addrs[0] {
+				f.Addrs, f.AddrsFrom = primaryFirst(addr, seen), "POD_IP and /"+hostsPath
+			}
+		}
+	case len(seen) > 0:
+		f.Addrs, f.AddrsFrom = seen, "/"+hostsPath
+	case ifaces != nil:
+		all, err := ifaces()
+		if err != nil {
+			return fmt.Errorf("read the addresses of the network interfaces: %w", err)
+		}
+		for _, addr := range all {
+			if addr = addr.Unmap(); checkOwn(addr) == nil {
+				f.Addrs = append(f.Addrs, addr)
+			}
+		}
+		f.AddrsFrom = "the network interfaces"
+	}
+	return onePerFamily(f.Addrs, f.AddrsFrom)
+}
+
+// primaryFirst gives addrs with primary moved to the front.
+func primaryFirst(primary netip.Addr, addrs []netip.Addr) []netip.Addr {
+	ordered := []netip.Addr{primary}
+	for _, addr := range addrs {
+		if addr != primary {
+			ordered = append(ordered, addr)
+		}
+	}
+	return ordered
+}
+
+// onePerFamily holds addresses to what status.podIPs can be: at most one of
+// each family (pkg/kubelet/kubelet_pods.go, sortPodIPs).
+func onePerFamily(addrs []netip.Addr, from string) error {
+	for i, a := range addrs {
+		for _, b := range addrs[:i] {
+			if a.Is4() == b.Is4() {
+				return refuse("%s holds two %s addresses, %s and %s, and a Pod has at most one: set POD_IPS from status.podIPs", from, familyOf(a), b, a)
+			}
+		}
+	}
+	return nil
+}
+
+// parseAddrs reads addresses with commas between, the form in which the
+// kubelet gives status.podIPs to a variable.
+func parseAddrs(variable, field, value string) ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for word := range strings.SplitSeq(value, ",") {
+		word = strings.TrimSpace(word)
+		addr, err := netip.ParseAddr(word)
+		if err != nil {
+			return nil, refuse("%s=%+q: %+q is no IP address: set %s from %s", variable, value, word, variable, field)
+		}
+		addr = addr.Unmap()
+		if err := checkOwn(addr); err != nil {
+			return nil, refuse("%s=%+q: %s %w: set %s from %s", variable, value, addr, err, variable, field)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
+// checkOwn tells why addr cannot be the address of a Pod.
+func checkOwn(addr netip.Addr) error {
+	switch {
+	case addr.Zone() != "" || addr.IsLinkLocalUnicast():
+		return errors.New("is valid on one link only")
+	case addr.IsUnspecified():
+		return errors.New("stands for no address")
+	case addr.IsLoopback():
+		return errors.New("is a loopback address")
+	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return errors.New("is an address of many hosts")
+	case addr.Is6() && (addr == ip6LocalNet || addr == ip6AllNodes || addr == ip6AllRouters):
+		return errors.New("is one of the kubelet's fillers in /etc/hosts")
+	}
+	return nil
+}
+
+// The kubelet writes these into every /etc/hosts, as ip6-localnet and so on.
+var (
+	ip6LocalNet   = netip.MustParseAddr("fe00::")
+	ip6AllNodes   = netip.MustParseAddr("fe00::1")
+	ip6AllRouters = netip.MustParseAddr("fe00::2")
+)
+
+// nameservers fills in whom to ask: PODFQDN_NAMESERVERS, else resolv.conf,
+// else nobody. Where glibc would turn to 127.0.0.1 and others to some public
+// server, this is an error.
+func (f *Facts) nameservers(root fs.FS, given Given) error {
+	text, err := readFile(root, resolvConfPath)
+	if err != nil && (given.Nameservers == "" || !errors.Is(err, fs.ErrNotExist)) {
+		return refuse("%w: mount it, or set PODFQDN_NAMESERVERS", err)
+	}
+	f.ResolvConf = parseResolvConf(text)
+	if given.Nameservers == "" {
+		f.Nameservers = f.ResolvConf.Nameservers
+		switch {
+		case len(f.Nameservers) > 0:
+			return nil
+		case len(f.ResolvConf.Ignored) > 0:
+			return refuse("/%s: nameserver %+q is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS", resolvConfPath, f.ResolvConf.Ignored[0])
+		}
+		return refuse("/%s names no nameserver: set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS", resolvConfPath)
+	}
+	for word := range strings.SplitSeq(given.Nameservers, ",") {
+		word = strings.TrimSpace(word)
+		server, err := netip.ParseAddrPort(word)
+		if err != nil {
+			var addr netip.Addr
+			addr, err = netip.ParseAddr(strings.Trim(word, "[]"))
+			server = netip.AddrPortFrom(addr, dnsPort)
+		}
+		if err != nil || server.Port() == 0 {
+			return refuse("PODFQDN_NAMESERVERS=%+q: %+q is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT", given.Nameservers, word)
+		}
+		f.Nameservers = append(f.Nameservers, server)
+	}
+	return nil
+}
+
+// readHosts reads /etc/hosts, and for up to a second again while it is empty:
+// the kubelet truncates it and writes it anew whenever a container of the Pod
+// starts (pkg/kubelet/kubelet_pods.go, ensureHostsFile).
+func readHosts(root fs.FS) (string, error) {
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		text, err := readFile(root, hostsPath)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", nil
+		}
+		if err != nil || text != "" || time.Since(start) >= time.Second {
+			return text, err
+		}
+	}
+}
+
+// readIfThere reads a file that a Pod may well lack; "" then.
+func readIfThere(root fs.FS, path string) (string, error) {
+	text, err := readFile(root, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return text, err
+}
+
+// readFile reads a file of bounded size.
+func readFile(root fs.FS, path string) (string, error) {
+	info, err := fs.Stat(root, path)
+	if err != nil {
+		return "", fmt.Errorf("read /%s: %w", path, cause(err))
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxFile {
+		return "", fmt.Errorf("read /%s: it is no ordinary file of at most %d bytes", path, maxFile)
+	}
+	text, err := fs.ReadFile(root, path)
+	if err != nil {
+		return "", fmt.Errorf("read /%s: %w", path, cause(err))
+	}
+	return string(text), nil
+}
+
+// cause strips the path that an *fs.PathError repeats.
+func cause(err error) error {
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return pathErr.Err
+	}
+	return err
+}

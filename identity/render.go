@@ -1,0 +1,154 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// The files of the contract; a newer schema only adds to it.
+const (
+	fileFQDN          = "fqdn"
+	fileHostname      = "hostname"
+	fileService       = "service"
+	fileNamespace     = "namespace"
+	fileClusterDomain = "cluster-domain"
+	fileIP            = "ip"
+	fileIPs           = "ips"
+	fileJSON          = "identity.json"
+	fileEnv           = "identity.env"
+)
+
+// Files lists every name that a Generation may hold, in order.
+func Files() []string {
+	names := []string{
+		fileFQDN, fileHostname, fileService, fileNamespace, fileClusterDomain,
+		fileIP, fileIPs, fileJSON, fileEnv,
+	}
+	slices.Sort(names)
+	return names
+}
+
+// schemaVersion is that of identity.json.
+const schemaVersion = 1
+
+// record is identity.json. It holds no time, no server and nothing else that
+// two proofs of the same identity may differ in.
+type record struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	FQDN          string       `json:"fqdn"`
+	Hostname      string       `json:"hostname"`
+	Service       string       `json:"service,omitempty"`
+	Namespace     string       `json:"namespace,omitempty"`
+	ClusterDomain string       `json:"clusterDomain,omitempty"`
+	IP            netip.Addr   `json:"ip"`
+	IPs           []netip.Addr `json:"ips"`
+	PodUID        string       `json:"podUID,omitempty"`
+	Verified      struct {
+		Forward  string `json:"forward"`
+		Reverse  string `json:"reverse"`
+		Families string `json:"families"`
+		Rounds   int    `json:"rounds"`
+	} `json:"verified"`
+}
+
+// Render writes an Agreement down: the files of the contract, and extra ones
+// beside them. The zero Agreement is refused.
+func Render(a Agreement, extra ...File) (Generation, error) {
+	if len(a.addrs) == 0 {
+		return Generation{}, errors.New("nothing was proven, so nothing can be published")
+	}
+	r := record{
+		SchemaVersion: schemaVersion,
+		FQDN:          a.claim.name.String(),
+		Hostname:      a.claim.parts.hostname,
+		Service:       a.claim.parts.service,
+		Namespace:     a.claim.parts.namespace,
+		ClusterDomain: a.claim.parts.clusterDomain,
+		IP:            a.addrs[0],
+		IPs:           a.addrs,
+		PodUID:        a.claim.uid,
+	}
+	r.Verified.Forward = a.policy.Forward.String()
+	r.Verified.Reverse = a.policy.Reverse.String()
+	r.Verified.Families = a.policy.Families.String()
+	r.Verified.Rounds = a.policy.Confirm + 1
+	files := append(r.files(), extra...)
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	return Generation{files}, nil
+}
+
+// files gives the contract's files for a record. One value has no newline
+// behind it, as in the volumes of ConfigMaps and of the downward API; of
+// several, each line ends.
+func (r record) files() []File {
+	const readable = 0o644
+	var files []File
+	var env bytes.Buffer
+	add := func(name, variable, value string) {
+		if value == "" {
+			return // the kubelet takes an empty value for a missing one
+		}
+		files = append(files, File{name, []byte(value), readable})
+		fmt.Fprintf(&env, "%s='%s'\n", variable, value)
+	}
+	add(fileFQDN, "POD_FQDN", r.FQDN)
+	add(fileHostname, "POD_HOSTNAME", r.Hostname)
+	add(fileService, "POD_SERVICE", r.Service)
+	add(fileNamespace, "POD_NAMESPACE", r.Namespace)
+	add(fileClusterDomain, "POD_CLUSTER_DOMAIN", r.ClusterDomain)
+	add(fileIP, "POD_IP", r.IP.String())
+	var lines []string
+	for _, ip := range r.IPs {
+		lines = append(lines, ip.String())
+	}
+	files = append(files, File{fileIPs, []byte(strings.Join(lines, "\n") + "\n"), readable})
+	fmt.Fprintf(&env, "POD_IPS='%s'\n", strings.Join(lines, ","))
+
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		panic(err) // a struct of strings, numbers and valid addresses
+	}
+	return append(files,
+		File{fileJSON, append(text, '\n'), readable},
+		File{fileEnv, env.Bytes(), readable})
+}
+
+// Keeps tells why the files of an earlier generation are not, or not wholly,
+// this Pod's identity; nil if they are. It is not proven anew thereby.
+func (c Claim) Keeps(files []File) error {
+	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON })
+	if i < 0 {
+		return fmt.Errorf("it has no %s", fileJSON)
+	}
+	var r record
+	if err := json.Unmarshal(files[i].Data, &r); err != nil {
+		return fmt.Errorf("its %s cannot be read: %w", fileJSON, err)
+	}
+	switch {
+	case r.SchemaVersion != schemaVersion:
+		return fmt.Errorf("it has schema version %d, not %d", r.SchemaVersion, schemaVersion)
+	case r.PodUID != c.uid:
+		return fmt.Errorf("it is of another Pod, %+q", r.PodUID)
+	case r.FQDN != c.name.String():
+		return fmt.Errorf("it is of another name, %+q", r.FQDN)
+	case len(r.IPs) == 0 || r.IP != r.IPs[0]:
+		return fmt.Errorf("its %s names no primary address", fileJSON)
+	}
+	for _, ip := range r.IPs {
+		if !slices.Contains(c.own, ip) {
+			return fmt.Errorf("it is of another address, %s", ip)
+		}
+	}
+	for _, want := range r.files() {
+		i := slices.IndexFunc(files, func(f File) bool { return f.Name == want.Name })
+		if i < 0 || !bytes.Equal(files[i].Data, want.Data) {
+			return fmt.Errorf("its file %s is torn", want.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package identity
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of glibc's resolver (resolv/resolv.h: MAXNS, RES_MAXNDOTS,
+// RES_MAXRETRANS, RES_MAXRETRY).
+const (
+	maxNameservers = 3
+	maxNdots       = 15
+	maxTimeout     = 30 // seconds
+	maxAttempts    = 5
+)
+
+// dnsPort is where a nameserver listens unless told otherwise.
+const dnsPort = 53
+
+// ResolvConf is /etc/resolv.conf as glibc reads it (resolv.conf(5),
+// resolv/res_init.c).
+type ResolvConf struct {
+	Nameservers []netip.AddrPort // the first three, in order, port 53
+	Search      []string         // of the last "search" or "domain" line
+	Ndots       int
+	Timeout     time.Duration
+	Attempts    int
+	Rotate      bool
+	UseVC       bool     // "use-vc": TCP for every question
+	Ignored     []string // nameserver entries that are no address, as written
+}
+
+// parseResolvConf reads the text of a resolv.conf. It knows no errors: what
+// glibc skips is skipped, and nothing is made up in its place.
+func parseResolvConf(text string) ResolvConf {
+	c := ResolvConf{Ndots: 1, Timeout: 5 * time.Second, Attempts: 2}
+	for line := range strings.Lines(text) {
+		// A comment is a line that begins with ; or #. A keyword begins in
+		// the first column and ends with white space.
+		if strings.HasPrefix(line, ";") || strings.HasPrefix(line, "#") {
+			continue
+		}
+		space := strings.IndexAny(line, " \t")
+		if space < 1 {
+			continue
+		}
+		keyword, rest := line[:space], line[space:]
+		words := strings.Fields(rest)
+		if len(words) == 0 {
+			continue
+		}
+		switch keyword {
+		case "nameserver":
+			c.nameserver(words[0])
+		case "domain":
+			c.Search = words[:1]
+		case "search":
+			c.Search = words
+		case "options":
+			for _, option := range words {
+				c.option(option)
+			}
+		}
+	}
+	return c
+}
+
+func (c *ResolvConf) nameserver(word string) {
+	if end := strings.IndexAny(word, ";#"); end >= 0 {
+		word = word[:end]
+	}
+	addr, err := netip.ParseAddr(word)
+	switch {
+	case err != nil:
+		c.Ignored = append(c.Ignored, word)
+	case len(c.Nameservers) < maxNameservers:
+		c.Nameservers = append(c.Nameservers, netip.AddrPortFrom(addr, dnsPort))
+	}
+}
+
+func (c *ResolvConf) option(option string) {
+	name, value, _ := strings.Cut(option, ":")
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 {
+		n = 0 // as atoi(3) does for glibc
+	}
+	switch name {
+	case "ndots":
+		c.Ndots = min(n, maxNdots)
+	case "timeout":
+		c.Timeout = time.Duration(min(n, maxTimeout)) * time.Second
+	case "attempts":
+		c.Attempts = min(n, maxAttempts)
+	case "rotate":
+		c.Rotate = true
+	case "use-vc":
+		c.UseVC = true
+	}
+}
+
+// clusterDomain gives the rest of the search entry that begins with
+// "NAMESPACE.svc.", which the kubelet writes for dnsPolicy ClusterFirst
+// (pkg/kubelet/network/dns, generateSearchesForDNSClusterFirst); "" if none.
+func (c ResolvConf) clusterDomain(namespace string) string {
+	for _, entry := range c.Search {
+		if rest, ok := strings.CutPrefix(entry, namespace+".svc."); ok {
+			return rest
+		}
+	}
+	return ""
+}

@@ -1,0 +1,76 @@
+package resolver
+
+import (
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// keyTypes are record types that are assigned, ordinary and unused for Pods,
+// so that asking for one tells whether a name exists (NXDOMAIN or no data)
+// without touching what any application asks: DNS caches keep an entry for
+// each name and type. Private-use types would look like tunnelling.
+var keyTypes = [...]uint16{
+	dns.TypeTXT, dns.TypeMX, dns.TypeHTTPS, dns.TypeLOC, dns.TypeCAA,
+	dns.TypeNAPTR, dns.TypeHINFO, dns.TypeSVCB, dns.TypeSSHFP, dns.TypeTLSA,
+	dns.TypeRP, dns.TypeAFSDB, dns.TypeCERT, dns.TypeURI, dns.TypeSMIMEA,
+	dns.TypeOPENPGPKEY, dns.TypeKX, dns.TypeX25, dns.TypeISDN, dns.TypeRT,
+	dns.TypePX, dns.TypeGPOS, dns.TypeEUI48, dns.TypeEUI64, dns.TypeAPL,
+	dns.TypeHIP,
+}
+
+// minKeyTTL is the least that CoreDNS's cache keeps anything.
+const minKeyTTL = 5 * time.Second
+
+// keys are the private keys of one name. None is asked again while a cache may
+// hold its answer.
+type keys struct {
+	first time.Time            // when the first was asked
+	free  map[uint16]time.Time // when each may be asked again
+}
+
+func newKeys() *keys { return &keys{free: make(map[uint16]time.Time)} }
+
+// take gives a type that is free at now, or how long until one is.
+func (k *keys) take(now time.Time) (qtype uint16, wait time.Duration) {
+	if k.first.IsZero() {
+		k.first = now
+	}
+	_, wait = k.left(now)
+	for _, t := range keyTypes {
+		if !k.free[t].After(now) {
+			return t, 0
+		}
+	}
+	return 0, wait
+}
+
+// spend takes note that the answer to a type may be cached for ttl from now.
+func (k *keys) spend(qtype uint16, now time.Time, ttl time.Duration) {
+	k.free[qtype] = now.Add(ttl)
+}
+
+// left counts the types that are free at now and tells when the next will be.
+func (k *keys) left(now time.Time) (free int, next time.Duration) {
+	for _, t := range keyTypes {
+		wait := k.free[t].Sub(now)
+		switch {
+		case wait <= 0:
+			free++
+		case next == 0 || wait < next:
+			next = wait
+		}
+	}
+	return free, next
+}
+
+// spacing tells how long to wait before the next: so that those that are left
+// last until others are free again, but no longer than a quarter of the wait
+// so far, so that lateness stays in proportion.
+func (k *keys) spacing(now time.Time) time.Duration {
+	free, next := k.left(now)
+	if free == 0 {
+		return next
+	}
+	return min(next/time.Duration(free), now.Sub(k.first)/4)
+}

@@ -1,0 +1,342 @@
+// Package resolver asks DNS servers on the wire. It never looks into
+// /etc/hosts, follows no search list and knows no server but those it is
+// given.
+//
+// One exchange is one connected UDP socket to one server, so that its kernel
+// port, and with it the replica behind a Service's address, is the same for
+// all questions of a round; a truncated answer is fetched by TCP from the same
+// server. What does not answer the question exactly is discarded, and reading
+// goes on until the deadline.
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+const (
+	// firstPatience is how long an answer is waited for. It doubles with each
+	// silence up to maxPatience, glibc's RES_TIMEOUT, and an answer resets it.
+	firstPatience = time.Second
+	maxPatience   = 5 * time.Second
+
+	// udpSize is the EDNS0 buffer size (RFC 6891) that crosses every path
+	// unfragmented: DNS Flag Day 2020.
+	udpSize = 1232
+
+	// unknownDenial is how long a denial without SOA counts as cached: the
+	// most that CoreDNS caches one by default.
+	unknownDenial = 30 * time.Second
+
+	// maxAgain bounds the wait for a cached answer to end. No cluster's DNS is
+	// known to cache a denial for longer than two minutes; an upstream's SOA
+	// may promise days.
+	maxAgain = 2 * time.Minute
+)
+
+// Resolver is an identity.Resolver over real DNS. It keeps what must last from
+// round to round: which server is asked, how patiently, and which keys are
+// spent. It is for one goroutine.
+type Resolver struct {
+	// Servers are asked in order: the next one's turn comes when one is
+	// silent, fails or refuses.
+	Servers []netip.AddrPort
+	// Dial connects to a server by "udp" or "tcp".
+	Dial func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error)
+	// TCP asks everything by TCP ("options use-vc").
+	TCP bool
+
+	turn     int // Servers[turn%len] is asked
+	patience time.Duration
+	plain    map[netip.AddrPort]bool // servers that do not know EDNS0
+	keys     map[identity.Name]*keys
+	ttls     map[string]uint32 // of answers seen, by question
+	buffer   []byte
+}
+
+// New gives a Resolver that dials by the operating system's sockets.
+func New(servers []netip.AddrPort, tcp bool) *Resolver {
+	var dialer net.Dialer
+	return &Resolver{
+		Servers: servers,
+		TCP:     tcp,
+		Dial: func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, server.String())
+		},
+	}
+}
+
+// Open begins a round with one fresh socket.
+func (r *Resolver) Open(ctx context.Context) (identity.Exchange, error) {
+	if len(r.Servers) == 0 {
+		return nil, errors.New("no nameserver to ask")
+	}
+	if r.patience == 0 {
+		r.patience = firstPatience
+		r.plain = make(map[netip.AddrPort]bool)
+		r.keys = make(map[identity.Name]*keys)
+		r.ttls = make(map[string]uint32)
+		r.buffer = make([]byte, dns.MaxMsgSize)
+	}
+	e := &exchange{r: r, server: r.Servers[r.turn%len(r.Servers)]}
+	if r.TCP {
+		return e, nil // dialled by the first question
+	}
+	conn, err := r.Dial(ctx, "udp", e.server)
+	if err != nil {
+		r.turn++
+		return nil, fmt.Errorf("reach nameserver %s: %w", e.server, err)
+	}
+	e.udp = conn
+	return e, nil
+}
+
+// exchange is one round of questions to one server.
+type exchange struct {
+	r        *Resolver
+	server   netip.AddrPort
+	udp, tcp net.Conn // dialled when needed
+}
+
+func (e *exchange) Close() error {
+	var errs []error
+	for _, conn := range []net.Conn{e.udp, e.tcp} {
+		if conn != nil {
+			errs = append(errs, conn.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ask puts one question.
+func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer {
+	var a identity.Answer
+	switch q.Kind {
+	case identity.Forward4:
+		a = e.ask(ctx, dns.Fqdn(q.Name.String()), dns.TypeA)
+	case identity.Forward6:
+		a = e.ask(ctx, dns.Fqdn(q.Name.String()), dns.TypeAAAA)
+	case identity.Reverse:
+		a = e.ask(ctx, reverseName(q.Addr), dns.TypePTR)
+	case identity.Exists:
+		a = e.exists(ctx, q.Name)
+	}
+	a.Question, a.Server = q, e.server
+	e.r.learn(a)
+	return a
+}
+
+// learn lets an answer decide how patiently the next is waited for and which
+// server is asked then: after a failure the next one, as glibc does; after a
+// denial by another than the first, the first again, which may know better.
+func (r *Resolver) learn(a identity.Answer) {
+	switch {
+	case a.Is == identity.Silent && a.Err == nil:
+		// Nothing was asked.
+	case a.Is == identity.Silent:
+		r.patience = min(2*r.patience, maxPatience)
+		r.turn++
+	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
+		r.turn++
+	case a.Is == identity.Denied:
+		r.turn = 0
+		fallthrough
+	default:
+		r.patience = firstPatience
+	}
+}
+
+// reverseName gives the name of an address's PTR (RFC 1035 §3.5, RFC 3596
+// §2.5).
+func reverseName(addr netip.Addr) string {
+	name, err := dns.ReverseAddr(addr.String())
+	if err != nil {
+		panic(err) // a netip.Addr prints as an address
+	}
+	return name
+}
+
+// exists asks for a name by a type that is free to be asked.
+func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answer {
+	k := e.r.keys[name]
+	if k == nil {
+		k = newKeys()
+		e.r.keys[name] = k
+	}
+	qtype, wait := k.take(time.Now())
+	if wait > 0 {
+		return identity.Answer{
+			Is:    identity.Silent,
+			Again: wait,
+			Wire:  "nothing: every private key was asked and may be cached",
+		}
+	}
+	a := e.ask(ctx, dns.Fqdn(name.String()), qtype)
+	now := time.Now()
+	switch {
+	case a.Is == identity.Failed || a.Is == identity.Refused:
+		k.spend(qtype, now, minKeyTTL)
+	case a.Is != identity.Silent:
+		k.spend(qtype, now, max(a.Again, minKeyTTL))
+	case errors.Is(a.Err, errTimeout):
+		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
+	}
+	a.Again = k.spacing(now)
+	return a
+}
+
+// ask exchanges one message and reads the answer out of it.
+func (e *exchange) ask(ctx context.Context, name string, qtype uint16) identity.Answer {
+	begin := time.Now()
+	msg, err := e.exchange(ctx, name, qtype)
+	if err != nil {
+		wire := "nothing"
+		var errno syscall.Errno
+		switch {
+		case errors.Is(err, errTimeout):
+			wire = fmt.Sprintf("nothing within %s", time.Since(begin).Round(100*time.Millisecond))
+		case errors.As(err, &errno):
+			wire = fmt.Sprintf("nothing (%s)", errno)
+		}
+		return identity.Answer{Is: identity.Silent, Wire: wire, Err: err}
+	}
+	a := read(msg)
+	switch a.Is {
+	case identity.Found:
+		// The first sight of a TTL does not tell whether it counts down in a
+		// cache; where it does, the answer stays until its end.
+		key := name + dns.Type(qtype).String()
+		ttl := uint32(a.Again / time.Second)
+		if before, ok := e.r.ttls[key]; !ok || ttl >= before {
+			a.Again = 0
+		}
+		e.r.ttls[key] = ttl
+	case identity.NoData, identity.Denied:
+		a.Again = min(a.Again, maxAgain)
+	}
+	return a
+}
+
+// read takes an answer out of a message that was found to answer the question.
+// Again is the TTL of what it says.
+func read(msg *dns.Msg) identity.Answer {
+	rcode := dns.RcodeToString[msg.Rcode]
+	if rcode == "" {
+		rcode = fmt.Sprintf("RCODE%d", msg.Rcode)
+	}
+	a := identity.Answer{Wire: rcode}
+	switch msg.Rcode {
+	case dns.RcodeSuccess:
+		a.Is = identity.NoData
+	case dns.RcodeNameError:
+		a.Is = identity.Denied
+	case dns.RcodeRefused, dns.RcodeNotImplemented:
+		a.Is = identity.Refused
+		return a
+	default:
+		a.Is = identity.Failed
+		return a
+	}
+	a.Again, a.Zone = denial(msg)
+	if a.Is == identity.Denied {
+		return a
+	}
+	records := owned(msg)
+	if len(records) == 0 {
+		a.Wire = "no data"
+		return a
+	}
+	a.Is = identity.Found
+	var words []string
+	ttl := records[0].Header().Ttl
+	for _, rr := range records {
+		ttl = min(ttl, rr.Header().Ttl)
+		switch rr := rr.(type) {
+		case *dns.A:
+			if addr, ok := netip.AddrFromSlice(rr.A.To4()); ok {
+				a.Addrs = append(a.Addrs, addr)
+				words = append(words, addr.String())
+			}
+		case *dns.AAAA:
+			if addr, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
+				a.Addrs = append(a.Addrs, addr)
+				words = append(words, addr.String())
+			}
+		case *dns.PTR:
+			name := identity.WireName(rr.Ptr)
+			a.Names = append(a.Names, name)
+			words = append(words, name.String())
+		}
+	}
+	a.Again = time.Duration(ttl) * time.Second
+	// Servers shuffle; the same answer must look the same.
+	slices.SortFunc(a.Addrs, netip.Addr.Compare)
+	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
+	slices.Sort(words)
+	if len(words) > 0 {
+		a.Wire = shorten(words)
+	}
+	return a
+}
+
+// shorten shows some of many.
+func shorten(words []string) string {
+	const most = 5
+	if len(words) <= most {
+		return strings.Join(words, " and ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
+}
+
+// denial gives how long a negative answer may be cached and whose it is: the
+// lesser of the SOA's TTL and its last field (RFC 2308 §5).
+func denial(msg *dns.Msg) (time.Duration, identity.Name) {
+	for _, rr := range msg.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
+			return time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second, identity.WireName(soa.Hdr.Name)
+		}
+	}
+	return unknownDenial, identity.Name{}
+}
+
+// maxChain bounds a chain of CNAMEs.
+const maxChain = 8
+
+// owned gives the answer records of the type asked for that belong to the
+// question's name, or to one that a chain of CNAMEs in the same message leads
+// to. Records of other owners are nobody's answer.
+func owned(msg *dns.Msg) []dns.RR {
+	q := msg.Question[0]
+	owner := dns.CanonicalName(q.Name)
+	for range maxChain + 1 {
+		var records []dns.RR
+		var next string
+		for _, rr := range msg.Answer {
+			h := rr.Header()
+			if h.Class != dns.ClassINET || dns.CanonicalName(h.Name) != owner {
+				continue
+			}
+			if h.Rrtype == q.Qtype {
+				records = append(records, rr)
+			} else if cname, ok := rr.(*dns.CNAME); ok {
+				next = dns.CanonicalName(cname.Target)
+			}
+		}
+		if len(records) > 0 || next == "" {
+			return records
+		}
+		owner = next
+	}
+	return nil
+}

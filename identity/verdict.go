@@ -1,0 +1,278 @@
+package identity
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Verdict is what an Answer means for a Claim.
+type Verdict string
+
+const (
+	Agrees Verdict = "agrees"
+
+	// Of the name's addresses.
+
+	Shared        Verdict = "shared"         // ours and others: another Pod holds this name
+	Stale         Verdict = "stale"          // only others: the predecessor's record
+	Missing       Verdict = "missing"        // no such name, or no address
+	Unnamed       Verdict = "unnamed"        // DNS publishes our address without our hostname
+	Poisoned      Verdict = "poisoned"       // the name exists, a cached denial says no
+	ForeignServer Verdict = "foreign server" // the server does not know the cluster
+	Unanswered    Verdict = "unanswered"     // says nothing about the name
+	Unsettled     Verdict = "unsettled"      // two rounds agreed, but not on the same addresses
+
+	// Of an address's names.
+
+	ReverseExtra   Verdict = "reverse extra"   // ours and others, where only ours may be
+	ReverseOther   Verdict = "reverse other"   // only other names of the cluster
+	ReverseForeign Verdict = "reverse foreign" // names from outside the cluster
+	ReverseMissing Verdict = "reverse missing"
+	ReverseRefused Verdict = "reverse refused"
+
+	// absent: the name exists but has no address of this family, which a
+	// Service of one family never gives.
+	absent Verdict = "absent"
+)
+
+// Finding is one answer and what it means.
+type Finding struct {
+	Answer
+	Verdict Verdict
+	Want    string // what would have agreed
+	Others  string // who else was named, where the verdict is about that
+	// Tolerated tells that the policy lets pass what Others names.
+	Tolerated bool
+}
+
+// String gives a finding as a sentence, without anything that changes from
+// one round to the next while the verdict stays.
+func (f Finding) String() string {
+	if !f.Server.IsValid() {
+		return fmt.Sprintf("%s: %v", f.subject(), f.Err)
+	}
+	says := fmt.Sprintf("%s says %s", showServer(f.Server), f.Wire)
+	if f.Kind != Exists && f.Is != Found {
+		says += " to " + f.Kind.String()
+	}
+	switch f.Verdict {
+	case Agrees:
+		if f.Tolerated {
+			return fmt.Sprintf("%s: %s", f.subject(), f.Others+" also, besides "+f.Want)
+		}
+		return fmt.Sprintf("%s: %s", f.subject(), says)
+	case Shared:
+		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.subject(), says, f.Others)
+	case Stale:
+		return fmt.Sprintf("%s: %s; this Pod is %s", f.subject(), says, f.Want)
+	case Unnamed:
+		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.subject())
+	case Poisoned:
+		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.subject(), says)
+	case ForeignServer:
+		return fmt.Sprintf("%s: %s in the name of zone %+q: it does not know the cluster", f.subject(), says, f.Zone.String())
+	case Unanswered:
+		return fmt.Sprintf("%s: %s", f.subject(), says)
+	case Unsettled:
+		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.subject())
+	case ReverseExtra:
+		return fmt.Sprintf("%s: %s; only %s may be there", f.subject(), says, f.Want)
+	case ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused:
+		return fmt.Sprintf("%s: %s, not %s", f.subject(), says, f.Want)
+	}
+	return fmt.Sprintf("%s: %s", f.subject(), says)
+}
+
+// showServer leaves out the port where it is the usual one.
+func showServer(server netip.AddrPort) string {
+	if server.Port() == dnsPort {
+		return server.Addr().String()
+	}
+	return server.String()
+}
+
+// Report is every question of a verification in the order asked.
+type Report []Finding
+
+// Tolerated gives the findings of the last round that agree only because the
+// policy lets others be there: worth a warning.
+func (r Report) Tolerated() []Finding {
+	var found []Finding
+	for _, f := range r {
+		if f.Kind == Exists {
+			found = nil // a round begins
+		}
+		if f.Tolerated {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Mismatch is "not yet": the first finding that did not agree.
+type Mismatch struct{ Finding }
+
+func (m *Mismatch) Error() string { return m.Finding.String() }
+
+// Again is how long asking again is in vain.
+func (m *Mismatch) Again() time.Duration { return m.Answer.Again }
+
+// judgeExists: an answer on a private key only tells whether the name is there.
+func (c Claim) judgeExists(a Answer) Finding {
+	f := Finding{Answer: a, Want: join(c.addrs)}
+	switch a.Is {
+	case Found, NoData, Refused:
+		// A server that refuses other types is asked plainly then.
+		f.Verdict = Agrees
+	case Denied:
+		f.Verdict = c.denied(a)
+	default:
+		f.Verdict = Unanswered
+	}
+	return f
+}
+
+// denied tells a cluster's "not there" from that of a server which does not
+// know the cluster: it speaks for a zone above the cluster's.
+func (c Claim) denied(a Answer) Verdict {
+	if !a.Zone.IsZero() && c.name.Under(c.zone) && !c.zone.IsZero() && !a.Zone.Under(c.zone) {
+		return ForeignServer
+	}
+	return Missing
+}
+
+// judgeForward judges A or AAAA. known tells that the name was just seen to
+// exist by the same replica.
+func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
+	family := IPv4
+	if a.Kind == Forward6 {
+		family = IPv6
+	}
+	f := Finding{Answer: a, Verdict: Unanswered, Want: "no " + family.String() + " address"}
+	var ours []netip.Addr
+	for _, addr := range c.addrs {
+		if familyOf(addr) == family {
+			ours = append(ours, addr)
+			f.Want = addr.String()
+		}
+	}
+	switch a.Is {
+	case Denied:
+		f.Verdict = c.denied(a)
+		if known {
+			f.Verdict = Poisoned
+		}
+	case NoData:
+		f.Verdict = absent
+	case Found:
+		var others []netip.Addr
+		seen := false
+		for _, addr := range a.Addrs {
+			switch {
+			case slices.Contains(c.own, addr):
+				seen = seen || slices.Contains(ours, addr)
+			case !c.translated(addr):
+				others = append(others, addr)
+			}
+		}
+		f.Others = join(others)
+		switch {
+		case len(others) == 0 && seen:
+			f.Verdict = Agrees
+		case len(others) == 0, len(ours) == 0 && p.Families != FamiliesAuto && p.Families != FamiliesAll:
+			// Translated addresses, one of ours that nobody asked to prove, or
+			// a family that the policy leaves out.
+			f.Verdict = absent
+		case len(ours) > 0 && !seen:
+			f.Verdict = Stale
+		case p.Forward == ForwardContains:
+			f.Verdict, f.Tolerated = Agrees, true
+			if !seen {
+				f.Verdict = absent
+			}
+		default:
+			f.Verdict = Shared
+		}
+	}
+	return f
+}
+
+// judgeReverse judges PTR of one of our addresses.
+func (c Claim) judgeReverse(a Answer, p Policy) Finding {
+	f := Finding{Answer: a, Verdict: Unanswered, Want: c.name.String()}
+	switch a.Is {
+	case Denied, NoData:
+		f.Verdict = ReverseMissing
+	case Refused:
+		f.Verdict = ReverseRefused
+	case Found:
+		var others []Name
+		inside := false
+		for _, name := range a.Names {
+			if name != c.name {
+				others = append(others, name)
+				inside = inside || c.zone.IsZero() || name.Under(c.zone)
+			}
+		}
+		f.Others = join(others)
+		switch seen := len(others) < len(a.Names); {
+		case seen && len(others) == 0:
+			f.Verdict = Agrees
+		case seen && p.Reverse == ReverseOnly:
+			f.Verdict = ReverseExtra
+		case seen:
+			f.Verdict, f.Tolerated = Agrees, true
+		case inside:
+			f.Verdict = ReverseOther
+		default:
+			f.Verdict = ReverseForeign
+		}
+	}
+	return f
+}
+
+// translated reports whether addr is one of ours as a DNS64 shows it: an IPv4
+// address inside an IPv6 prefix (RFC 6052 §2.2).
+func (c Claim) translated(addr netip.Addr) bool {
+	if !addr.Is6() {
+		return false
+	}
+	b := addr.As16()
+	for _, own := range c.own {
+		if !own.Is4() {
+			continue
+		}
+		v4 := own.As4()
+		for _, length := range []int{32, 40, 48, 56, 64, 96} {
+			if embeds(b, v4, length/8) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// embeds reports whether b holds v4 behind a prefix of so many bytes. Byte 8,
+// the "u" octet, is skipped and must be zero; what follows must be zero too.
+func embeds(b [16]byte, v4 [4]byte, at int) bool {
+	if at != 12 && b[8] != 0 {
+		return false
+	}
+	for _, want := range v4 {
+		if at == 8 {
+			at++
+		}
+		if b[at] != want {
+			return false
+		}
+		at++
+	}
+	for ; at < 16; at++ {
+		if b[at] != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,171 @@
+package identity
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Agreement is a proven Claim. Only Verify makes a valid one; the zero value
+// proves nothing and Render refuses it.
+type Agreement struct {
+	claim  Claim
+	policy Policy
+	addrs  []netip.Addr // proven, primary first; empty in the zero value
+}
+
+// Name gives the proven name.
+func (a Agreement) Name() Name { return a.claim.name }
+
+// Addrs gives the proven addresses, primary first.
+func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
+
+// Verify is the whole proof: rounds of questions until one and then
+// policy.Confirm more have agreed on the same addresses, each over a socket
+// of its own. They show that the answer is stable, not that every replica
+// knows it.
+//
+// Each round asks, in this order and only while all is well: whether the name
+// exists, on a private key; its A and AAAA; the PTR of each address. So no
+// question that an application would ask too ever reaches a replica before
+// the record does, where its denial would be cached.
+//
+// The error is a *Mismatch where DNS does not agree yet, and the end of ctx
+// otherwise. The Report holds every question asked, in any case.
+func Verify(ctx context.Context, r Resolver, c Claim, p Policy) (Agreement, Report, error) {
+	return verify(ctx, r, c, p, true)
+}
+
+// verify is Verify; instead tells whether to look for the names that DNS may
+// publish in place of the one claimed.
+func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (Agreement, Report, error) {
+	var (
+		report Report
+		agreed []netip.Addr
+	)
+	for i := 0; i <= p.Confirm; i++ {
+		round := round{claim: c, policy: p, last: i == p.Confirm, instead: instead}
+		addrs, err := round.run(ctx, r)
+		report = append(report, round.report...)
+		if ctx.Err() != nil {
+			return Agreement{}, report, context.Cause(ctx)
+		}
+		if err != nil {
+			return Agreement{}, report, err
+		}
+		if i > 0 && !slices.Equal(addrs, agreed) {
+			return Agreement{}, report, round.mismatch(Unsettled)
+		}
+		agreed = addrs
+	}
+	return Agreement{claim: c, policy: p, addrs: agreed}, report, nil
+}
+
+// round is one pass of questions over one exchange.
+type round struct {
+	claim   Claim
+	policy  Policy
+	last    bool
+	instead bool
+	spacing time.Duration // until the next question of existence has a key
+	report  Report
+}
+
+// run gives the addresses for which forward and reverse agree, or a *Mismatch.
+func (r *round) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
+	exchange, err := resolver.Open(ctx)
+	if err != nil {
+		r.report = append(r.report, Finding{
+			Answer:  Answer{Question: Question{Kind: Exists, Name: r.claim.name}, Err: err},
+			Verdict: Unanswered,
+		})
+		return nil, r.mismatch(Unanswered)
+	}
+	defer exchange.Close()
+
+	known, err := r.exists(ctx, exchange)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := r.forward(ctx, exchange, known)
+	if err != nil {
+		return nil, err
+	}
+	if r.policy.Reverse == ReverseIgnore {
+		return addrs, nil
+	}
+	for _, addr := range addrs {
+		f := r.claim.judgeReverse(exchange.Ask(ctx, Question{Kind: Reverse, Addr: addr}), r.policy)
+		if r.note(f); f.Verdict != Agrees {
+			return nil, r.mismatch(f.Verdict)
+		}
+	}
+	return addrs, nil
+}
+
+// exists asks for the name on a private key. known tells that this replica has
+// just shown it, rather than refused to say.
+func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err error) {
+	f := r.claim.judgeExists(exchange.Ask(ctx, Question{Kind: Exists, Name: r.claim.name}))
+	r.spacing = f.Again
+	if r.note(f); f.Verdict == Agrees {
+		return f.Is != Refused, nil
+	}
+	if f.Verdict != Missing || !r.instead {
+		return false, r.mismatch(f.Verdict)
+	}
+	for _, name := range r.claim.instead {
+		other := exchange.Ask(ctx, Question{Kind: Exists, Name: name})
+		if other.Is == Found || other.Is == NoData {
+			r.note(Finding{Answer: other, Verdict: Unnamed, Want: r.claim.name.String()})
+			return false, r.mismatch(Unnamed)
+		}
+	}
+	return false, r.mismatchAt(f, Missing)
+}
+
+// forward asks for the name's addresses, of every family that the policy
+// proves, and in the last round of the other one too: to musl's resolver a
+// denial of one family denies the name.
+func (r *round) forward(ctx context.Context, exchange Exchange, known bool) ([]netip.Addr, error) {
+	var proven []netip.Addr
+	var missing Finding
+	for _, kind := range []Kind{Forward4, Forward6} {
+		i := slices.IndexFunc(r.claim.addrs, func(a netip.Addr) bool { return a.Is4() == (kind == Forward4) })
+		if i < 0 && !r.last {
+			continue
+		}
+		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.name}), r.policy, known)
+		switch r.note(f); {
+		case f.Verdict == Agrees:
+			proven = append(proven, r.claim.addrs[i])
+		case f.Verdict != absent:
+			return nil, r.mismatch(f.Verdict)
+		case i >= 0:
+			missing = f
+		}
+	}
+	if len(proven) == 0 || r.policy.Families == FamiliesAll && len(proven) < len(r.claim.addrs) {
+		return nil, r.mismatchAt(missing, Missing)
+	}
+	if len(proven) == 2 && proven[0] != r.claim.addrs[0] {
+		slices.Reverse(proven) // primary first
+	}
+	return proven, nil
+}
+
+func (r *round) note(f Finding) { r.report = append(r.report, f) }
+
+// mismatch ends the round at the latest finding.
+func (r *round) mismatch(v Verdict) error {
+	return r.mismatchAt(r.report[len(r.report)-1], v)
+}
+
+// mismatchAt ends the round at f. Another round before spacing would have no
+// key to ask for existence with.
+func (r *round) mismatchAt(f Finding, v Verdict) error {
+	f.Verdict = v
+	f.Again = max(f.Again, r.spacing)
+	return &Mismatch{f}
+}

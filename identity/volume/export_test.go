@@ -1,0 +1,11 @@
+package volume
+
+// Patience is how long Open waits for another writer.
+const Patience = patience
+
+// MaxBytes is the largest generation.
+const MaxBytes = maxBytes
+
+// OpenAs is Open for a process that takes itself for uid, with a function that
+// is called before each change and can stop it.
+var OpenAs = open

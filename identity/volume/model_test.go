@@ -1,0 +1,628 @@
+package volume_test
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/volume"
+)
+
+// This file explores what a reader can see when it and a writer that is
+// killed at any moment are interleaved in every possible way. The volume is a
+// map, the writer a list of changes to it, the readers are state machines.
+//
+// The model cannot drift from the code: TestTheCodeTakesTheStepsOfTheModel
+// builds every state that a kill can leave as a real folder, runs the real
+// code there, and compares the names of the steps and the whole folder before
+// each of them.
+
+// tree maps a path to "/" for a folder, "-> target" for a symlink and "="
+// with the content for a file.
+type tree map[string]string
+
+func (t tree) target(link string) string {
+	target, _ := strings.CutPrefix(t[link], "-> ")
+	return target
+}
+
+// content opens the file path in folder.
+func (t tree) content(folder, path string) (string, bool) {
+	return strings.CutPrefix(t[folder+"/"+path], "=")
+}
+
+// open opens a visible name, as a reader does who knows nothing of "..data".
+func (t tree) open(name string) (string, bool) {
+	if t.target(name) != "..data/"+name {
+		return "", false
+	}
+	return t.content(t.target("..data"), name)
+}
+
+// in lists a folder.
+func (t tree) in(folder string) (names []string) {
+	for path := range t {
+		if name, ok := strings.CutPrefix(path, folder+"/"); ok && folder != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (t tree) String() string {
+	var lines []string
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		lines = append(lines, path+" "+t[path])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// generation is a set of files of one content, which begins with the Pod.
+type generation struct {
+	content string
+	names   string // one letter each
+}
+
+var (
+	published = []generation{{"A1", "abz"}, {"A2", "acz"}, {"A3", "az"}, {"B1", "acz"}}
+	a1, a2    = published[0], published[1]
+	a3, b1    = published[2], published[3]
+	withdraw  = generation{}
+	contract  = []string{"a", "b", "c", "z"}
+)
+
+func (g generation) String() string {
+	var s strings.Builder
+	for _, name := range g.names {
+		fmt.Fprintf(&s, "%c=%s ", name, g.content)
+	}
+	return s.String()
+}
+
+// holds is the question that Open asks: is this a generation of this Pod?
+func holds(pod byte, files string) bool {
+	return slices.ContainsFunc(published, func(g generation) bool { return g.content[0] == pod && g.String() == files })
+}
+
+// run is one life of a writer: Open for a Pod, then publications.
+type run struct {
+	pod  byte
+	acts []generation
+}
+
+var runs = []run{
+	{'A', []generation{a1}},
+	{'A', []generation{a2}},
+	{'B', []generation{b1}},
+	{'A', []generation{a1, a2, a3}},
+	{'A', []generation{a1, withdraw, a1}},
+}
+
+// moment is the folder before a step; the step "" is a moment inside one.
+type moment struct {
+	step   string
+	folder tree
+	opened bool // Open has returned
+}
+
+// writer is the model of the code. Generations are numbered, as the code
+// never uses a name twice.
+type writer struct {
+	now      tree
+	next     int
+	previous string
+	opened   bool
+	trace    []moment
+	flaw     string // see TestTheModelFindsFlaws
+}
+
+func (w *writer) do(step string, changes ...func()) {
+	for _, change := range changes {
+		w.trace = append(w.trace, moment{step, maps.Clone(w.now), w.opened})
+		change()
+		step = ""
+	}
+}
+
+func (w *writer) put(path, what string) func() { return func() { w.now[path] = what } }
+func (w *writer) del(path string) func()       { return func() { delete(w.now, path) } }
+
+func (w *writer) unlink(name string) {
+	if _, there := w.now[name]; there {
+		w.do("unlink "+name, w.del(name))
+	}
+}
+
+func (w *writer) link(name string) {
+	if _, there := w.now[name]; !there {
+		w.do("link "+name, w.put(name, "-> ..data/"+name))
+	}
+}
+
+func (w *writer) build(files map[string]string) string {
+	folder := fmt.Sprintf("..gen-%d", w.next)
+	w.next++
+	w.do("make generation", w.put(folder, "/"))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path, content := folder+"/"+name, files[name]
+		w.do("create "+name, w.put(path, "="))
+		w.do("write "+name, w.put(path, "="+content[:len(content)/2]), w.put(path, "="+content))
+		w.do("chmod "+name, func() {})
+	}
+	w.do("chmod generation", func() {})
+	return folder
+}
+
+func (w *writer) sweep(keep ...string) {
+	for _, folder := range slices.Sorted(maps.Keys(w.now)) {
+		if w.now[folder] != "/" || slices.Contains(keep, folder) {
+			continue
+		}
+		var changes []func()
+		for _, name := range w.now.in(folder) {
+			changes = append(changes, w.del(folder+"/"+name))
+		}
+		w.do("remove generation", append(changes, w.del(folder))...)
+	}
+}
+
+func (w *writer) standing(folder string) string {
+	var s strings.Builder
+	for _, name := range w.now.in(folder) {
+		if content, _ := w.now.content(folder, name); name != volume.Verified {
+			fmt.Fprintf(&s, "%s=%s ", name, content)
+		}
+	}
+	return s.String()
+}
+
+func (w *writer) open(pod byte) {
+	current := w.now.target("..data")
+	_, whole := w.now.content(current, volume.Verified)
+	if current != "" && !(whole && holds(pod, w.standing(current))) && w.flaw != "keep anything" {
+		w.unlink(volume.Verified)
+		w.unlink("..data")
+		current = ""
+	}
+	for _, name := range append(slices.Clone(contract), volume.Verified) {
+		if _, has := w.now.content(current, name); !has {
+			w.unlink(name)
+		}
+	}
+	w.unlink("..data_tmp")
+	w.sweep(current)
+	w.build(map[string]string{"probe": "\n"})
+	w.sweep(current)
+	w.opened = true
+}
+
+func (w *writer) publish(g generation) {
+	if g == withdraw {
+		w.unlink(volume.Verified)
+		return
+	}
+	files := map[string]string{volume.Verified: ""}
+	for _, name := range g.names {
+		files[string(name)] = g.content
+	}
+	current := w.now.target("..data")
+	next := current
+	_, whole := w.now.content(current, volume.Verified)
+	switch {
+	case whole && w.standing(current) == g.String():
+	case w.flaw == "write in place" && current != "":
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			w.do("write "+name, w.put(current+"/"+name, "="+files[name]))
+		}
+	default:
+		next = w.build(files)
+	}
+	linkAll := func() {
+		for _, name := range g.names {
+			w.link(string(name))
+		}
+	}
+	if w.flaw == "sign first" {
+		w.link(volume.Verified)
+	}
+	if w.flaw != "link after the turn" {
+		linkAll()
+	}
+	if next != current {
+		if w.flaw == "turn in two steps" {
+			w.unlink("..data")
+		}
+		w.do("link ..data_tmp", w.put("..data_tmp", "-> "+next))
+		w.do("rename ..data_tmp", func() {
+			w.now["..data"] = w.now["..data_tmp"]
+			delete(w.now, "..data_tmp")
+		})
+		w.previous = current
+	}
+	linkAll()
+	for _, name := range append(slices.Clone(contract), volume.Verified) {
+		if _, has := files[name]; !has {
+			w.unlink(name)
+		}
+	}
+	w.link(volume.Verified)
+	w.sweep(next, w.previous)
+}
+
+// life is the whole of one run in the folder t: the moments, and the end as
+// the last of them.
+func life(t tree, next int, r run, flaw string) ([]moment, int) {
+	w := &writer{now: maps.Clone(t), next: next, flaw: flaw}
+	w.open(r.pod)
+	for _, g := range r.acts {
+		w.publish(g)
+	}
+	return append(w.trace, moment{"end", w.now, true}), w.next
+}
+
+// reader is a container at some point of its work. Each of its steps is one
+// system call, and the writer may take any number of steps between two.
+type reader struct {
+	check  bool // reads as volume.Read does, else as an application should
+	late   bool // its first look was after Open had returned
+	phase  int
+	gen    string
+	listed string // the names still to open
+	got    string
+	signal bool
+}
+
+// advance takes the reader's next step in the folder t. done means that it is
+// satisfied with what it got; a reader that meets ENOENT begins again.
+func (r reader) advance(m moment) (next reader, done bool) {
+	again := reader{check: r.check}
+	t := m.folder
+	switch {
+	case r.phase == 0 && !r.check: // test -e verified
+		if _, ok := t.open(volume.Verified); !ok {
+			return again, false
+		}
+		r.signal, r.late = true, m.opened
+	case r.phase == 0:
+		r.late = m.opened
+	case r.phase == 1: // readlink ..data
+		if r.gen = t.target("..data"); r.gen == "" {
+			return again, false
+		}
+		if !r.check {
+			r.listed = "az" // what every generation has
+		}
+	case r.phase == 2 && r.check: // lstat verified
+		r.signal = t.target(volume.Verified) != ""
+	case r.phase == 3 && r.check: // readdir
+		names := t.in(r.gen)
+		if !slices.Contains(names, volume.Verified) {
+			return again, false
+		}
+		r.listed = strings.ReplaceAll(strings.Join(names, ""), volume.Verified, "")
+	case r.listed != "":
+		content, ok := t.content(r.gen, r.listed[:1])
+		if !ok {
+			return again, false
+		}
+		r.got += r.listed[:1] + "=" + content + " "
+		r.listed = r.listed[1:]
+	default: // readlink ..data
+		if r.check && t.target("..data") != r.gen {
+			return again, false
+		}
+		return r, true
+	}
+	r.phase++
+	return r, false
+}
+
+// violation is the invariant of the readers: whoever was satisfied has one
+// whole generation; and if the signal stood and Open had returned before, then
+// it is one of this Pod.
+func (r reader) violation(pod byte) error {
+	for _, g := range published {
+		whole := r.got == g.String()
+		if !r.check {
+			whole = r.got == generation{g.content, "az"}.String()
+		}
+		if whole && r.signal && r.late && g.content[0] != pod {
+			return fmt.Errorf("a reader of Pod %c got %q", pod, r.got)
+		}
+		if whole {
+			return nil
+		}
+	}
+	return fmt.Errorf("a reader got %q", r.got)
+}
+
+// gap is the invariant of the folder: where the signal stands, every file of
+// the current generation can be opened by its visible name and no other can;
+// once it stood for a Pod it stands, unless it was withdrawn.
+func gap(t tree, pod byte, stood bool) (stands bool, err error) {
+	_, signal := t.open(volume.Verified)
+	if stood && !signal {
+		return false, errors.New("the signal vanished")
+	}
+	var seen string
+	for _, name := range contract {
+		if content, ok := t.open(name); ok {
+			seen += name + "=" + content + " "
+		}
+	}
+	if signal && !holds('A', seen) && !holds('B', seen) {
+		return false, fmt.Errorf("the visible names show %q", seen)
+	}
+	return signal && holds(pod, seen), nil
+}
+
+// situation is a folder that a kill left, and the readers that live on.
+type situation struct {
+	folder  tree
+	next    int
+	pod     byte // of the run that was killed
+	stands  bool
+	crashed bool // the node did, and no Open returned since: nobody reads yet
+	readers map[reader]bool
+}
+
+// beginnings are an empty volume and generations that a crash of the node
+// damaged.
+func beginnings() map[string]*situation {
+	whole := func() tree {
+		t, _ := life(tree{}, 1, runs[0], "")
+		return t[len(t)-1].folder
+	}
+	unsigned, lacking, dangling, empty := whole(), whole(), whole(), whole()
+	delete(unsigned, "..gen-2/verified")
+	delete(lacking, "..gen-2/z")
+	delete(dangling, "..data")
+	empty["..gen-2/a"] = "="
+	all := make(map[string]*situation)
+	for _, t := range []tree{{}, unsigned, lacking, dangling, empty, {"..data": "-> ..gen-9"}} {
+		all[t.String()] = &situation{folder: t, next: 10, crashed: true}
+	}
+	return all
+}
+
+// explore lets every run follow on every situation, with a kill at every
+// moment, and gives the situations after it.
+func explore(from map[string]*situation, flaw string) (to map[string]*situation, moments int, err error) {
+	to = make(map[string]*situation)
+	for _, s := range from {
+		for _, r := range runs {
+			trace, next := life(s.folder, s.next, r, flaw)
+			stands, readers := s.stands, maps.Clone(s.readers)
+			if r.pod != s.pod {
+				stands, readers = false, nil // the containers of that Pod are gone
+			}
+			withdraws := slices.Contains(r.acts, withdraw)
+			for i, m := range trace {
+				crashed := s.crashed && !m.opened
+				if !crashed {
+					stands, err = gap(m.folder, r.pod, stands && !withdraws)
+					if err == nil {
+						readers, err = interleave(readers, m, r.pod)
+					}
+					if err != nil {
+						return nil, 0, fmt.Errorf("before step %d, %q: %w in\n%v", i, m.step, err, m.folder)
+					}
+				}
+				key := fmt.Sprintf("%v\n%c %v %v", m.folder, r.pod, stands, crashed)
+				if to[key] == nil {
+					to[key] = &situation{folder: m.folder, pod: r.pod, stands: stands, crashed: crashed, readers: make(map[reader]bool)}
+				}
+				maps.Copy(to[key].readers, readers)
+				to[key].next = max(to[key].next, next)
+			}
+			moments += len(trace)
+			end := trace[len(trace)-1].folder
+			if _, ok := end.open(volume.Verified); !ok || !holds(r.pod, (&writer{now: end}).standing(end.target("..data"))) {
+				return nil, 0, fmt.Errorf("after a run to its end the folder is\n%v", end)
+			}
+		}
+	}
+	return to, moments, nil
+}
+
+// interleave lets every reader take any number of steps at this moment.
+func interleave(readers map[reader]bool, m moment, pod byte) (map[reader]bool, error) {
+	todo := []reader{{}, {check: true}}
+	for r := range readers {
+		todo = append(todo, r)
+	}
+	after := make(map[reader]bool)
+	for len(todo) > 0 {
+		r := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if after[r] {
+			continue
+		}
+		after[r] = true
+		next, done := r.advance(m)
+		if !done {
+			todo = append(todo, next)
+		} else if err := next.violation(pod); err != nil {
+			return nil, err
+		}
+	}
+	return after, nil
+}
+
+const kills = 3
+
+func TestNoInterleavingOfKillsAndReadersShowsAMix(t *testing.T) {
+	t.Parallel()
+	situations := beginnings()
+	for range kills + 1 {
+		before := len(situations)
+		next, moments, err := explore(situations, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d situations, %d moments, %d situations after them", before, moments, len(next))
+		situations = next
+	}
+}
+
+func TestTheModelFindsFlaws(t *testing.T) {
+	t.Parallel()
+	for _, flaw := range []string{"keep anything", "write in place", "sign first", "link after the turn", "turn in two steps"} {
+		var err error
+		for situations, n := beginnings(), 0; n <= kills && err == nil; n++ {
+			situations, _, err = explore(situations, flaw)
+		}
+		if err == nil {
+			t.Errorf("%s: not found", flaw)
+		}
+		t.Logf("%s: %v", flaw, err)
+	}
+}
+
+func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
+	t.Parallel()
+	begin := beginnings()
+	all, _, err := explore(begin, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.Copy(all, begin)
+	seen := make(map[string]bool)
+	for _, s := range all {
+		if seen[s.folder.String()] {
+			continue
+		}
+		seen[s.folder.String()] = true
+		for _, r := range runs {
+			want, _ := life(s.folder, s.next, r, "")
+			want = slices.DeleteFunc(want, func(m moment) bool { return m.step == "" })
+			got := record(t, s.folder, s.next, r)
+			for i := range max(len(got), len(want)) {
+				if i >= len(got) || i >= len(want) || got[i].step != want[i].step || got[i].folder.String() != want[i].folder.String() {
+					t.Fatalf("in\n%v\nrun %c %v: step %d differs\ngot:  %v\nwant: %v", s.folder, r.pod, r.acts, i, at(got, i), at(want, i))
+				}
+			}
+		}
+	}
+	t.Logf("%d folders, %d runs in each", len(seen), len(runs))
+}
+
+func at(trace []moment, i int) string {
+	if i >= len(trace) {
+		return "nothing"
+	}
+	return fmt.Sprintf("%q in\n%v", trace[i].step, trace[i].folder)
+}
+
+// record makes the folder real and lets the code run there.
+func record(t *testing.T, start tree, next int, r run) (trace []moment) {
+	t.Helper()
+	dir := t.TempDir()
+	for _, path := range slices.Sorted(maps.Keys(start)) {
+		what, full := start[path], filepath.Join(dir, path)
+		var err error
+		switch what[0] {
+		case '/':
+			err = os.Mkdir(full, 0o755)
+		case '=':
+			err = os.WriteFile(full, []byte(what[1:]), 0o644)
+		default:
+			err = os.Symlink(start.target(path), full)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	numbers := make(map[string]string)
+	for path, what := range start {
+		if what == "/" || strings.HasPrefix(what, "-> ..gen-") {
+			name := strings.TrimPrefix(what, "-> ")
+			if what == "/" {
+				name = path
+			}
+			numbers[name] = name
+		}
+	}
+	step := func(what string) error {
+		trace = append(trace, moment{step: what, folder: look(t, dir, numbers, &next)})
+		return nil
+	}
+	v, err := volume.OpenAs(dir, contract, func(files []identity.File) error {
+		var s strings.Builder
+		for _, f := range files {
+			fmt.Fprintf(&s, "%s=%s ", f.Name, f.Data)
+		}
+		if !holds(r.pod, s.String()) {
+			return errors.New("of another Pod")
+		}
+		return nil
+	}, os.Geteuid(), step)
+	if err != nil {
+		t.Fatalf("in\n%v\n%v", start, err)
+	}
+	defer v.Close()
+	for _, g := range r.acts {
+		if g == withdraw {
+			err = v.Withdraw()
+		} else {
+			var files []identity.File
+			for _, name := range g.names {
+				files = append(files, identity.File{Name: string(name), Data: []byte(g.content), Mode: 0o644})
+			}
+			_, err = v.Publish(files)
+		}
+		if err != nil {
+			t.Fatalf("in\n%v\n%v", start, err)
+		}
+	}
+	_ = step("end")
+	return trace
+}
+
+// look gives the real folder as a tree, its generations numbered in the order
+// in which they appeared.
+func look(t *testing.T, dir string, numbers map[string]string, next *int) tree {
+	t.Helper()
+	now := make(tree)
+	number := func(name string) string {
+		first, rest, _ := strings.Cut(name, "/")
+		if strings.HasPrefix(first, "..gen-") {
+			if numbers[first] == "" {
+				numbers[first] = fmt.Sprintf("..gen-%d", *next)
+				*next++
+			}
+			name = filepath.Join(numbers[first], rest)
+		}
+		return name
+	}
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || path == dir {
+			return err
+		}
+		name, _ := filepath.Rel(dir, path)
+		switch {
+		case entry.IsDir():
+			now[number(name)] = "/"
+		case entry.Type() == os.ModeSymlink:
+			target, err := os.Readlink(path)
+			now[name] = "-> " + number(target)
+			return err
+		default:
+			content, err := os.ReadFile(path)
+			now[number(name)] = "=" + string(content)
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now
+}

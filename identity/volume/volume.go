@@ -1,0 +1,450 @@
+// Package volume keeps one generation of small files in a folder that other
+// containers read: all of it is visible, or none of it.
+//
+// What it does not promise:
+//
+//   - Nothing binds a container that may write to the volume: it can put its
+//     own files where ours stand. Mount the volume read-only everywhere else.
+//     Such a container may stop us; it cannot make us write outside the
+//     volume or into a file that we did not create.
+//   - Two files opened one after the other by their visible names may come
+//     from two generations. Who needs facts that match reads one file that has
+//     them all, or resolves "..data" once and opens below it.
+//   - A reader that is slower than two publications meets ENOENT and opens
+//     again.
+//   - Nothing is synced to the disk: after a crash of the node the writer
+//     runs again before any reader does, and fsync costs five times the rest.
+//   - A container that mounts a single file by subPath never sees a change.
+//
+// What it promises: a kill at any moment, and a failure of any system call,
+// leaves the old generation or the new one, whole; the next Open cleans up.
+// Any uid will do, no capability is needed.
+//
+// The layout is the one that the kubelet gives ConfigMap and Secret volumes
+// (Kubernetes, pkg/volume/util/atomic_writer.go), so that what watches those
+// can watch this:
+//
+//	..gen-RANDOM/fqdn          the bytes
+//	..gen-RANDOM/verified      empty
+//	..data -> ..gen-RANDOM     replaced by one rename
+//	fqdn -> ..data/fqdn        made once
+//	verified -> ..data/verified
+//
+// Names that begin with ".." are no part of the contract.
+package volume
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Verified is the start signal: the last name to appear and the first to go.
+const Verified = "verified"
+
+const (
+	patience = 2 * time.Second       // for another writer to end
+	pause    = 20 * time.Millisecond // between two tries
+)
+
+// Volume is the right to write to a folder. It is for one goroutine.
+type Volume struct {
+	folder
+	names    []string // all that may be visible, Verified last
+	held     *os.File // carries the lock
+	uid      int
+	dropped  error
+	previous string                  // the generation before the current one
+	step     func(what string) error // called before each change
+}
+
+// Open takes the folder dir for one writer and finds out whether publishing
+// will work there, so that nobody waits for DNS in vain.
+//
+// The names are all that the volume may ever show, without Verified. Each
+// must be absent or a link of ours. If a generation stands there, keep is
+// given its files in the order of their names and says nil if they still
+// hold, else why not. What keep refuses is dropped, and so is, without asking,
+// what cannot be read whole.
+//
+// Every error says in one sentence what to change, for instance in the Pod's
+// spec. The caller closes the Volume.
+func Open(dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
+	return open(dir, names, keep, os.Geteuid(), func(string) error { return nil })
+}
+
+func open(dir string, names []string, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
+	for _, name := range names {
+		if !plain(name) || name == Verified {
+			return nil, fmt.Errorf("%+q cannot be a visible name", name)
+		}
+	}
+	f, err := openFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	v := &Volume{folder: f, names: append(slices.Clone(names), Verified), uid: uid, step: step}
+	defer func() {
+		if err != nil {
+			_ = v.Close()
+		}
+	}()
+	if err := v.lock(); err != nil {
+		return nil, err
+	}
+	current, err := v.survey()
+	if err != nil {
+		return nil, err
+	}
+	var standing []identity.File
+	if current != "" {
+		standing, v.dropped = v.generation(current)
+		if v.dropped == nil {
+			v.dropped = keep(unsigned(standing))
+		}
+		if v.dropped != nil {
+			// First the signal; then all the rest goes in one step.
+			if err := errors.Join(v.unlink(Verified), v.unlink(data)); err != nil {
+				return nil, err
+			}
+			current, standing = "", nil
+		}
+	}
+	// What a killed writer left.
+	if err := cmp.Or(v.unlinkAllBut(standing), v.unlink(dataTmp)); err != nil {
+		return nil, err
+	}
+	v.sweep(current)
+
+	// The probe takes a folder, a file and its first byte, as a publication does.
+	_, err = v.build([]identity.File{{Name: "probe", Data: []byte{'\n'}, Mode: 0o600}})
+	v.sweep(current)
+	if current != "" && full(err) {
+		err = nil // what stands there may be all that is needed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// Dropped says why Open dropped the generation that it found; nil if it
+// dropped nothing.
+func (v *Volume) Dropped() error { return v.dropped }
+
+// Publish makes files the current generation and then makes Verified stand.
+// If these very files, with these modes, are current already it writes
+// nothing that is not missing, and changed is false. After an error changed
+// says which generation is visible: false, the one before; true, the new one,
+// and only the signal or the cleaning is missing.
+//
+// There must be at least one file, each with one of the names given to Open
+// and readable by its owner, and all together no more than 1 MiB.
+func (v *Volume) Publish(files []identity.File) (changed bool, err error) {
+	files, err = v.signed(files)
+	if err != nil {
+		return false, err
+	}
+	current, err := v.survey()
+	if err != nil {
+		return false, err
+	}
+	next := current
+	if standing, err := v.generation(current); err != nil || !same(standing, files) {
+		if next, err = v.build(files); err != nil {
+			v.sweep(current, v.previous)
+			return false, err
+		}
+	}
+	linked, err := v.linkAll(files)
+	if err == nil && next != current {
+		err = v.turn(next)
+	}
+	if err != nil {
+		for _, name := range linked {
+			_ = v.unlink(name)
+		}
+		_ = v.unlink(dataTmp)
+		v.sweep(current, v.previous)
+		return false, err
+	}
+	if changed = next != current; changed {
+		v.previous = current
+	}
+	if err := cmp.Or(v.unlinkAllBut(files), v.link(Verified)); err != nil {
+		return changed, err
+	}
+	// A reader that has just resolved "..data" is in the predecessor.
+	v.sweep(next, v.previous)
+	return changed, nil
+}
+
+// Withdraw takes the start signal away. The files stay; Publish brings the
+// signal back. It needs no space, and it is no error if nothing stands.
+func (v *Volume) Withdraw() error { return v.unlink(Verified) }
+
+// Close lets another writer in. What is published stays.
+func (v *Volume) Close() error { return errors.Join(v.held.Close(), v.root.Close()) }
+
+// lock takes the folder itself: a lock file would be one more name in it, and
+// the kernel ends this one with the process.
+func (v *Volume) lock() (err error) {
+	if v.held, err = v.root.Open("."); err != nil {
+		return v.explain("lock the folder", err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		err := syscall.Flock(int(v.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case err != syscall.EWOULDBLOCK:
+			return v.explain("lock the folder", err)
+		case !time.Now().Before(end):
+			return fmt.Errorf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", v.dir, patience)
+		}
+	}
+}
+
+// survey gives the current generation, "" if there is none, and refuses a
+// folder where something else stands in our way.
+func (v *Volume) survey() (current string, err error) {
+	top, err := v.root.Stat(".")
+	if err != nil {
+		return "", v.explain("look", err)
+	}
+	for _, name := range append(slices.Clone(v.names), dataTmp, data) {
+		info, target, err := v.look(name)
+		if err != nil {
+			return "", err
+		}
+		if info == nil {
+			continue
+		}
+		// Any other uid is refused by the kernel too, but only at the rename,
+		// long after DNS was asked. Uid 0 has the capability, or is told then.
+		if top.Mode()&fs.ModeSticky != 0 && v.uid != 0 && owner(top) != v.uid && owner(info) != v.uid {
+			return "", fmt.Errorf("%+q in %+q belongs to uid %d and the sticky bit of this volume (medium: Memory has it) keeps uid %d from replacing it: give both containers the same runAsUser", name, v.dir, owner(info), v.uid)
+		}
+		if name == data {
+			current = target
+		}
+	}
+	return current, nil
+}
+
+// build makes a new generation that nobody sees yet.
+func (v *Volume) build(files []identity.File) (name string, err error) {
+	name = prefix + rand.Text()
+	var made *os.Root
+	err = v.do("make generation", func() (err error) {
+		made, err = v.makeFolder(name)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	defer made.Close()
+	for _, file := range files {
+		if err := v.write(made, file); err != nil {
+			return "", err
+		}
+	}
+	// Readers are let in at the end. A chmod without the setgid bit would
+	// clear it, and with it the sign of the volume's fsGroup.
+	return name, v.do("chmod generation", func() error {
+		self, err := made.Open(".")
+		if err != nil {
+			return err
+		}
+		defer self.Close()
+		info, err := self.Stat()
+		if err != nil {
+			return err
+		}
+		return self.Chmod(0o755 | info.Mode()&fs.ModeSetgid)
+	})
+}
+
+// makeFolder makes a folder and gives it opened. Whoever may write to the
+// volume can put something else under its name meanwhile: only a folder of
+// ours is taken, and it lies in this volume, since os.Root follows no link
+// out of it.
+func (v *Volume) makeFolder(name string) (*os.Root, error) {
+	if err := v.root.Mkdir(name, 0o700); err != nil {
+		return nil, err
+	}
+	info, err := v.root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.Mode().Perm() != 0o700 {
+		// The umask took our own bits. Of all that may stand under the name by
+		// now this mode opens nothing to anybody else.
+		if err := v.root.Chmod(name, 0o700|info.Mode()&fs.ModeSetgid); err != nil {
+			return nil, err
+		}
+	}
+	made, info, err := v.enter(name)
+	if err != nil {
+		return nil, err
+	}
+	if owner(info) != v.uid {
+		_ = made.Close()
+		return nil, fmt.Errorf("%+q was put in place of our folder by uid %d", name, owner(info))
+	}
+	return made, nil
+}
+
+func (v *Volume) write(in *os.Root, file identity.File) error {
+	var f *os.File
+	err := v.do("create "+file.Name, func() (err error) {
+		f, err = in.OpenFile(file.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	err = v.do("write "+file.Name, func() error {
+		_, err := f.Write(file.Data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// On the descriptor: the umask has no say, and nobody can change what the
+	// name stands for.
+	return v.do("chmod "+file.Name, func() error { return cmp.Or(f.Chmod(file.Mode), f.Close()) })
+}
+
+// linkAll makes the visible names that are missing, all but Verified, and
+// says which. Until the turn they may lead nowhere.
+func (v *Volume) linkAll(files []identity.File) (linked []string, err error) {
+	for _, file := range unsigned(files) {
+		info, _, err := v.look(file.Name)
+		if err == nil && info == nil {
+			linked = append(linked, file.Name)
+			err = v.link(file.Name)
+		}
+		if err != nil {
+			return linked, err
+		}
+	}
+	return linked, nil
+}
+
+func (v *Volume) link(name string) error {
+	if info, _, err := v.look(name); err != nil || info != nil {
+		return err
+	}
+	return v.do("link "+name, func() error { return v.root.Symlink(data+"/"+name, name) })
+}
+
+// turn is the only moment at which anything changes for a reader.
+func (v *Volume) turn(next string) error {
+	if err := v.unlink(dataTmp); err != nil {
+		return err
+	}
+	err := v.do("link "+dataTmp, func() error { return v.root.Symlink(next, dataTmp) })
+	if err != nil {
+		return err
+	}
+	return v.do("rename "+dataTmp, func() error { return v.root.Rename(dataTmp, data) })
+}
+
+// unlink removes a name of ours; an absent one is no error.
+func (v *Volume) unlink(name string) error {
+	if info, _, err := v.look(name); err != nil || info == nil {
+		return err
+	}
+	return v.do("unlink "+name, func() error { return v.root.Remove(name) })
+}
+
+func (v *Volume) unlinkAllBut(files []identity.File) error {
+	for _, name := range v.names {
+		if slices.ContainsFunc(files, func(f identity.File) bool { return f.Name == name }) {
+			continue
+		}
+		if err := v.unlink(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep removes our generations but those to keep. A failure is no news for
+// anybody: no name leads there, and the next Open tries again.
+func (v *Volume) sweep(keep ...string) {
+	entries, _ := fs.ReadDir(v.root.FS(), ".")
+	for _, entry := range entries {
+		name := entry.Name()
+		if !isGeneration(name) || slices.Contains(keep, name) {
+			continue
+		}
+		if info, err := v.root.Lstat(name); err != nil || !info.IsDir() || owner(info) != v.uid {
+			continue
+		}
+		_ = v.do("remove generation", func() error { return v.root.RemoveAll(name) })
+	}
+}
+
+// do makes one change. What it is called is part of the error's sentence.
+func (v *Volume) do(what string, change func() error) error {
+	err := v.step(what)
+	if err == nil {
+		err = change()
+	}
+	if err != nil {
+		return v.explain(what, err)
+	}
+	return nil
+}
+
+// signed gives the files in order, Verified among them, or says why they
+// cannot be published.
+func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
+	if len(files) == 0 {
+		return nil, errors.New("a generation without files cannot be published")
+	}
+	size := 0
+	for _, f := range files {
+		if f.Name == Verified || !slices.Contains(v.names, f.Name) {
+			return nil, fmt.Errorf("%+q is no name that %+q may show", f.Name, v.dir)
+		}
+		if f.Mode&^fs.ModePerm != 0 || f.Mode&0o400 == 0 {
+			return nil, fmt.Errorf("%+q cannot have mode %v", f.Name, f.Mode)
+		}
+		size += len(f.Data)
+	}
+	if size > maxBytes {
+		return nil, fmt.Errorf("%d bytes in one generation are more than %d", size, maxBytes)
+	}
+	files = append(slices.Clone(files), identity.File{Name: Verified, Mode: 0o644})
+	slices.SortFunc(files, func(a, b identity.File) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range files[1:] {
+		if files[i].Name == files[i+1].Name {
+			return nil, fmt.Errorf("%+q is there twice", files[i].Name)
+		}
+	}
+	return files, nil
+}
+
+// unsigned is files without Verified.
+func unsigned(files []identity.File) []identity.File {
+	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == Verified })
+}
+
+func same(a, b []identity.File) bool {
+	return slices.EqualFunc(a, b, func(a, b identity.File) bool {
+		return a.Name == b.Name && a.Mode == b.Mode && bytes.Equal(a.Data, b.Data)
+	})
+}

@@ -1,0 +1,120 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"math/rand/v2"
+	"time"
+)
+
+// Walk is the way from a Claim to its proof, waiting included.
+type Walk struct {
+	Claim    Claim
+	Resolver Resolver
+	Policy   Policy
+}
+
+// Turn is one verification of a Walk.
+type Turn struct {
+	Agreement Agreement // valid where Err is nil
+	Report    Report
+	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
+	// (never; the last turn).
+	Err    error
+	Waited time.Duration // since the walk began
+	Pause  time.Duration // until the next turn; 0 for the last
+}
+
+// Turns verifies again and again, with pauses, until the first agreement, a
+// refusal or the end of ctx. A verification that ctx cuts off is no turn: it
+// says nothing about DNS.
+func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
+	return func(yield func(Turn) bool) {
+		start := time.Now()
+		var unnamed lookout
+		for {
+			waited := time.Since(start)
+			agreement, report, err := verify(ctx, w.Resolver, w.Claim, w.Policy, unnamed.due(waited))
+			if ctx.Err() != nil {
+				return
+			}
+			turn := Turn{Agreement: agreement, Report: report, Err: err, Waited: time.Since(start)}
+			mismatch := (*Mismatch)(nil)
+			if !errors.As(err, &mismatch) {
+				yield(turn)
+				return
+			}
+			if err := unnamed.seen(mismatch, turn.Waited); err != nil {
+				turn.Err = err
+				yield(turn)
+				return
+			}
+			turn.Pause = pause(turn.Waited, mismatch)
+			if !yield(turn) || !sleep(ctx, turn.Pause) {
+				return
+			}
+		}
+	}
+}
+
+// pause gives the time until the next turn. The record usually comes within
+// 150 ms of a container's start, so turns are dense at first; then they grow
+// with the wait, so that lateness stays a quarter of it, up to a second, and
+// five after a minute. A server in trouble is asked more rarely. The jitter
+// keeps Pods that started together from asking together.
+func pause(waited time.Duration, m *Mismatch) time.Duration {
+	limit := time.Second
+	if waited > time.Minute {
+		limit = 5 * time.Second
+	}
+	p := min(30*time.Millisecond+waited/4, limit)
+	if m.Verdict == Unanswered {
+		p = max(p, 250*time.Millisecond)
+	}
+	p -= time.Duration(rand.Int64N(int64(p)/5 + 1))
+	return max(p, m.Again())
+}
+
+// sleep waits, and reports whether it did so to the end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lookout watches for the name that DNS publishes in place of a hostname. It
+// is asked for rarely, and believed when it is seen twice, a second or more
+// apart: a predecessor without hostname may just have left its address to
+// this Pod, and its record for a moment.
+type lookout struct {
+	next  time.Duration // when to ask again, since the walk began
+	asked bool          // in this turn
+	found bool          // when it was last asked
+}
+
+// due reports whether this turn is to ask, and takes it that it does.
+func (l *lookout) due(waited time.Duration) bool {
+	l.asked = waited >= max(l.next, 500*time.Millisecond)
+	return l.asked
+}
+
+// seen takes note of what a turn said, and gives the *Refusal when it is
+// certain.
+func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
+	switch {
+	case !l.asked:
+	case m.Verdict == Unnamed && l.found:
+		return refuse("%w, as for a Pod without spec.hostname: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", m)
+	case m.Verdict == Unnamed:
+		l.found, l.next = true, waited+time.Second
+	default:
+		l.found, l.next = false, 2*waited
+	}
+	return nil
+}
