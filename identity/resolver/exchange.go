@@ -23,9 +23,9 @@ func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dn
 	ctx, cancel := context.WithTimeout(ctx, e.r.patience)
 	defer cancel()
 	msg, err := e.query(ctx, name, qtype)
-	if err == nil && !e.r.plain[e.server] &&
+	if err == nil && !e.r.noEDNS[e.server] &&
 		(msg.Rcode == dns.RcodeFormatError || msg.Rcode == dns.RcodeBadVers) {
-		e.r.plain[e.server] = true
+		e.r.noEDNS[e.server] = true
 		msg, err = e.query(ctx, name, qtype)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
@@ -38,7 +38,7 @@ func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dn
 func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	q := new(dns.Msg)
 	q.SetQuestion(name, qtype)
-	if !e.r.plain[e.server] {
+	if !e.r.noEDNS[e.server] {
 		q.SetEdns0(udpSize, false)
 	}
 	if e.udp != nil {
@@ -48,7 +48,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		}
 	}
 	if e.tcp == nil {
-		conn, err := e.r.Dial(ctx, "tcp", e.server)
+		conn, err := e.r.Dial(ctx, "tcp", e.server.String())
 		if err != nil {
 			return nil, fmt.Errorf("by TCP: %w", err)
 		}

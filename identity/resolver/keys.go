@@ -16,7 +16,7 @@ var keyTypes = [...]uint16{
 	dns.TypeRP, dns.TypeAFSDB, dns.TypeCERT, dns.TypeURI, dns.TypeSMIMEA,
 	dns.TypeOPENPGPKEY, dns.TypeKX, dns.TypeX25, dns.TypeISDN, dns.TypeRT,
 	dns.TypePX, dns.TypeGPOS, dns.TypeEUI48, dns.TypeEUI64, dns.TypeAPL,
-	dns.TypeHIP,
+	dns.TypeHIP, dns.TypeNID, dns.TypeL32, dns.TypeL64, dns.TypeLP,
 }
 
 // minKeyTTL is the least that CoreDNS's cache keeps anything.

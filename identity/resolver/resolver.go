@@ -49,51 +49,46 @@ const (
 // round to round: which server is asked, how patiently, and which keys are
 // spent. It is for one goroutine.
 type Resolver struct {
-	// Servers are asked in order: the next one's turn comes when one is
-	// silent, fails or refuses.
-	Servers []netip.AddrPort
-	// Dial connects to a server by "udp" or "tcp".
-	Dial func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error)
-	// TCP asks everything by TCP ("options use-vc").
-	TCP bool
+	// Dial connects to a server, ADDRESS:PORT, by "udp" or "tcp", as
+	// net.Dialer does.
+	Dial func(ctx context.Context, network, server string) (net.Conn, error)
 
-	turn     int // Servers[turn%len] is asked
+	servers  []netip.AddrPort
+	turn     int  // servers[turn%len] is asked
+	vc       bool // everything by TCP
 	patience time.Duration
-	plain    map[netip.AddrPort]bool // servers that do not know EDNS0
+	noEDNS   map[netip.AddrPort]bool
 	keys     map[identity.Name]*keys
 	ttls     map[string]uint32 // of answers seen, by question
 	buffer   []byte
 }
 
-// New gives a Resolver that dials by the operating system's sockets.
-func New(servers []netip.AddrPort, tcp bool) *Resolver {
-	var dialer net.Dialer
+// New gives a Resolver that asks servers in order, the next one where one is
+// silent, fails or refuses, over the operating system's sockets. vc asks
+// everything by TCP ("options use-vc").
+func New(servers []netip.AddrPort, vc bool) *Resolver {
 	return &Resolver{
-		Servers: servers,
-		TCP:     tcp,
-		Dial: func(ctx context.Context, network string, server netip.AddrPort) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, server.String())
-		},
+		Dial:     new(net.Dialer).DialContext,
+		servers:  servers,
+		vc:       vc,
+		patience: firstPatience,
+		noEDNS:   make(map[netip.AddrPort]bool),
+		keys:     make(map[identity.Name]*keys),
+		ttls:     make(map[string]uint32),
+		buffer:   make([]byte, dns.MaxMsgSize),
 	}
 }
 
 // Open begins a round with one fresh socket.
 func (r *Resolver) Open(ctx context.Context) (identity.Exchange, error) {
-	if len(r.Servers) == 0 {
+	if len(r.servers) == 0 {
 		return nil, errors.New("no nameserver to ask")
 	}
-	if r.patience == 0 {
-		r.patience = firstPatience
-		r.plain = make(map[netip.AddrPort]bool)
-		r.keys = make(map[identity.Name]*keys)
-		r.ttls = make(map[string]uint32)
-		r.buffer = make([]byte, dns.MaxMsgSize)
-	}
-	e := &exchange{r: r, server: r.Servers[r.turn%len(r.Servers)]}
-	if r.TCP {
+	e := &exchange{r: r, server: r.servers[r.turn%len(r.servers)]}
+	if r.vc {
 		return e, nil // dialled by the first question
 	}
-	conn, err := r.Dial(ctx, "udp", e.server)
+	conn, err := r.Dial(ctx, "udp", e.server.String())
 	if err != nil {
 		r.turn++
 		return nil, fmt.Errorf("reach nameserver %s: %w", e.server, err)
@@ -274,9 +269,11 @@ func read(msg *dns.Msg) identity.Answer {
 				words = append(words, addr.String())
 			}
 		case *dns.PTR:
-			name := identity.WireName(rr.Ptr)
-			a.Names = append(a.Names, name)
-			words = append(words, name.String())
+			if rr.Ptr != "" {
+				name := identity.WireName(rr.Ptr)
+				a.Names = append(a.Names, name)
+				words = append(words, name.String())
+			}
 		}
 	}
 	a.Again = time.Duration(ttl) * time.Second
@@ -284,8 +281,11 @@ func read(msg *dns.Msg) identity.Answer {
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
 	slices.Sort(words)
-	if len(words) > 0 {
+	switch {
+	case len(words) > 0:
 		a.Wire = shorten(words)
+	case slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, msg.Question[0].Qtype):
+		a.Is, a.Wire = identity.Failed, "a record without content"
 	}
 	return a
 }

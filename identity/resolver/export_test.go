@@ -1,0 +1,16 @@
+package resolver
+
+import (
+	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Read is what becomes of a packet that comes back for q.
+func Read(raw []byte, q *dns.Msg) (identity.Answer, bool) {
+	msg, ok := answers(raw, q)
+	if !ok {
+		return identity.Answer{}, false
+	}
+	return read(msg), true
+}

@@ -1,0 +1,524 @@
+package resolver_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/resolver"
+)
+
+var (
+	db0    = name("db-0.db.default.svc.cluster.local")
+	server = netip.MustParseAddrPort("10.96.0.10:53")
+	second = netip.MustParseAddrPort("10.96.0.11:53")
+	a      = identity.Question{Kind: identity.Forward4, Name: db0}
+	exists = identity.Question{Kind: identity.Exists, Name: db0}
+)
+
+func name(s string) identity.Name {
+	n, err := identity.ParseName(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// wire is a network in memory. What answers is up to the test: it gets the
+// question and gives the packets that come back, in order; none is silence.
+type wire struct {
+	answer func(network, server string, q *dns.Msg) [][]byte
+
+	mu    sync.Mutex
+	dials []string // "udp 10.96.0.10:53"
+	asked []string // "udp A db-0…"
+}
+
+func (w *wire) dial(_ context.Context, network, server string) (net.Conn, error) {
+	w.mu.Lock()
+	w.dials = append(w.dials, network+" "+server)
+	w.mu.Unlock()
+	client, far := net.Pipe()
+	go func() {
+		defer far.Close()
+		buffer := make([]byte, dns.MaxMsgSize)
+		for {
+			var raw []byte
+			if network == "tcp" {
+				if _, err := io.ReadFull(far, buffer[:2]); err != nil {
+					return
+				}
+				raw = buffer[:binary.BigEndian.Uint16(buffer)]
+				if _, err := io.ReadFull(far, raw); err != nil {
+					return
+				}
+			} else {
+				n, err := far.Read(buffer)
+				if err != nil {
+					return
+				}
+				raw = buffer[:n]
+			}
+			q := new(dns.Msg)
+			if err := q.Unpack(raw); err != nil {
+				panic(err)
+			}
+			w.mu.Lock()
+			w.asked = append(w.asked, fmt.Sprintf("%s %s %s", network, dns.Type(q.Question[0].Qtype), q.Question[0].Name))
+			w.mu.Unlock()
+			for _, reply := range w.answer(network, server, q) {
+				if network == "tcp" {
+					reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
+				}
+				if _, err := far.Write(reply); err != nil {
+					return
+				}
+			}
+		}
+	}()
+	return client, nil
+}
+
+func (w *wire) resolver(servers ...netip.AddrPort) *resolver.Resolver {
+	if len(servers) == 0 {
+		servers = []netip.AddrPort{server}
+	}
+	r := resolver.New(servers, false)
+	r.Dial = w.dial
+	return r
+}
+
+// ask opens a round of its own for one question.
+func ask(t *testing.T, r *resolver.Resolver, q identity.Question) identity.Answer {
+	t.Helper()
+	exchange, err := r.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exchange.Close()
+	return exchange.Ask(t.Context(), q)
+}
+
+// reply makes the packet of an answer from resource records in zone form.
+func reply(q *dns.Msg, rcode int, records ...string) *dns.Msg {
+	m := new(dns.Msg).SetRcode(q, rcode)
+	for _, text := range records {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			panic(err)
+		}
+		if rr.Header().Rrtype == dns.TypeSOA {
+			m.Ns = append(m.Ns, rr)
+		} else {
+			m.Answer = append(m.Answer, rr)
+		}
+	}
+	return m
+}
+
+func pack(m *dns.Msg) []byte {
+	raw, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+const soa = "cluster.local. 30 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5"
+
+func TestAnAnswerIsReadAsWhatItSays(t *testing.T) {
+	const owner = "db-0.db.default.svc.cluster.local."
+	ptr := identity.Question{Kind: identity.Reverse, Addr: netip.MustParseAddr("10.244.0.17")}
+	for _, test := range []struct {
+		what    string
+		q       identity.Question
+		rcode   int
+		records []string
+		is      identity.Outcome
+		wire    string
+		addrs   string
+		names   string
+		zone    string
+		again   time.Duration
+	}{
+		{"an address", a, dns.RcodeSuccess, []string{owner + " 30 A 10.244.0.17"}, identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
+		{"two addresses, in whatever order", a, dns.RcodeSuccess, []string{owner + " 30 A 10.244.0.18", owner + " 30 A 10.244.0.17"}, identity.Found, "10.244.0.17 and 10.244.0.18", "[10.244.0.17 10.244.0.18]", "[]", "", 0},
+		{"owner in other case", a, dns.RcodeSuccess, []string{"DB-0.db.DEFAULT.svc.cluster.local. 30 A 10.244.0.17"}, identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
+		{"a foreign owner is nobody's answer", a, dns.RcodeSuccess, []string{"db-1.db.default.svc.cluster.local. 30 A 10.244.0.17"}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
+		{"a CNAME in the same message", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example.", "x.example. 30 CNAME y.example.", "y.example. 30 A 10.244.0.17"}, identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
+		{"a CNAME that leads nowhere", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example."}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
+		{"a CNAME in a circle", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example.", "x.example. 30 CNAME " + owner}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
+		{"eight CNAMEs", a, dns.RcodeSuccess, chain(owner, 8), identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
+		{"nine CNAMEs", a, dns.RcodeSuccess, chain(owner, 9), identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
+		{"no data, as long as its SOA says", a, dns.RcodeSuccess, []string{soa}, identity.NoData, "no data", "[]", "[]", "cluster.local", 5 * time.Second},
+		{"a denial, as long as its SOA says", a, dns.RcodeNameError, []string{soa}, identity.Denied, "NXDOMAIN", "[]", "[]", "cluster.local", 5 * time.Second},
+		{"the SOA's own TTL, where it is less", a, dns.RcodeNameError, []string{". 7 SOA a. b. 1 2 3 4 86400"}, identity.Denied, "NXDOMAIN", "[]", "[]", ".", 7 * time.Second},
+		{"a denial for days", a, dns.RcodeNameError, []string{". 86400 SOA a. b. 1 2 3 4 86400"}, identity.Denied, "NXDOMAIN", "[]", "[]", ".", 2 * time.Minute},
+		{"a denial without SOA", a, dns.RcodeNameError, nil, identity.Denied, "NXDOMAIN", "[]", "[]", "", 30 * time.Second},
+		{"SERVFAIL", a, dns.RcodeServerFailure, nil, identity.Failed, "SERVFAIL", "[]", "[]", "", 0},
+		{"REFUSED", a, dns.RcodeRefused, nil, identity.Refused, "REFUSED", "[]", "[]", "", 0},
+		{"NOTIMP", a, dns.RcodeNotImplemented, nil, identity.Refused, "NOTIMP", "[]", "[]", "", 0},
+		{"an rcode without name", a, 12, nil, identity.Failed, "RCODE12", "[]", "[]", "", 0},
+		{"names, with what is odd escaped", ptr, dns.RcodeSuccess, []string{`17.0.244.10.in-addr.arpa. 30 PTR Evil\010\027[31m.example.`, "17.0.244.10.in-addr.arpa. 30 PTR DB-0.db.default.svc.cluster.local."}, identity.Found, `db-0.db.default.svc.cluster.local and evil\010\027[31m.example`, "[]", `[db-0.db.default.svc.cluster.local evil\010\027[31m.example]`, "", 0},
+	} {
+		t.Run(test.what, func(t *testing.T) {
+			w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, test.rcode, test.records...))} }}
+			got := ask(t, w.resolver(), test.q)
+			if got.Is != test.is || got.Wire != test.wire || fmt.Sprint(got.Addrs) != test.addrs || fmt.Sprint(got.Names) != test.names || got.Zone.String() != test.zone || got.Again != test.again || got.Err != nil {
+				t.Errorf("got %+v", got)
+			}
+			if got.Question != test.q || got.Server != server {
+				t.Errorf("the answer is to %+v of %s", got.Question, got.Server)
+			}
+		})
+	}
+}
+
+func chain(owner string, n int) []string {
+	var records []string
+	for i := range n {
+		next := fmt.Sprintf("n%d.example.", i)
+		records = append(records, owner+" 30 CNAME "+next)
+		owner = next
+	}
+	// The order in a message means nothing.
+	slices.Reverse(records)
+	return append(records, owner+" 30 A 10.244.0.17")
+}
+
+func TestWhatDoesNotAnswerTheQuestionIsDiscarded(t *testing.T) {
+	good := func(q *dns.Msg) *dns.Msg {
+		return reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17")
+	}
+	evil := func(q *dns.Msg) *dns.Msg {
+		return reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.66.66.66")
+	}
+	for what, noise := range map[string]func(q *dns.Msg) []byte{
+		"another ID":     func(q *dns.Msg) []byte { m := evil(q); m.Id++; return pack(m) },
+		"a question":     func(q *dns.Msg) []byte { m := evil(q); m.Response = false; return pack(m) },
+		"another opcode": func(q *dns.Msg) []byte { m := evil(q); m.Opcode = dns.OpcodeNotify; return pack(m) },
+		"another type":   func(q *dns.Msg) []byte { m := evil(q); m.Question[0].Qtype = dns.TypeAAAA; return pack(m) },
+		"another class":  func(q *dns.Msg) []byte { m := evil(q); m.Question[0].Qclass = dns.ClassCHAOS; return pack(m) },
+		"another name":   func(q *dns.Msg) []byte { m := evil(q); m.Question[0].Name = "x."; return pack(m) },
+		"no question":    func(q *dns.Msg) []byte { m := evil(q); m.Question = nil; return pack(m) },
+		"two questions":  func(q *dns.Msg) []byte { m := evil(q); m.Question = append(m.Question, m.Question[0]); return pack(m) },
+		"half a message": func(q *dns.Msg) []byte { raw := pack(evil(q)); return raw[:len(raw)-3] },
+		"a header alone": func(q *dns.Msg) []byte { return pack(evil(q))[:12] },
+		"nothing":        func(q *dns.Msg) []byte { return []byte{} },
+		"noise":          func(q *dns.Msg) []byte { return []byte("\xff\x00\xfe garbage") },
+		"a compression loop": func(q *dns.Msg) []byte {
+			raw := pack(evil(q))
+			return append(raw[:12], 0xc0, 12, 0, 1, 0, 1)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for _, network := range []string{"udp", "tcp"} {
+				w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+					q = q.Copy()
+					return [][]byte{noise(q.Copy()), noise(q.Copy()), pack(good(q))}
+				}}
+				r := resolver.New([]netip.AddrPort{server}, network == "tcp")
+				r.Dial = w.dial
+				got := ask(t, r, a)
+				if got.Is != identity.Found || got.Wire != "10.244.0.17" {
+					t.Errorf("by %s: got %+v", network, got)
+				}
+			}
+		})
+	}
+}
+
+func TestNoiseAloneIsSilenceAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{{1, 2, 3}} }}
+		begin := time.Now()
+		got := ask(t, w.resolver(), a)
+		if got.Is != identity.Silent || got.Wire != "nothing within 1s" || time.Since(begin) != time.Second {
+			t.Errorf("got %+v after %s", got, time.Since(begin))
+		}
+	})
+}
+
+func TestPatienceGrowsWithSilenceAndAnAnswerResetsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := true
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if silent {
+				return nil
+			}
+			return [][]byte{pack(reply(q, dns.RcodeNameError, soa))}
+		}}
+		r := w.resolver()
+		for _, want := range []time.Duration{1, 2, 4, 5, 5} {
+			begin := time.Now()
+			if ask(t, r, a); time.Since(begin) != want*time.Second {
+				t.Errorf("waited %s, not %ds", time.Since(begin), want)
+			}
+		}
+		synctest.Wait()
+		silent = false
+		ask(t, r, a)
+		synctest.Wait()
+		silent = true
+		begin := time.Now()
+		if ask(t, r, a); time.Since(begin) != time.Second {
+			t.Errorf("waited %s after an answer, not 1s", time.Since(begin))
+		}
+	})
+}
+
+func TestTheEndOfTheContextEndsAQuestion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(string, string, *dns.Msg) [][]byte { return nil }}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(300*time.Millisecond, cancel)
+		begin := time.Now()
+		exchange, err := w.resolver().Open(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer exchange.Close()
+		if got := exchange.Ask(ctx, a); got.Is != identity.Silent || time.Since(begin) != 300*time.Millisecond {
+			t.Errorf("got %+v after %s", got, time.Since(begin))
+		}
+	})
+}
+
+func TestATruncatedAnswerIsFetchedByTCPFromTheSameServer(t *testing.T) {
+	w := &wire{answer: func(network, _ string, q *dns.Msg) [][]byte {
+		m := reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17")
+		if m.Truncated = network == "udp"; !m.Truncated {
+			m = reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17", "db-0.db.default.svc.cluster.local. 30 A 10.244.0.18")
+		}
+		return [][]byte{pack(m)}
+	}}
+	r := w.resolver()
+	exchange, err := r.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exchange.Close()
+	for range 2 {
+		if got := exchange.Ask(t.Context(), a); got.Wire != "10.244.0.17 and 10.244.0.18" {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if want := []string{"udp 10.96.0.10:53", "tcp 10.96.0.10:53"}; !slices.Equal(w.dials, want) {
+		t.Errorf("dialled %q, want %q", w.dials, want)
+	}
+}
+
+func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+		m := reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17")
+		m.Truncated = true
+		return [][]byte{pack(m)}
+	}}
+	if got := ask(t, w.resolver(), a); got.Is != identity.Silent || got.Err == nil || got.Err.Error() != "by TCP: truncated too" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestAServerThatDoesNotKnowEDNSIsAskedWithout(t *testing.T) {
+	for _, rcode := range []int{dns.RcodeFormatError, dns.RcodeBadVers} {
+		t.Run(dns.RcodeToString[rcode], func(t *testing.T) {
+			with := 0
+			w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+				if opt := q.IsEdns0(); opt != nil {
+					with++
+					if opt.UDPSize() != 1232 || opt.Do() {
+						t.Errorf("asked with %v", opt)
+					}
+					m := reply(q, rcode)
+					if rcode == dns.RcodeBadVers {
+						m.SetEdns0(1232, false)
+					} else {
+						m.Question = nil // as a server may that could not read it
+					}
+					return [][]byte{pack(m)}
+				}
+				return [][]byte{pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17"))}
+			}}
+			r := w.resolver()
+			for range 3 {
+				if got := ask(t, r, a); got.Is != identity.Found {
+					t.Errorf("got %+v", got)
+				}
+			}
+			if with != 1 || len(w.asked) != 4 {
+				t.Errorf("asked %d times, %d with EDNS0, want 4 and 1", len(w.asked), with)
+			}
+		})
+	}
+}
+
+func TestFormatErrorWithoutEDNSIsAFailure(t *testing.T) {
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeFormatError))} }}
+	if got := ask(t, w.resolver(), a); got.Is != identity.Failed || got.Wire != "FORMERR" || len(w.asked) != 2 {
+		t.Errorf("got %+v after %q", got, w.asked)
+	}
+}
+
+func TestTheNextServerIsAskedAfterAFailureAndTheFirstAfterADenial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for what, fail := range map[string]func(q *dns.Msg) [][]byte{
+			"silent":   func(q *dns.Msg) [][]byte { return nil },
+			"SERVFAIL": func(q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeServerFailure))} },
+			"REFUSED":  func(q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeRefused))} },
+		} {
+			found := true
+			w := &wire{answer: func(_, to string, q *dns.Msg) [][]byte {
+				switch {
+				case to == server.String():
+					return fail(q)
+				case found:
+					return [][]byte{pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17"))}
+				}
+				return [][]byte{pack(reply(q, dns.RcodeNameError, soa))}
+			}}
+			r := w.resolver(server, second)
+			for range 3 {
+				ask(t, r, a)
+			}
+			synctest.Wait()
+			found = false
+			for range 2 {
+				ask(t, r, a)
+			}
+			want := []string{"udp 10.96.0.10:53", "udp 10.96.0.11:53", "udp 10.96.0.11:53", "udp 10.96.0.11:53", "udp 10.96.0.10:53"}
+			if !slices.Equal(w.dials, want) {
+				t.Errorf("%s: dialled %q, want %q", what, w.dials, want)
+			}
+		}
+	})
+}
+
+func TestAServerThatRefusesOtherTypesKeepsItsTurn(t *testing.T) {
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeRefused))} }}
+	r := w.resolver(server, second)
+	for range 2 {
+		if got := ask(t, r, exists); got.Is != identity.Refused || got.Server != server {
+			t.Errorf("got %+v", got)
+		}
+	}
+}
+
+func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
+	r := resolver.New([]netip.AddrPort{server, second}, false)
+	r.Dial = func(_ context.Context, _, to string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: syscall.ENETUNREACH}
+	}
+	for _, want := range []string{"10.96.0.10:53", "10.96.0.11:53", "10.96.0.10:53"} {
+		_, err := r.Open(t.Context())
+		if err == nil || err.Error() != "reach nameserver "+want+": dial: network is unreachable" || !errors.Is(err, syscall.ENETUNREACH) {
+			t.Errorf("got %v, want one about %s", err, want)
+		}
+	}
+	if _, err := resolver.New(nil, false).Open(t.Context()); err == nil {
+		t.Error("a resolver without servers asks somebody")
+	}
+}
+
+func TestExistenceIsNeverAskedTwiceByAKeyThatACacheMayHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		denied := map[string]time.Time{}
+		private := map[uint16]bool{dns.TypeA: false, dns.TypeAAAA: false, dns.TypePTR: false, dns.TypeCNAME: false, dns.TypeNS: false, dns.TypeANY: false}
+		w := &wire{}
+		w.answer = func(_, _ string, q *dns.Msg) [][]byte {
+			qtype := q.Question[0].Qtype
+			if _, used := private[qtype]; used || qtype >= 0xff00 {
+				t.Errorf("asked %s, which is no private key", dns.Type(qtype))
+			}
+			key := dns.Type(qtype).String()
+			if at, ok := denied[key]; ok && time.Since(at) < 30*time.Second {
+				t.Errorf("asked %s again after %s", key, time.Since(at))
+			}
+			denied[key] = time.Now()
+			return [][]byte{pack(reply(q, dns.RcodeNameError, "cluster.local. 30 SOA a. b. 1 2 3 4 30"))}
+		}
+		r := w.resolver()
+		begin := time.Now()
+		for time.Since(begin) < 5*time.Minute {
+			got := ask(t, r, exists)
+			if got.Is != identity.Denied {
+				t.Fatalf("got %+v after %s", got, time.Since(begin))
+			}
+			pause := max(got.Again, 30*time.Millisecond)
+			if allowed := 30*time.Millisecond + time.Since(begin)/4; pause > allowed && pause > 1300*time.Millisecond {
+				t.Errorf("after %s the next key has to wait for %s", time.Since(begin), pause)
+			}
+			time.Sleep(pause)
+		}
+		if most := 30 * 11; len(w.asked) < 200 || len(w.asked) > most {
+			t.Errorf("%d questions in five minutes, want 200 to %d", len(w.asked), most)
+		}
+	})
+}
+
+func TestWithoutAFreeKeyNothingIsAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, "cluster.local. 30 SOA a. b. 1 2 3 4 30"))}
+		}}
+		r := w.resolver()
+		for range 30 {
+			if got := ask(t, r, exists); got.Is != identity.NoData {
+				t.Fatalf("got %+v", got)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		got := ask(t, r, exists)
+		if got.Is != identity.Silent || got.Again != 20*time.Second || len(w.asked) != 30 {
+			t.Errorf("got %+v, asked %d", got, len(w.asked))
+		}
+		time.Sleep(got.Again)
+		if got := ask(t, r, exists); got.Is != identity.NoData {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestATTLThatCountsDownTellsHowLongTheAnswerStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ttl := uint32(30)
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, fmt.Sprintf("db-0.db.default.svc.cluster.local. %d A 10.244.0.9", ttl)))}
+		}}
+		r := w.resolver()
+		for _, step := range []struct {
+			ttl   uint32
+			again time.Duration
+		}{{30, 0}, {30, 0}, {29, 29 * time.Second}, {3, 3 * time.Second}, {30, 0}} {
+			synctest.Wait()
+			ttl = step.ttl
+			if got := ask(t, r, a); got.Again != step.again {
+				t.Errorf("with TTL %d: ask again after %s, want %s", ttl, got.Again, step.again)
+			}
+		}
+	})
+}
+
+func TestTheReverseNameIsThatOfTheAddress(t *testing.T) {
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError))} }}
+	r := w.resolver()
+	for _, addr := range []string{"10.244.0.17", "fd00:10:244::11"} {
+		ask(t, r, identity.Question{Kind: identity.Reverse, Addr: netip.MustParseAddr(addr)})
+	}
+	want := []string{"udp PTR 17.0.244.10.in-addr.arpa.", "udp PTR 1.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.4.4.2.0.0.1.0.0.0.0.d.f.ip6.arpa."}
+	if !slices.Equal(w.asked, want) {
+		t.Errorf("asked %q, want %q", w.asked, want)
+	}
+}
