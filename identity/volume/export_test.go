@@ -1,5 +1,7 @@
 package volume
 
+import "github.com/podfqdn/podfqdn/identity"
+
 // Patience is how long Open waits for another writer.
 const Patience = patience
 
@@ -9,3 +11,8 @@ const MaxBytes = maxBytes
 // OpenAs is Open for a process that takes itself for uid, with a function that
 // is called before each change and can stop it.
 var OpenAs = open
+
+// PublishFiles publishes what nothing has proven.
+func (v *Volume) PublishFiles(files []identity.File) (changed bool, err error) {
+	return v.publish(files)
+}

@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -71,24 +72,24 @@ type generation struct {
 }
 
 var (
-	published = []generation{{"A1", "abz"}, {"A2", "acz"}, {"A3", "az"}, {"B1", "acz"}}
-	a1, a2    = published[0], published[1]
-	a3, b1    = published[2], published[3]
-	withdraw  = generation{}
-	contract  = []string{"a", "b", "c", "z"}
+	generations = []generation{{"A1", "abz"}, {"A2", "acz"}, {"A3", "az"}, {"B1", "acz"}}
+	a1, a2      = generations[0], generations[1]
+	a3, b1      = generations[2], generations[3]
+	withdraw    = generation{}
+	contract    = []string{"a", "b", "c", "z"}
 )
 
 func (g generation) String() string {
-	var s strings.Builder
-	for _, name := range g.names {
-		fmt.Fprintf(&s, "%c=%s ", name, g.content)
+	s := ""
+	for i := range g.names {
+		s += g.names[i:i+1] + "=" + g.content + " "
 	}
-	return s.String()
+	return s
 }
 
 // holds is the question that Open asks: is this a generation of this Pod?
 func holds(pod byte, files string) bool {
-	return slices.ContainsFunc(published, func(g generation) bool { return g.content[0] == pod && g.String() == files })
+	return slices.ContainsFunc(generations, func(g generation) bool { return g.content[0] == pod && g.String() == files })
 }
 
 // run is one life of a writer: Open for a Pod, then publications.
@@ -229,9 +230,6 @@ func (w *writer) publish(g generation) {
 			w.link(string(name))
 		}
 	}
-	if w.flaw == "sign first" {
-		w.link(volume.Verified)
-	}
 	if w.flaw != "link after the turn" {
 		linkAll()
 	}
@@ -258,13 +256,34 @@ func (w *writer) publish(g generation) {
 
 // life is the whole of one run in the folder t: the moments, and the end as
 // the last of them.
-func life(t tree, next int, r run, flaw string) ([]moment, int) {
-	w := &writer{now: maps.Clone(t), next: next, flaw: flaw}
+func life(t tree, r run, flaw string) []moment {
+	w := &writer{now: maps.Clone(t), next: first, flaw: flaw}
 	w.open(r.pod)
 	for _, g := range r.acts {
 		w.publish(g)
 	}
-	return append(w.trace, moment{"end", w.now, true}), w.next
+	return append(w.trace, moment{"end", w.now, true})
+}
+
+// first is the number of the first generation that a run makes. What it finds
+// has smaller ones: canonical gives them out, so that folders that differ by
+// these names alone are explored once.
+const first = 10
+
+func canonical(t tree) (tree, map[string]string) {
+	var pairs []string
+	rename := make(map[string]string)
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		if t[path] == "/" {
+			rename[path] = fmt.Sprintf("..gen-%d", len(rename)+1)
+			pairs = append([]string{path, rename[path]}, pairs...) // the longer first
+		}
+	}
+	replacer, place := strings.NewReplacer(pairs...), make(tree)
+	for path, what := range t {
+		place[replacer.Replace(path)] = replacer.Replace(what)
+	}
+	return place, rename
 }
 
 // reader is a container at some point of its work. Each of its steps is one
@@ -328,7 +347,7 @@ func (r reader) advance(m moment) (next reader, done bool) {
 // whole generation; and if the signal stood and Open had returned before, then
 // it is one of this Pod.
 func (r reader) violation(pod byte) error {
-	for _, g := range published {
+	for _, g := range generations {
 		whole := r.got == g.String()
 		if !r.check {
 			whole = r.got == generation{g.content, "az"}.String()
@@ -366,7 +385,6 @@ func gap(t tree, pod byte, stood bool) (stands bool, err error) {
 // situation is a folder that a kill left, and the readers that live on.
 type situation struct {
 	folder  tree
-	next    int
 	pod     byte // of the run that was killed
 	stands  bool
 	crashed bool // the node did, and no Open returned since: nobody reads yet
@@ -377,17 +395,18 @@ type situation struct {
 // damaged.
 func beginnings() map[string]*situation {
 	whole := func() tree {
-		t, _ := life(tree{}, 1, runs[0], "")
-		return t[len(t)-1].folder
+		moments := life(tree{}, runs[0], "")
+		t, _ := canonical(moments[len(moments)-1].folder)
+		return t
 	}
 	unsigned, lacking, dangling, empty := whole(), whole(), whole(), whole()
-	delete(unsigned, "..gen-2/verified")
-	delete(lacking, "..gen-2/z")
+	delete(unsigned, "..gen-1/verified")
+	delete(lacking, "..gen-1/z")
 	delete(dangling, "..data")
-	empty["..gen-2/a"] = "="
+	empty["..gen-1/a"] = "="
 	all := make(map[string]*situation)
 	for _, t := range []tree{{}, unsigned, lacking, dangling, empty, {"..data": "-> ..gen-9"}} {
-		all[t.String()] = &situation{folder: t, next: 10, crashed: true}
+		all[t.String()] = &situation{folder: t, crashed: true}
 	}
 	return all
 }
@@ -398,7 +417,7 @@ func explore(from map[string]*situation, flaw string) (to map[string]*situation,
 	to = make(map[string]*situation)
 	for _, s := range from {
 		for _, r := range runs {
-			trace, next := life(s.folder, s.next, r, flaw)
+			trace := life(s.folder, r, flaw)
 			stands, readers := s.stands, maps.Clone(s.readers)
 			if r.pod != s.pod {
 				stands, readers = false, nil // the containers of that Pod are gone
@@ -415,12 +434,17 @@ func explore(from map[string]*situation, flaw string) (to map[string]*situation,
 						return nil, 0, fmt.Errorf("before step %d, %q: %w in\n%v", i, m.step, err, m.folder)
 					}
 				}
-				key := fmt.Sprintf("%v\n%c %v %v", m.folder, r.pod, stands, crashed)
+				place, rename := canonical(m.folder)
+				key := fmt.Sprintf("%v\n%c %v %v", place, r.pod, stands, crashed)
 				if to[key] == nil {
-					to[key] = &situation{folder: m.folder, pod: r.pod, stands: stands, crashed: crashed, readers: make(map[reader]bool)}
+					to[key] = &situation{folder: place, pod: r.pod, stands: stands, crashed: crashed, readers: make(map[reader]bool)}
 				}
-				maps.Copy(to[key].readers, readers)
-				to[key].next = max(to[key].next, next)
+				for r := range readers {
+					if r.gen != "" {
+						r.gen = cmp.Or(rename[r.gen], "..gen-0") // gone, and its name with it
+					}
+					to[key].readers[r] = true
+				}
 			}
 			moments += len(trace)
 			end := trace[len(trace)-1].folder
@@ -456,7 +480,8 @@ func interleave(readers map[reader]bool, m moment, pod byte) (map[reader]bool, e
 	return after, nil
 }
 
-const kills = 3
+// kills in a row, and then a run to its end. 2 holds too; it takes a minute.
+const kills = 1
 
 func TestNoInterleavingOfKillsAndReadersShowsAMix(t *testing.T) {
 	t.Parallel()
@@ -474,7 +499,7 @@ func TestNoInterleavingOfKillsAndReadersShowsAMix(t *testing.T) {
 
 func TestTheModelFindsFlaws(t *testing.T) {
 	t.Parallel()
-	for _, flaw := range []string{"keep anything", "write in place", "sign first", "link after the turn", "turn in two steps"} {
+	for _, flaw := range []string{"keep anything", "write in place", "link after the turn", "turn in two steps"} {
 		var err error
 		for situations, n := beginnings(), 0; n <= kills && err == nil; n++ {
 			situations, _, err = explore(situations, flaw)
@@ -501,9 +526,12 @@ func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
 		}
 		seen[s.folder.String()] = true
 		for _, r := range runs {
-			want, _ := life(s.folder, s.next, r, "")
+			if _, beginning := begin[s.folder.String()]; !beginning && (len(r.acts) > 1 || r.acts[0] == a1) {
+				continue // the long lives, and the same again, only from the beginnings: time
+			}
+			want := life(s.folder, r, "")
 			want = slices.DeleteFunc(want, func(m moment) bool { return m.step == "" })
-			got := record(t, s.folder, s.next, r)
+			got := record(t, s.folder, r)
 			for i := range max(len(got), len(want)) {
 				if i >= len(got) || i >= len(want) || got[i].step != want[i].step || got[i].folder.String() != want[i].folder.String() {
 					t.Fatalf("in\n%v\nrun %c %v: step %d differs\ngot:  %v\nwant: %v", s.folder, r.pod, r.acts, i, at(got, i), at(want, i))
@@ -511,7 +539,7 @@ func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d folders, %d runs in each", len(seen), len(runs))
+	t.Logf("%d folders", len(seen))
 }
 
 func at(trace []moment, i int) string {
@@ -522,7 +550,7 @@ func at(trace []moment, i int) string {
 }
 
 // record makes the folder real and lets the code run there.
-func record(t *testing.T, start tree, next int, r run) (trace []moment) {
+func record(t *testing.T, start tree, r run) (trace []moment) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, path := range slices.Sorted(maps.Keys(start)) {
@@ -540,7 +568,7 @@ func record(t *testing.T, start tree, next int, r run) (trace []moment) {
 			t.Fatal(err)
 		}
 	}
-	numbers := make(map[string]string)
+	numbers, next := make(map[string]string), first
 	for path, what := range start {
 		if what == "/" || strings.HasPrefix(what, "-> ..gen-") {
 			name := strings.TrimPrefix(what, "-> ")
@@ -576,7 +604,7 @@ func record(t *testing.T, start tree, next int, r run) (trace []moment) {
 			for _, name := range g.names {
 				files = append(files, identity.File{Name: string(name), Data: []byte(g.content), Mode: 0o644})
 			}
-			_, err = v.Publish(files)
+			_, err = v.PublishFiles(files)
 		}
 		if err != nil {
 			t.Fatalf("in\n%v\n%v", start, err)

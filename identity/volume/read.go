@@ -120,7 +120,7 @@ func (f folder) generation(name string) ([]identity.File, error) {
 		return nil, nil
 	}
 	files, err := f.readAll(name)
-	if err == nil && !slices.ContainsFunc(files, func(f identity.File) bool { return f.Name == Verified }) {
+	if err == nil && !has(files, Verified) {
 		err = fmt.Errorf("%q is missing", Verified)
 	}
 	if err != nil {
@@ -153,7 +153,7 @@ func (f folder) readAll(name string) ([]identity.File, error) {
 	for _, name := range names {
 		file, err := readFile(in, name, left)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%+q: %w", name, errno(err))
 		}
 		left -= int64(len(file.Data))
 		files = append(files, file)
@@ -161,34 +161,26 @@ func (f folder) readAll(name string) ([]identity.File, error) {
 	return files, nil
 }
 
-// readFile reads a regular file of at most max bytes. Should something else
-// take its place between the two looks, it is opened without waiting for
-// anybody and never read.
-func readFile(in *os.Root, name string, max int64) (identity.File, error) {
-	seen, err := in.Lstat(name)
-	if err != nil {
-		return identity.File{}, fmt.Errorf("%+q: %w", name, errno(err))
-	}
-	if !seen.Mode().IsRegular() {
-		return identity.File{}, fmt.Errorf("%+q is %s", name, kind(seen.Mode()))
-	}
+// readFile reads a regular file of at most max bytes. Whatever else stands
+// there is opened without waiting for anybody, and not read.
+func readFile(in *os.Root, name string, max int64) (file identity.File, err error) {
 	f, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return identity.File{}, fmt.Errorf("%+q: %w", name, errno(err))
+		return file, err
 	}
 	defer f.Close()
-	opened, err := f.Stat()
-	if err != nil || !os.SameFile(seen, opened) {
-		return identity.File{}, fmt.Errorf("%+q changed while it was opened", name)
+	info, err := f.Stat()
+	if err != nil {
+		return file, err
+	}
+	if !info.Mode().IsRegular() {
+		return file, fmt.Errorf("is %s", kind(info.Mode()))
 	}
 	content, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err != nil {
-		return identity.File{}, fmt.Errorf("%+q: %w", name, errno(err))
+	if err == nil && int64(len(content)) > max {
+		err = fmt.Errorf("is too large: a generation has at most %d bytes", maxBytes)
 	}
-	if int64(len(content)) > max {
-		return identity.File{}, fmt.Errorf("%+q is too large", name)
-	}
-	return identity.File{Name: name, Data: content, Mode: opened.Mode().Perm()}, nil
+	return identity.File{Name: name, Data: content, Mode: info.Mode().Perm()}, err
 }
 
 // enter opens the folder called name. A symlink, which os.Root follows as far
@@ -198,9 +190,6 @@ func (f folder) enter(name string) (*os.Root, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, errno(err)
 	}
-	if !seen.IsDir() {
-		return nil, nil, fmt.Errorf("%+q is %s, not a folder", name, kind(seen.Mode()))
-	}
 	in, err := f.root.OpenRoot(name + "/.") // see openFolder
 	if err != nil {
 		return nil, nil, errno(err)
@@ -208,7 +197,7 @@ func (f folder) enter(name string) (*os.Root, fs.FileInfo, error) {
 	opened, err := in.Stat(".")
 	if err != nil || !os.SameFile(seen, opened) {
 		_ = in.Close()
-		return nil, nil, fmt.Errorf("%+q changed while it was opened", name)
+		return nil, nil, errors.New("is a symlink, or was replaced while it was opened")
 	}
 	return in, opened, nil
 }
@@ -241,18 +230,17 @@ func errno(err error) error {
 	return err
 }
 
+func has(files []identity.File, name string) bool {
+	return slices.ContainsFunc(files, func(f identity.File) bool { return f.Name == name })
+}
+
 func full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 func isGeneration(name string) bool {
-	return plainName(name) && strings.HasPrefix(name, prefix) && name != prefix
+	return strings.HasPrefix(name, prefix) && name != prefix && !strings.Contains(name, "/")
 }
-
-// plain says whether name can be shown: a name, and none of those kept for us.
-func plain(name string) bool { return plainName(name) && name != "." && !strings.HasPrefix(name, "..") }
-
-func plainName(name string) bool { return name != "" && !strings.ContainsAny(name, "/\x00") }
 
 func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 

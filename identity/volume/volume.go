@@ -42,6 +42,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -84,7 +85,7 @@ func Open(dir string, names []string, keep func([]identity.File) error) (*Volume
 
 func open(dir string, names []string, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
 	for _, name := range names {
-		if !plain(name) || name == Verified {
+		if name == "" || name == "." || name == Verified || strings.HasPrefix(name, "..") || strings.ContainsAny(name, "/\x00") {
 			return nil, fmt.Errorf("%+q cannot be a visible name", name)
 		}
 	}
@@ -112,8 +113,9 @@ func open(dir string, names []string, keep func([]identity.File) error, uid int,
 			v.dropped = keep(unsigned(standing))
 		}
 		if v.dropped != nil {
-			// First the signal; then all the rest goes in one step.
-			if err := errors.Join(v.unlink(Verified), v.unlink(data)); err != nil {
+			// First the signal; then all the rest goes in one step. Should the
+			// first fail, the second is tried all the more.
+			if err := cmp.Or(v.unlink(Verified), v.unlink(data)); err != nil {
 				return nil, err
 			}
 			current, standing = "", nil
@@ -141,15 +143,19 @@ func open(dir string, names []string, keep func([]identity.File) error, uid int,
 // dropped nothing.
 func (v *Volume) Dropped() error { return v.dropped }
 
-// Publish makes files the current generation and then makes Verified stand.
-// If these very files, with these modes, are current already it writes
-// nothing that is not missing, and changed is false. After an error changed
-// says which generation is visible: false, the one before; true, the new one,
-// and only the signal or the cleaning is missing.
+// Publish makes g the current generation and then makes Verified stand. If
+// these very files, with these modes, are current already it writes nothing
+// that is not missing, and changed is false. After an error changed says which
+// generation is visible: false, the one before; true, the new one, and only
+// the signal or the cleaning is missing.
 //
 // There must be at least one file, each with one of the names given to Open
 // and readable by its owner, and all together no more than 1 MiB.
-func (v *Volume) Publish(files []identity.File) (changed bool, err error) {
+func (v *Volume) Publish(g identity.Generation) (changed bool, err error) {
+	return v.publish(g.Files())
+}
+
+func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	files, err = v.signed(files)
 	if err != nil {
 		return false, err
@@ -165,7 +171,7 @@ func (v *Volume) Publish(files []identity.File) (changed bool, err error) {
 			return false, err
 		}
 	}
-	linked, err := v.linkAll(files)
+	linked, err := v.link(unsigned(files))
 	if err == nil && next != current {
 		err = v.turn(next)
 	}
@@ -178,14 +184,14 @@ func (v *Volume) Publish(files []identity.File) (changed bool, err error) {
 		return false, err
 	}
 	if changed = next != current; changed {
-		v.previous = current
+		v.previous = current // where a reader is that has just resolved "..data"
 	}
-	if err := cmp.Or(v.unlinkAllBut(files), v.link(Verified)); err != nil {
-		return changed, err
-	}
-	// A reader that has just resolved "..data" is in the predecessor.
+	// A name that could not be unlinked leads nowhere, which is as good to a
+	// reader: it is reported, and does not hold back the signal.
+	err = v.unlinkAllBut(files)
+	_, signal := v.link([]identity.File{{Name: Verified}})
 	v.sweep(next, v.previous)
-	return changed, nil
+	return changed, cmp.Or(err, signal)
 }
 
 // Withdraw takes the start signal away. The files stay; Publish brings the
@@ -326,27 +332,20 @@ func (v *Volume) write(in *os.Root, file identity.File) error {
 	return v.do("chmod "+file.Name, func() error { return cmp.Or(f.Chmod(file.Mode), f.Close()) })
 }
 
-// linkAll makes the visible names that are missing, all but Verified, and
-// says which. Until the turn they may lead nowhere.
-func (v *Volume) linkAll(files []identity.File) (linked []string, err error) {
-	for _, file := range unsigned(files) {
+// link makes the visible names that are missing and says which. Until the
+// turn they may lead nowhere.
+func (v *Volume) link(files []identity.File) (linked []string, err error) {
+	for _, file := range files {
 		info, _, err := v.look(file.Name)
 		if err == nil && info == nil {
 			linked = append(linked, file.Name)
-			err = v.link(file.Name)
+			err = v.do("link "+file.Name, func() error { return v.root.Symlink(data+"/"+file.Name, file.Name) })
 		}
 		if err != nil {
 			return linked, err
 		}
 	}
 	return linked, nil
-}
-
-func (v *Volume) link(name string) error {
-	if info, _, err := v.look(name); err != nil || info != nil {
-		return err
-	}
-	return v.do("link "+name, func() error { return v.root.Symlink(data+"/"+name, name) })
 }
 
 // turn is the only moment at which anything changes for a reader.
@@ -371,7 +370,7 @@ func (v *Volume) unlink(name string) error {
 
 func (v *Volume) unlinkAllBut(files []identity.File) error {
 	for _, name := range v.names {
-		if slices.ContainsFunc(files, func(f identity.File) bool { return f.Name == name }) {
+		if has(files, name) {
 			continue
 		}
 		if err := v.unlink(name); err != nil {
