@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -68,14 +69,14 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 		{"the governing Service", f.Service, "PODFQDN_SERVICE"},
 		{"the namespace", f.Namespace, "POD_NAMESPACE"},
 	} {
-		if err := checkLabel(strings.ToLower(part.Value)); err != nil {
+		if err := checkLabel(lower(part.Value)); err != nil {
 			return Claim{}, refuse("%s %+q (from %s) cannot stand in a DNS name: %w: set %s", part.what, part.Value, part.From, err, part.variable)
 		}
 	}
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
 	if err != nil {
-		return Claim{}, refuse("%w: shorten one of its parts", err)
+		return Claim{}, refuse("%w: set shorter ones of PODFQDN_HOSTNAME, PODFQDN_SERVICE and PODFQDN_CLUSTER_DOMAIN", err)
 	}
 	c.parts = c.name.split(c.zone)
 	if p.NameForm == HostnameForm {
@@ -93,6 +94,9 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 	name, err := ParseName(f.FQDN.Value)
 	if err != nil {
 		return Claim{}, refuse("PODFQDN_FQDN: %w: write a name such as db-0.db.default.svc.cluster.local", err)
+	}
+	if _, err := netip.ParseAddr(name.String()); err == nil {
+		return Claim{}, refuse("PODFQDN_FQDN=%+q is an address: write a name such as db-0.db.default.svc.cluster.local", f.FQDN.Value)
 	}
 	if name.first() == name.String() {
 		return Claim{}, refuse("PODFQDN_FQDN=%+q has one label only: write the whole name, such as db-0.db.default.svc.cluster.local", f.FQDN.Value)
@@ -144,7 +148,7 @@ func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 			return []netip.Addr{addr}, nil
 		}
 	}
-	return nil, refuse("PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s): set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs", families, only, f.AddrsFrom, join(f.Addrs))
+	return nil, refuse("PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s): set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs", families, only, f.AddrsFrom, Enumerate(f.Addrs))
 }
 
 // complete sees that every part of the name is known, and otherwise says
@@ -154,7 +158,7 @@ func (f Facts) complete() error {
 	switch {
 	case f.HostNetwork && (hostname == "" || service == ""):
 		return refuse("this Pod has hostNetwork: true and sees the node's /etc/hosts, not its own name: set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain, or PODFQDN_FQDN")
-	case f.Override.Value != "" && f.Override.Value == f.PodName:
+	case f.Override.Value != "" && f.Override.Value == f.PodName && (hostname == "" || service == ""):
 		return refuse("the Pod's name %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label and spec.subdomain to the governing Service", f.Override.Value)
 	case f.Override.Value != "" && (hostname == "" || service == ""):
 		return refuse("/%s says only %+q: spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain", hostsPath, f.Override.Value)
@@ -162,23 +166,40 @@ func (f Facts) complete() error {
 		return refuse("no hostname of this Pod is to be found: set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
 	case f.Hostname.From == "/"+hostsPath && strings.Contains(hostname, "."):
 		return refuse("the hostname %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label", hostname)
-	case f.Hostname.From == "/"+hostsPath && len(f.PodName) > maxLabel && strings.HasPrefix(f.PodName, hostname):
+	case f.Hostname.From != "PODFQDN_HOSTNAME" && len(f.PodName) > maxLabel && hostname == cut(f.PodName):
 		return refuse("the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", hostname, maxLabel)
 	case service == "":
 		return refuse("this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
 	case f.Namespace.Value == "":
 		return refuse("this Pod's namespace is to be found nowhere: set POD_NAMESPACE from metadata.namespace")
 	case f.ClusterDomain.Value == "":
-		return refuse("the cluster domain is to be found nowhere (no %s.svc. entry in the search list of /%s): set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.Namespace.Value, resolvConfPath)
+		return refuse("the cluster domain is to be found nowhere (no %+q entry in the search list of /%s): set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.Namespace.Value+".svc.", resolvConfPath)
 	}
 	return nil
 }
 
-// join shows addresses for people: "10.1.2.3 and fd00::1".
-func join[T interface{ String() string }](items []T) string {
+// cut is what the kubelet does to a hostname that is too long
+// (pkg/kubelet/kubelet_pods.go, truncatePodHostnameIfNeeded).
+func cut(hostname string) string {
+	return strings.TrimRight(hostname[:maxLabel], "-.")
+}
+
+// Enumerate shows things to people: "a", "a and b", "a, b and c"; of more than
+// six the first five and how many follow.
+func Enumerate[T fmt.Stringer](items []T) string {
+	const most = 6
 	var words []string
 	for _, item := range items {
 		words = append(words, item.String())
 	}
-	return strings.Join(words, " and ")
+	switch n := len(words); {
+	case n == 0:
+		return ""
+	case n == 1:
+		return words[0]
+	case n <= most:
+		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
+	default:
+		return fmt.Sprintf("%s and %d more", strings.Join(words[:most-1], ", "), n-most+1)
+	}
 }

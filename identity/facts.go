@@ -77,15 +77,12 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 	}
 	h := parseHosts(hostsText)
 	f := Facts{
-		FQDN:        Fact{given.FQDN, "PODFQDN_FQDN"},
+		FQDN:        firstOf(Fact{given.FQDN, "PODFQDN_FQDN"}),
 		PodName:     given.PodName,
 		UID:         given.PodUID,
 		HostNetwork: h.hostNetwork,
 	}
-	if err := f.addresses(given, h, ifaces); err != nil {
-		return Facts{}, err
-	}
-	if err := f.nameservers(root, given); err != nil {
+	if err := errors.Join(f.addresses(given, h, ifaces), f.nameservers(root, given)); err != nil {
 		return Facts{}, err
 	}
 	var pod podName
@@ -95,7 +92,7 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 			break
 		}
 	}
-	f.Override = Fact{pod.override, "/" + hostsPath}
+	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})
 	f.Hostname = firstOf(
 		Fact{given.Hostname, "PODFQDN_HOSTNAME"},
 		Fact{pod.hostname, "/" + hostsPath})
@@ -208,7 +205,7 @@ func onePerFamily(addrs []netip.Addr, from string) error {
 	for i, a := range addrs {
 		for _, b := range addrs[:i] {
 			if a.Is4() == b.Is4() {
-				return refuse("%s holds two %s addresses, %s and %s, and a Pod has at most one: set POD_IPS from status.podIPs", from, familyOf(a), b, a)
+				return refuse("%s: two %s addresses, %s and %s, but a Pod has at most one: set POD_IPS from status.podIPs", from, familyOf(a), b, a)
 			}
 		}
 	}
@@ -220,14 +217,14 @@ func onePerFamily(addrs []netip.Addr, from string) error {
 func parseAddrs(variable, field, value string) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	for word := range strings.SplitSeq(value, ",") {
-		word = strings.TrimSpace(word)
+		word = strings.Trim(word, blanks)
 		addr, err := netip.ParseAddr(word)
 		if err != nil {
 			return nil, refuse("%s=%+q: %+q is no IP address: set %s from %s", variable, value, word, variable, field)
 		}
 		addr = addr.Unmap()
 		if err := checkOwn(addr); err != nil {
-			return nil, refuse("%s=%+q: %s %w: set %s from %s", variable, value, addr, err, variable, field)
+			return nil, refuse("%s=%+q: %+q %w: set %s from %s", variable, value, word, err, variable, field)
 		}
 		addrs = append(addrs, addr)
 	}
@@ -278,14 +275,14 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 		return refuse("/%s names no nameserver: set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS", resolvConfPath)
 	}
 	for word := range strings.SplitSeq(given.Nameservers, ",") {
-		word = strings.TrimSpace(word)
+		word = strings.Trim(word, blanks)
 		server, err := netip.ParseAddrPort(word)
 		if err != nil {
-			var addr netip.Addr
-			addr, err = netip.ParseAddr(strings.Trim(word, "[]"))
-			server = netip.AddrPortFrom(addr, dnsPort)
+			server = netip.AddrPortFrom(parseServer(strings.Trim(word, "[]")), dnsPort)
+		} else {
+			server = netip.AddrPortFrom(parseServer(server.Addr().String()), server.Port())
 		}
-		if err != nil || server.Port() == 0 {
+		if !server.IsValid() || server.Port() == 0 {
 			return refuse("PODFQDN_NAMESERVERS=%+q: %+q is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT", given.Nameservers, word)
 		}
 		f.Nameservers = append(f.Nameservers, server)

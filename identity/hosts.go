@@ -33,7 +33,7 @@ type hostsLine struct {
 func parseHosts(text string) hosts {
 	var h hosts
 	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
+		line = strings.Trim(line, blanks)
 		switch {
 		case i == 0 && line == hostsHeaderNode:
 			return hosts{managed: true, hostNetwork: true}
@@ -46,15 +46,15 @@ func parseHosts(text string) hosts {
 			return h
 		}
 		line, _, _ = strings.Cut(line, "#")
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
+		words := fields(line)
+		if len(words) < 2 {
 			continue
 		}
-		addr, err := netip.ParseAddr(fields[0])
+		addr, err := netip.ParseAddr(words[0])
 		if err != nil || checkOwn(addr) != nil {
 			continue // localhost, the ip6-… lines, garbage
 		}
-		h.lines = append(h.lines, hostsLine{addr.Unmap(), fields[1:]})
+		h.lines = append(h.lines, hostsLine{addr.Unmap(), words[1:]})
 	}
 	return h
 }

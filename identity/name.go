@@ -22,7 +22,7 @@ type Name struct{ text string }
 // digits and inner hyphens. Upper case and one root dot are accepted and
 // removed.
 func ParseName(s string) (Name, error) {
-	text := strings.ToLower(strings.TrimSuffix(s, "."))
+	text := lower(strings.TrimSuffix(s, "."))
 	if text == "" {
 		return Name{}, fmt.Errorf("%+q is no DNS name", s)
 	}
@@ -44,7 +44,17 @@ func WireName(presentation string) Name {
 	if presentation == "." {
 		return Name{"."}
 	}
-	return Name{strings.ToLower(strings.TrimSuffix(presentation, "."))}
+	return Name{lower(strings.TrimSuffix(presentation, "."))}
+}
+
+// lower is for ASCII letters alone: to strings.ToLower the Kelvin sign is a k.
+func lower(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, s)
 }
 
 // String gives the name without root dot; "" for the zero value.
@@ -75,9 +85,9 @@ func checkLabel(label string) error {
 	case label[0] == '-' || label[len(label)-1] == '-':
 		return fmt.Errorf("the label %+q begins or ends with a hyphen", label)
 	}
-	for _, c := range []byte(label) {
+	for _, c := range label {
 		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-			return fmt.Errorf("the label %+q has %+q in it; letters, digits and hyphens are allowed", label, string(rune(c)))
+			return fmt.Errorf("the label %+q has %+q in it; letters, digits and hyphens are allowed", label, string(c))
 		}
 	}
 	return nil

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +14,13 @@ const (
 	maxTimeout     = 30 // seconds
 	maxAttempts    = 5
 )
+
+// blanks is what separates words in the kubelet's files: nothing beyond ASCII.
+const blanks = " \t\r\n\v\f"
+
+func fields(line string) []string {
+	return strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(blanks, r) })
+}
 
 // dnsPort is where a nameserver listens unless told otherwise.
 const dnsPort = 53
@@ -47,7 +53,7 @@ func parseResolvConf(text string) ResolvConf {
 			continue
 		}
 		keyword, rest := line[:space], line[space:]
-		words := strings.Fields(rest)
+		words := fields(rest)
 		if len(words) == 0 {
 			continue
 		}
@@ -71,21 +77,38 @@ func (c *ResolvConf) nameserver(word string) {
 	if end := strings.IndexAny(word, ";#"); end >= 0 {
 		word = word[:end]
 	}
-	addr, err := netip.ParseAddr(word)
+	addr := parseServer(word)
 	switch {
-	case err != nil:
+	case word == "":
+	case !addr.IsValid():
 		c.Ignored = append(c.Ignored, word)
 	case len(c.Nameservers) < maxNameservers:
 		c.Nameservers = append(c.Nameservers, netip.AddrPortFrom(addr, dnsPort))
 	}
 }
 
-func (c *ResolvConf) option(option string) {
-	name, value, _ := strings.Cut(option, ":")
-	n, err := strconv.Atoi(value)
-	if err != nil || n < 0 {
-		n = 0 // as atoi(3) does for glibc
+// parseServer reads the address of a nameserver; invalid if it is none. What
+// may stand behind its % is the name of an interface, of which netip asks
+// nothing.
+func parseServer(word string) netip.Addr {
+	addr, err := netip.ParseAddr(word)
+	odd := func(r rune) bool {
+		return r != '-' && r != '_' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}
+	if err != nil || strings.ContainsFunc(addr.Zone(), odd) {
+		return netip.Addr{}
+	}
+	return addr
+}
+
+func (c *ResolvConf) option(option string) {
+	name, value, number := strings.Cut(option, ":")
+	if !number {
+		c.Rotate = c.Rotate || name == "rotate"
+		c.UseVC = c.UseVC || name == "use-vc"
+		return
+	}
+	n := atoi(value)
 	switch name {
 	case "ndots":
 		c.Ndots = min(n, maxNdots)
@@ -93,11 +116,19 @@ func (c *ResolvConf) option(option string) {
 		c.Timeout = time.Duration(min(n, maxTimeout)) * time.Second
 	case "attempts":
 		c.Attempts = min(n, maxAttempts)
-	case "rotate":
-		c.Rotate = true
-	case "use-vc":
-		c.UseVC = true
 	}
+}
+
+// atoi reads the digits that text begins with, as atoi(3) does for glibc, up
+// to more than any option may be.
+func atoi(text string) (n int) {
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' || n > maxTimeout {
+			break
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
 }
 
 // clusterDomain gives the rest of the search entry that begins with

@@ -121,7 +121,7 @@ func (m *Mismatch) Again() time.Duration { return m.Answer.Again }
 
 // judgeExists: an answer on a private key only tells whether the name is there.
 func (c Claim) judgeExists(a Answer) Finding {
-	f := Finding{Answer: a, Want: join(c.addrs)}
+	f := Finding{Answer: a, Want: Enumerate(c.addrs)}
 	switch a.Is {
 	case Found, NoData, Refused:
 		// A server that refuses other types is asked plainly then.
@@ -177,7 +177,7 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 				others = append(others, addr)
 			}
 		}
-		f.Others = join(others)
+		f.Others = Enumerate(others)
 		switch {
 		case len(others) == 0 && seen:
 			f.Verdict = Agrees
@@ -216,7 +216,7 @@ func (c Claim) judgeReverse(a Answer, p Policy) Finding {
 				inside = inside || c.zone.IsZero() || name.Under(c.zone)
 			}
 		}
-		f.Others = join(others)
+		f.Others = Enumerate(others)
 		switch seen := len(others) < len(a.Names); {
 		case seen && len(others) == 0:
 			f.Verdict = Agrees

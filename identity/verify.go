@@ -55,7 +55,8 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 			return Agreement{}, report, err
 		}
 		if i > 0 && !slices.Equal(addrs, agreed) {
-			return Agreement{}, report, round.mismatch(Unsettled)
+			asked := Question{Kind: Exists, Name: c.name}
+			return Agreement{}, report, &Mismatch{Finding{Answer: Answer{Question: asked, Server: report[len(report)-1].Server}, Verdict: Unsettled}}
 		}
 		agreed = addrs
 	}
@@ -117,9 +118,14 @@ func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err 
 	}
 	for _, name := range r.claim.instead {
 		other := exchange.Ask(ctx, Question{Kind: Exists, Name: name})
-		if other.Is == Found || other.Is == NoData {
+		switch other.Is {
+		case Found, NoData:
 			r.note(Finding{Answer: other, Verdict: Unnamed, Want: r.claim.name.String()})
 			return false, r.mismatch(Unnamed)
+		case Denied:
+			r.note(Finding{Answer: other, Verdict: Missing})
+		default:
+			r.note(Finding{Answer: other, Verdict: Unanswered})
 		}
 	}
 	return false, r.mismatchAt(f, Missing)
@@ -137,6 +143,7 @@ func (r *round) forward(ctx context.Context, exchange Exchange, known bool) ([]n
 			continue
 		}
 		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.name}), r.policy, known)
+		known = known || f.Is == Found || f.Is == NoData
 		switch r.note(f); {
 		case f.Verdict == Agrees:
 			proven = append(proven, r.claim.addrs[i])

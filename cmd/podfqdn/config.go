@@ -28,7 +28,7 @@ type config struct {
 	Confirm   int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
 	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"how long to wait for DNS; 0 for ever"`
 	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for; for tests"`
-	LogLevel  zapcore.Level        `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogLevel  level                `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
@@ -113,14 +113,11 @@ func keysOf(m map[string]string) func(func(string) bool) {
 	}
 }
 
-// meaning puts into words what parsers of the standard library and of zap say.
+// meaning puts into words what package strconv says.
 func meaning(err error) error {
 	var number interface{ Unwrap() error }
 	if errors.As(err, &number) && strings.Contains(err.Error(), "strconv.") {
 		return errors.New("must be a whole number")
-	}
-	if strings.HasPrefix(err.Error(), "unrecognized level") {
-		return errors.New("must be debug, info, warn, error")
 	}
 	return err
 }
@@ -146,10 +143,14 @@ func variables() []variable {
 }
 
 // nearest gives the known variable that name is a slip of: two letters
-// changed, added, left out, or swapped; "" if there is none.
+// changed, added or left out, or PODFQDN_ for POD_; "" if there is none.
 func nearest(name string, known []variable) string {
 	best, least := "", 3
+	pod := "POD_" + strings.TrimPrefix(name, prefix)
 	for _, v := range known {
+		if v.name == pod {
+			return pod
+		}
 		if d := distance(name, v.name); d < least {
 			best, least = v.name, d
 		}
@@ -189,6 +190,16 @@ func (d *duration) UnmarshalText(text []byte) error {
 	}
 	*d = duration(parsed)
 	return nil
+}
+
+// level is the least that is logged.
+type level struct{ zapcore.Level }
+
+func (l *level) UnmarshalText(text []byte) error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, string(text)) {
+		return errors.New("must be debug, info, warn, error")
+	}
+	return l.Level.UnmarshalText(text)
 }
 
 // logFormat is how log lines look.

@@ -84,7 +84,7 @@ func publish(ctx context.Context, cfg config, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	changed, err := vol.Publish(generation.Files())
+	changed, err := vol.Publish(generation)
 	if err != nil {
 		return volumeError{err}
 	}

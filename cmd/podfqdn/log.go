@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -14,7 +15,9 @@ import (
 func newLogger(cfg config, w io.Writer) *zap.Logger {
 	format := zap.NewProductionEncoderConfig()
 	format.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	format.EncodeDuration = zapcore.StringDurationEncoder
+	format.EncodeDuration = func(d time.Duration, line zapcore.PrimitiveArrayEncoder) {
+		line.AppendString(d.Round(time.Millisecond).String()) // shorter ones have a µ
+	}
 	encoder := zapcore.NewJSONEncoder(format)
 	if cfg.LogFormat == "console" || cfg.LogFormat != "json" && isTerminal(w) {
 		format.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")

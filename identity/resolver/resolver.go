@@ -253,7 +253,6 @@ func read(msg *dns.Msg) identity.Answer {
 		return a
 	}
 	a.Is = identity.Found
-	var words []string
 	ttl := records[0].Header().Ttl
 	for _, rr := range records {
 		ttl = min(ttl, rr.Header().Ttl)
@@ -261,18 +260,14 @@ func read(msg *dns.Msg) identity.Answer {
 		case *dns.A:
 			if addr, ok := netip.AddrFromSlice(rr.A.To4()); ok {
 				a.Addrs = append(a.Addrs, addr)
-				words = append(words, addr.String())
 			}
 		case *dns.AAAA:
 			if addr, ok := netip.AddrFromSlice(rr.AAAA.To16()); ok {
 				a.Addrs = append(a.Addrs, addr)
-				words = append(words, addr.String())
 			}
 		case *dns.PTR:
 			if rr.Ptr != "" {
-				name := identity.WireName(rr.Ptr)
-				a.Names = append(a.Names, name)
-				words = append(words, name.String())
+				a.Names = append(a.Names, identity.WireName(rr.Ptr))
 			}
 		}
 	}
@@ -280,23 +275,15 @@ func read(msg *dns.Msg) identity.Answer {
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
-	slices.Sort(words)
 	switch {
-	case len(words) > 0:
-		a.Wire = shorten(words)
+	case len(a.Addrs) > 0:
+		a.Wire = identity.Enumerate(a.Addrs)
+	case len(a.Names) > 0:
+		a.Wire = identity.Enumerate(a.Names)
 	case slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, msg.Question[0].Qtype):
 		a.Is, a.Wire = identity.Failed, "a record without content"
 	}
 	return a
-}
-
-// shorten shows some of many.
-func shorten(words []string) string {
-	const most = 5
-	if len(words) <= most {
-		return strings.Join(words, " and ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(words[:most], ", "), len(words)-most)
 }
 
 // denial gives how long a negative answer may be cached and whose it is: the

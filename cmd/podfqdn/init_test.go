@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// answering is a Resolver whose server says what the function says, after so
+// long since the first question.
+type answering struct {
+	start time.Time
+	says  func(since time.Duration, q identity.Question) identity.Answer
+}
+
+func (a answering) Open(context.Context) (identity.Exchange, error) { return a, nil }
+func (a answering) Close() error                                    { return nil }
+func (a answering) Ask(_ context.Context, q identity.Question) identity.Answer {
+	time.Sleep(400 * time.Microsecond)
+	answer := a.says(time.Since(a.start), q)
+	answer.Question, answer.Server = q, netip.MustParseAddrPort("10.96.0.10:53")
+	return answer
+}
+
+// Answers to every question.
+var (
+	denied   = identity.Answer{Is: identity.Denied, Wire: "NXDOMAIN"}
+	servfail = identity.Answer{Is: identity.Failed, Wire: "SERVFAIL"}
+)
+
+// agreed is what a server says that knows the Pod of wait.
+func agreed(q identity.Question) identity.Answer {
+	switch q.Kind {
+	case identity.Forward4:
+		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.7")}, Wire: "10.244.1.7"}
+	case identity.Reverse:
+		return identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("db-0.db.default.svc.cluster.local.")}}
+	}
+	return identity.Answer{Is: identity.NoData, Wire: "no data"}
+}
+
+// told is a line of the log about the wait.
+type told struct {
+	Msg, Reason, Hint, Waited string
+	at                        time.Duration
+}
+
+// wait lets a Pod wait in virtual time, and gives what was told and the end.
+func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q identity.Question) identity.Answer) ([]told, error) {
+	t.Helper()
+	var (
+		lines []told
+		end   error
+	)
+	synctest.Test(t, func(t *testing.T) {
+		facts, err := identity.Look(fstest.MapFS{
+			"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n10.244.1.7\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
+			"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
+		}, identity.Given{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, _, err := readConfig(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claim, err := facts.Claim(cfg.policy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var log bytes.Buffer
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		cfg.Timeout = duration(timeout)
+		walk := identity.Walk{Claim: claim, Resolver: answering{start, says}, Policy: cfg.policy()}
+		_, end = prove(ctx, walk, cfg, narrator{log: newLogger(cfg, &log), claim: claim})
+		for line := range bytes.Lines(log.Bytes()) {
+			if strings.ContainsFunc(string(bytes.TrimSpace(line)), unprintable) {
+				t.Errorf("not plain ASCII: %+q", line)
+			}
+			var l told
+			if err := json.Unmarshal(line, &l); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			if l.at, err = time.ParseDuration(l.Waited); err != nil || l.Msg != "not yet" {
+				t.Fatalf("%s: %v", line, err)
+			}
+			lines = append(lines, l)
+		}
+	})
+	return lines, end
+}
+
+func TestTheSameReasonIsToldAtGrowingIntervals(t *testing.T) {
+	t.Parallel()
+	lines, err := wait(t, 2*time.Minute, func(time.Duration, identity.Question) identity.Answer { return denied })
+	const reason = "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN"
+	if want := `gave up after 2m0s: ` + reason + `; see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`; err == nil || err.Error() != want {
+		t.Errorf("ended with %v,\nnot %s", err, want)
+	}
+	if code := exitCode(err); code != exitDeadline {
+		t.Errorf("exit code %d", code)
+	}
+	// At once, after three seconds, and whenever the wait has doubled, each at
+	// the next turn. Turns are up to a second apart, five after a minute.
+	due := time.Duration(0)
+	for i, l := range lines {
+		if l.Reason != reason {
+			t.Errorf("line %d: reason %s", i, l.Reason)
+		}
+		late := 2 * time.Second
+		if due > time.Minute {
+			late = 6 * time.Second
+		}
+		if l.at < due || l.at > due+late {
+			t.Errorf("line %d after %s, not %s", i, l.at, due)
+		}
+		if hinted := l.Hint != ""; hinted != (i > 0) {
+			t.Errorf("line %d after %s: hint %q", i, l.at, l.Hint)
+		}
+		due = max(3*time.Second, 2*l.at)
+	}
+	if due < 2*time.Minute-6*time.Second {
+		t.Errorf("nothing was told after %s: %v", due, lines)
+	}
+}
+
+func TestANewReasonIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	lines, err := wait(t, time.Minute, func(since time.Duration, q identity.Question) identity.Answer {
+		switch {
+		case since < 1500*time.Millisecond:
+			return denied
+		case since < 20*time.Second:
+			return servfail
+		}
+		return agreed(q)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) < 3 || !strings.HasSuffix(lines[0].Reason, "NXDOMAIN") || !strings.HasSuffix(lines[1].Reason, "SERVFAIL") {
+		t.Fatalf("%v", lines)
+	}
+	if lines[1].at < 1500*time.Millisecond || lines[1].at > 2*time.Second || lines[1].Hint != "" {
+		t.Errorf("%v", lines[1])
+	}
+	for _, l := range lines[2:] {
+		if !strings.HasSuffix(l.Reason, "SERVFAIL") || !strings.HasPrefix(l.Hint, "see that cluster DNS runs") {
+			t.Errorf("%v", l)
+		}
+	}
+}
+
+func TestReasonsThatAlternateAreNotToldEachTurn(t *testing.T) {
+	t.Parallel()
+	turns := 0
+	lines, err := wait(t, time.Minute, func(_ time.Duration, q identity.Question) identity.Answer {
+		turns++
+		if turns%2 == 0 {
+			return servfail
+		}
+		return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s"}
+	})
+	if err == nil {
+		t.Fatal("agreed on nothing")
+	}
+	// Both at once, and both again after each of 3, 6, 12, 24, 48 s.
+	if turns < 40 || len(lines) > 12 || len(lines) < 8 {
+		t.Errorf("%d turns, %d lines: %v", turns, len(lines), lines)
+	}
+}
+
+func TestARefusalEndsTheWait(t *testing.T) {
+	t.Parallel()
+	lines, err := wait(t, 15*time.Minute, func(_ time.Duration, q identity.Question) identity.Answer {
+		if strings.HasPrefix(q.Name.String(), "10-244-1-7.") {
+			return identity.Answer{Is: identity.NoData, Wire: "no data"}
+		}
+		return denied
+	})
+	const want = "db-0.db.default.svc.cluster.local: DNS publishes this Pod as 10-244-1-7.db.default.svc.cluster.local, as for a Pod without spec.hostname: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do"
+	var refusal *identity.Refusal
+	if !errors.As(err, &refusal) || err.Error() != want || exitCode(err) != exitRefused {
+		t.Errorf("exit code %d: %v", exitCode(err), err)
+	}
+	if last := lines[len(lines)-1]; last.at > 2*time.Second {
+		t.Errorf("the last line came after %s: %v", last.at, last)
+	}
+}
+
+func TestAQuestionThatTheDeadlineCutsOffIsNoReason(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	_, err := wait(t, 700*time.Millisecond, func(since time.Duration, q identity.Question) identity.Answer {
+		if asked++; since > 500*time.Millisecond {
+			time.Sleep(time.Second)
+			return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s"}
+		}
+		if q.Kind == identity.Forward4 {
+			return identity.Answer{Is: identity.Found, Wire: "10.244.1.7 and 10.244.9.9",
+				Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.7"), netip.MustParseAddr("10.244.9.9")}}
+		}
+		return agreed(q)
+	})
+	if exitCode(err) != exitShared || asked < 3 {
+		t.Errorf("after %d questions exit code %d: %v", asked, exitCode(err), err)
+	}
+}
+
+func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
+	t.Parallel()
+	const name = "db-0.db.default.svc.cluster.local"
+	var (
+		ours   = netip.MustParseAddr("10.244.1.7")
+		others = netip.MustParseAddr("10.244.9.9")
+	)
+	for _, c := range []struct {
+		what   string
+		kind   identity.Kind // all other questions are answered well
+		answer identity.Answer
+		code   int
+		reason string
+	}{
+		{"missing", identity.Exists, denied, 11,
+			name + `: 10.96.0.10 says NXDOMAIN; see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
+		{"foreign server", identity.Exists, identity.Answer{Is: identity.Denied, Zone: identity.WireName("."), Wire: "NXDOMAIN"}, 11,
+			name + `: 10.96.0.10 says NXDOMAIN in the name of zone ".": it does not know the cluster; set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN`},
+		{"poisoned", identity.Forward4, denied, 11,
+			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early; this passes when the cached denial runs out; do not ask for the name before podfqdn has published it`},
+		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Wire: "10.244.9.9"}, 11,
+			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
+		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Wire: "10.244.1.7 and 10.244.9.9"}, 12,
+			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name`},
+		{"unanswered", identity.Forward4, servfail, 11,
+			name + `: 10.96.0.10 says SERVFAIL to A; see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP`},
+		{"reverse missing", identity.Reverse, denied, 11,
+			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute`},
+		{"reverse refused", identity.Reverse, identity.Answer{Is: identity.Refused, Wire: "REFUSED"}, 11,
+			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+		{"reverse other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Wire: "x.all.default.svc.cluster.local"}, 11,
+			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; cluster DNS knows this address by another name only: see that spec.subdomain is the name of a Service that selects this Pod`},
+		{"reverse foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Wire: "vm.example"}, 11,
+			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver answered: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			_, err := wait(t, 15*time.Minute, func(_ time.Duration, q identity.Question) identity.Answer {
+				switch {
+				case strings.HasPrefix(q.Name.String(), "10-244-1-7."):
+					return denied
+				case q.Kind == c.kind:
+					return c.answer
+				}
+				return agreed(q)
+			})
+			if want := "gave up after 15m0s: " + c.reason; err == nil || err.Error() != want {
+				t.Errorf("%v,\nnot %s", err, want)
+			}
+			if code := exitCode(err); code != c.code {
+				t.Errorf("exit code %d, not %d", code, c.code)
+			}
+		})
+	}
+}
+
+func TestEveryVerdictHasItsHint(t *testing.T) {
+	t.Parallel()
+	for _, v := range []identity.Verdict{
+		identity.Shared, identity.Stale, identity.Missing, identity.Unnamed, identity.Poisoned, identity.ForeignServer,
+		identity.Unanswered, identity.Unsettled, identity.ReverseExtra, identity.ReverseOther, identity.ReverseForeign,
+		identity.ReverseMissing, identity.ReverseRefused,
+	} {
+		got := hint(&identity.Mismatch{Finding: identity.Finding{Verdict: v, Others: "x"}}, identity.Claim{})
+		if got == "" || strings.Contains(got, "PODFQDN_LOG_LEVEL") || strings.HasSuffix(got, ".") || strings.Contains(got, `""`) {
+			t.Errorf("%s: %q", v, got)
+		}
+	}
+}

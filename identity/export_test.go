@@ -1,0 +1,48 @@
+package identity
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// ParseResolvConf reads the text of a resolv.conf.
+var ParseResolvConf = parseResolvConf
+
+// Dashed gives the label of an endpoint without hostname.
+var Dashed = dashed
+
+// HostsLines gives the lines of a hosts file that say something of the Pod, as
+// "ADDRESS NAME NAME…", and whether the file is a node's.
+func HostsLines(text string) (lines []string, hostNetwork bool) {
+	h := parseHosts(text)
+	for _, line := range h.lines {
+		s := line.addr.String()
+		for _, name := range line.names {
+			s += " " + name
+		}
+		lines = append(lines, s)
+	}
+	return lines, h.hostNetwork
+}
+
+// HostsRead gives what the first line of a hosts file says of the Pod.
+func HostsRead(text string) string {
+	for _, line := range parseHosts(text).lines {
+		p := line.read()
+		return fmt.Sprintf("hostname=%s service=%s namespace=%s domain=%s override=%s",
+			p.hostname, p.service, p.namespace, p.domain, p.override)
+	}
+	return ""
+}
+
+// CheckOwn tells why an address cannot be a Pod's.
+func CheckOwn(addr netip.Addr) error { return checkOwn(addr) }
+
+// Zone gives the cluster domain of a claim.
+func (c Claim) Zone() Name { return c.zone }
+
+// Instead gives the names that DNS may publish in place of the one claimed.
+func (c Claim) Instead() []Name { return c.instead }
+
+// Absent is the verdict of a family that a name does not have.
+const Absent = absent

@@ -1,0 +1,270 @@
+package identity_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// agreed proves a claim before a server on which everything agrees.
+func agreed(t testing.TB, c identity.Claim, p identity.Policy) identity.Agreement {
+	t.Helper()
+	agreement, _, err := identity.Verify(t.Context(), agreeing(t, c), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return agreement
+}
+
+// rendered gives the files of a claim that was proven.
+func rendered(t testing.TB, c identity.Claim, p identity.Policy) []identity.File {
+	t.Helper()
+	generation, err := identity.Render(agreed(t, c, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return generation.Files()
+}
+
+// contract are the Pods whose files stand in testdata/contract, each in a
+// folder of its own.
+var contract = []struct {
+	folder, ips, fqdn string
+	policy            identity.Policy
+}{
+	{"statefulset", ip4, "", identity.Policy{Confirm: 1}},
+	{"dual-stack", ip6 + "," + ip4, "", identity.Policy{Confirm: 2, Families: identity.FamiliesAll, Forward: identity.ForwardContains, Reverse: identity.ReverseOnly}},
+	{"foreign-name", ip4, "kdc1.example.org", identity.Policy{Confirm: 1, Reverse: identity.ReverseIgnore}},
+}
+
+// The golden files are the contract with everybody who reads the volume: they
+// change with the schema version only.
+func TestRenderWritesTheFilesOfTheContract(t *testing.T) {
+	for _, test := range contract {
+		t.Run(test.folder, func(t *testing.T) {
+			folder := filepath.Join("testdata", "contract", test.folder)
+			entries, err := os.ReadDir(folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []identity.File
+			for _, entry := range entries {
+				data, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, identity.File{Name: entry.Name(), Data: data, Mode: 0o644})
+			}
+			got := rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy)
+			if !slices.EqualFunc(got, want, sameFile) {
+				t.Errorf("got\n%s\nwant\n%s", list(got), list(want))
+			}
+			for _, f := range got {
+				if !slices.Contains(identity.Files(), f.Name) {
+					t.Errorf("%s is no file of the contract", f.Name)
+				}
+			}
+		})
+	}
+}
+
+func sameFile(a, b identity.File) bool {
+	return a.Name == b.Name && a.Mode == b.Mode && bytes.Equal(a.Data, b.Data)
+}
+
+func list(files []identity.File) string {
+	var b strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&b, "%s %s %q\n", f.Name, f.Mode, f.Data)
+	}
+	return b.String()
+}
+
+func TestFilesOfOneValueEndWithoutANewline(t *testing.T) {
+	for _, test := range contract {
+		for _, f := range rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy) {
+			lines := f.Name == "ips" || f.Name == "identity.json" || f.Name == "identity.env"
+			if bytes.HasSuffix(f.Data, []byte("\n")) != lines || len(f.Data) == 0 {
+				t.Errorf("%s: %s is %q", test.folder, f.Name, f.Data)
+			}
+		}
+	}
+}
+
+func TestFilesListsTheContractInOrder(t *testing.T) {
+	want := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
+	if got := identity.Files(); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestRenderRefusesTheZeroAgreement(t *testing.T) {
+	generation, err := identity.Render(identity.Agreement{})
+	const want = "nothing was proven, so nothing can be published"
+	if err == nil || err.Error() != want || len(generation.Files()) != 0 {
+		t.Errorf("got %v, %v", generation.Files(), err)
+	}
+}
+
+func TestRenderGivesTheSameBytesForTheSameAgreement(t *testing.T) {
+	policy := identity.Policy{Confirm: 1}
+	first := rendered(t, db0(t, policy, dual, ""), policy)
+	for range 10 {
+		if again := rendered(t, db0(t, policy, dual, ""), policy); !slices.EqualFunc(first, again, sameFile) {
+			t.Fatalf("first\n%s\nthen\n%s", list(first), list(again))
+		}
+	}
+}
+
+func TestRenderPutsExtraFilesBesideTheContracts(t *testing.T) {
+	policy := identity.Policy{}
+	agreement := agreed(t, db0(t, policy, ip4, ""), policy)
+	extra := []identity.File{{Name: "krb5.keytab", Data: []byte("k"), Mode: 0o440}, {Name: "a", Mode: 0o600}}
+	generation, err := identity.Render(agreement, extra...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range generation.Files() {
+		names = append(names, f.Name)
+	}
+	want := append(identity.Files(), "krb5.keytab", "a")
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("got %q", names)
+	}
+	for _, f := range extra {
+		if i := slices.Index(names, f.Name); !sameFile(generation.Files()[i], f) {
+			t.Errorf("%s became %v", f.Name, generation.Files()[i])
+		}
+	}
+}
+
+// Only what was proven is written: of two addresses the one that agreed.
+func TestRenderLeavesOutWhatWasNotProven(t *testing.T) {
+	policy := identity.Policy{}
+	claim := db0(t, policy, dual, "")
+	agreement, _, err := identity.Verify(t.Context(), agreeing(t, claim).script("A: nodata"), claim, policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	generation, err := identity.Render(agreement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := file(generation.Files(), "ips"); string(got) != ip6+"\n" {
+		t.Errorf("ips is %q", got)
+	}
+	if got := file(generation.Files(), "ip"); string(got) != ip6 {
+		t.Errorf("ip is %q", got)
+	}
+	if err := claim.Keeps(generation.Files()); err != nil {
+		t.Errorf("and is not kept: %v", err)
+	}
+}
+
+// file gives the content of one of the files.
+func file(files []identity.File, name string) []byte {
+	for _, f := range files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+func TestKeepsAcceptsWhatWasRendered(t *testing.T) {
+	for _, test := range contract {
+		claim := db0(t, test.policy, test.ips, test.fqdn)
+		files := rendered(t, claim, test.policy)
+		if err := claim.Keeps(files); err != nil {
+			t.Errorf("%s: %v", test.folder, err)
+		}
+		// Whatever else stands beside it, in whatever order.
+		files = append(files, identity.File{Name: "krb5.keytab"})
+		slices.Reverse(files)
+		if err := claim.Keeps(files); err != nil {
+			t.Errorf("%s reversed: %v", test.folder, err)
+		}
+	}
+}
+
+func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
+	policy := identity.Policy{Confirm: 1}
+	claim := db0(t, policy, dual, "")
+	// edit gives the files with one value of identity.json changed.
+	edit := func(name string, value any) []identity.File {
+		files := slices.Clone(rendered(t, claim, policy))
+		i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == "identity.json" })
+		var all map[string]any
+		if err := json.Unmarshal(files[i].Data, &all); err != nil {
+			t.Fatal(err)
+		}
+		all[name] = value
+		data, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i].Data = data
+		return files
+	}
+	with := func(name string, data string) []identity.File {
+		files := slices.Clone(rendered(t, claim, policy))
+		i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == name })
+		files[i].Data = []byte(data)
+		return files
+	}
+	without := func(name string) []identity.File {
+		return slices.DeleteFunc(slices.Clone(rendered(t, claim, policy)), func(f identity.File) bool { return f.Name == name })
+	}
+	for _, test := range []struct {
+		name  string
+		files []identity.File
+		want  string
+	}{
+		{"nothing", nil, "it has no identity.json"},
+		{"no identity.json", without("identity.json"), "it has no identity.json"},
+		{"an empty identity.json", with("identity.json", ""), "its identity.json cannot be read: unexpected end of JSON input"},
+		{"a cut identity.json", with("identity.json", `{"schemaVersion": 1`), "its identity.json cannot be read: unexpected end of JSON input"},
+		{"another schema", edit("schemaVersion", 2), "it has schema version 2, not 1"},
+		{"another UID", edit("podUID", "7d3a51"), `it is of another Pod, "7d3a51"`},
+		{"no UID", edit("podUID", ""), `it is of another Pod, ""`},
+		{"another name", edit("fqdn", "db-1.db.default.svc.cluster.local"), `it is of another name, "db-1.db.default.svc.cluster.local"`},
+		{"no addresses", edit("ips", []string{}), "its identity.json names no primary address"},
+		{"another primary address", edit("ip", ip6), "its identity.json names no primary address"},
+		{"another address", rendered(t, db0(t, policy, "10.244.0.99", ""), policy), "it is of another address, 10.244.0.99"},
+		{"another second address", edit("ips", []string{ip4, "fd00::99"}), "it is of another address, fd00::99"},
+		{"no address at all", edit("ips", []string{ip4, ""}), "it is of another address, invalid IP"},
+		{"an address with a scope", edit("ips", []string{ip4, ip6 + "%eth0"}), "it is of another address, " + ip6 + "%eth0"},
+		{"a torn fqdn", with("fqdn", "db-0.db"), "its file fqdn is torn"},
+		{"an fqdn with a newline", with("fqdn", name4+"\n"), "its file fqdn is torn"},
+		{"no namespace", without("namespace"), "its file namespace is torn"},
+		{"a cut identity.env", with("identity.env", "POD_FQDN='"), "its file identity.env is torn"},
+		{"another form of identity.json", edit("hostname", "db-0"), "its file identity.json is torn"},
+		{"a field more", edit("zone", "a"), "its file identity.json is torn"},
+		{"another Service", edit("service", "db-vip"), "its file service is torn"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := claim.Keeps(test.files); err == nil || err.Error() != test.want {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestFilesAreReadableByEverybody(t *testing.T) {
+	policy := identity.Policy{}
+	for _, f := range rendered(t, db0(t, policy, ip4, ""), policy) {
+		if f.Mode != fs.FileMode(0o644) {
+			t.Errorf("%s has mode %s", f.Name, f.Mode)
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package identity_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// turn is a Turn and when it came, since the walk began.
+type turn struct {
+	identity.Turn
+	at time.Duration
+}
+
+// walk collects the turns of a walk that has so much time, and when it ended.
+func walk(t *testing.T, w identity.Walk, deadline time.Duration) (turns []turn, end time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	start := time.Now()
+	for next := range w.Turns(ctx) {
+		turns = append(turns, turn{next, time.Since(start)})
+	}
+	return turns, time.Since(start)
+}
+
+func TestWalkPausesGrowByAQuarterUpToTheirCaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, 5*time.Minute)
+		if end != 5*time.Minute {
+			t.Errorf("the walk ended after %s", end)
+		}
+		ceiling := func(waited time.Duration) time.Duration {
+			p := 30*time.Millisecond + waited/4
+			if waited > time.Minute {
+				return min(p, 5*time.Second)
+			}
+			return min(p, time.Second)
+		}
+		var last, next time.Duration
+		for i, turn := range turns {
+			if turn.at != next || turn.Waited != turn.at {
+				t.Fatalf("turn %d came after %s (waited %s), not after %s", i, turn.at, turn.Waited, next)
+			}
+			most := ceiling(turn.Waited)
+			if turn.Pause > most || turn.Pause < most*4/5 {
+				t.Errorf("turn %d after %s: a pause of %s, not of %s less at most a fifth", i, turn.Waited, turn.Pause, most)
+			}
+			if i > 0 && turn.Waited <= time.Minute && turn.Pause > last*5/4 {
+				t.Errorf("turn %d after %s: a pause of %s, after one of at most %s", i, turn.Waited, turn.Pause, last)
+			}
+			last, next = most, turn.at+turn.Pause
+		}
+		if next < 5*time.Minute {
+			t.Errorf("no turn after %s", next)
+		}
+		// Dense at first, and about a second and then five later on.
+		if n := count(turns, 0, 150*time.Millisecond); n < 4 || n > 5 {
+			t.Errorf("%d turns in the first 150ms", n)
+		}
+		if n := count(turns, 10*time.Second, 60*time.Second); n < 50 || n > 63 {
+			t.Errorf("%d turns in the next 50s", n)
+		}
+		if n := count(turns, 65*time.Second, 300*time.Second); n < 47 || n > 59 {
+			t.Errorf("%d turns in the last 235s", n)
+		}
+	})
+}
+
+func count(turns []turn, from, to time.Duration) (n int) {
+	for _, turn := range turns {
+		if turn.at >= from && turn.at < to {
+			n++
+		}
+	}
+	return n
+}
+
+// Pods that start together must not ask together.
+func TestWalksDoNotKeepStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		pauses := make(map[time.Duration]bool)
+		for range 20 {
+			s := agreeing(t, claim).script("exists: nxdomain")
+			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Second)
+			pauses[turns[0].Pause] = true
+		}
+		if len(pauses) < 15 {
+			t.Errorf("20 walks with %d different first pauses", len(pauses))
+		}
+	})
+}
+
+func TestWalkNeverAsksBeforeTheAnswerCanChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("A: 10.244.0.99 again=7s | 10.244.0.99 again=3s | 10.244.0.27")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
+		if len(turns) != 3 || turns[0].Pause != 7*time.Second || turns[1].Pause != 3*time.Second || turns[2].Err != nil || end != 10*time.Second {
+			t.Errorf("turns %v, end %s", turns, end)
+		}
+	})
+}
+
+func TestWalkAsksAServerInTroubleMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: servfail")
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, 10*time.Second)
+		for i, turn := range turns {
+			if turn.Pause < 200*time.Millisecond {
+				t.Errorf("turn %d: a pause of %s", i, turn.Pause)
+			}
+		}
+	})
+}
+
+func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := identity.Policy{Confirm: 1}
+		claim := db0(t, policy, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local | nxdomain zone=cluster.local | nodata")
+		s.latency = time.Millisecond
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Policy: policy}, time.Hour)
+		if got, want := s.asked(), "exists | exists | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; got != want {
+			t.Errorf("asked\n%s, not\n%s", got, want)
+		}
+		if len(turns) != 3 {
+			t.Fatalf("turns %v", turns)
+		}
+		last := turns[2]
+		if last.Err != nil || last.Pause != 0 || last.Agreement.Name() != claim.Name() || show(last.Agreement.Addrs()) != ip4 || len(last.Report) != 7 {
+			t.Errorf("the last turn is %+v", last)
+		}
+		if want := turns[0].Pause + turns[1].Pause + 9*time.Millisecond; end != want || last.Waited != want || last.at != want {
+			t.Errorf("it ended after %s, the turn after %s, not after %s", end, last.Waited, want)
+		}
+		for _, turn := range turns[:2] {
+			var mismatch *identity.Mismatch
+			if !errors.As(turn.Err, &mismatch) || mismatch.Verdict != identity.Missing || len(turn.Agreement.Addrs()) != 0 {
+				t.Errorf("an earlier turn is %+v", turn)
+			}
+		}
+	})
+}
+
+func TestWalkEndsWhenItsReaderStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain")
+		start := time.Now()
+		for range (identity.Walk{Claim: claim, Resolver: s}).Turns(t.Context()) {
+			break
+		}
+		if len(s.rounds) != 1 || time.Since(start) != 0 {
+			t.Errorf("asked %s in %s", s.asked(), time.Since(start))
+		}
+	})
+}
+
+// A deadline in the middle of a question is no answer of DNS.
+func TestWalkGivesNoTurnThatItsDeadlineCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim)
+		s.latency = time.Second
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, 2500*time.Millisecond)
+		if len(turns) != 0 || end != 2500*time.Millisecond || s.asked() != "exists, A, AAAA" {
+			t.Errorf("%d turns, end after %s, asked %s", len(turns), end, s.asked())
+		}
+	})
+}
+
+const neverNamed = name4 + ": DNS publishes this Pod as " + dash4 + ", as for a Pod without spec.hostname: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do"
+
+func TestWalkEndsWhenTheDashedNameIsSeenTwiceASecondApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
+		seen := sightings(turns)
+		if len(seen) != 2 || seen[0] < 500*time.Millisecond || seen[1]-seen[0] < time.Second || end > 3*time.Second {
+			t.Errorf("seen after %v, end after %s", seen, end)
+		}
+		last := turns[len(turns)-1]
+		if last.Err == nil || last.Err.Error() != neverNamed || last.Pause != 0 || last.at != end {
+			t.Errorf("got  %v after %s\nwant %s", last.Err, last.at, neverNamed)
+		}
+		checkRefusal(t, last.Err)
+		for _, turn := range turns[:len(turns)-1] {
+			var refusal *identity.Refusal
+			if errors.As(turn.Err, &refusal) {
+				t.Errorf("refused early: %v", turn.Err)
+			}
+		}
+	})
+}
+
+// A predecessor without hostname may have left its address to this Pod, and
+// its record for a moment.
+func TestWalkGoesOnWhenTheDashedNameIsSeenOnce(t *testing.T) {
+	for _, ours := range []time.Duration{time.Second, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			claim := db0(t, identity.Policy{}, ip4, "")
+			s := agreeing(t, claim).script("exists: nxdomain\nexists " + dash4 + ": nodata")
+			s.later(time.Second, "exists "+dash4+": nxdomain zone=cluster.local")
+			s.later(ours, "exists: nodata")
+			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
+			if seen := sightings(turns); len(seen) != 1 || turns[len(turns)-1].Err != nil || end < ours || end > ours*5/4+30*time.Millisecond {
+				t.Errorf("seen after %v, end after %s with %v", seen, end, turns[len(turns)-1].Err)
+			}
+		})
+	}
+}
+
+// Two sightings count only where nothing contradicts them between.
+func TestWalkForgetsASightingThatWasContradicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain\nexists " + dash4 + ": nodata")
+		s.later(time.Second, "exists "+dash4+": nxdomain")
+		s.later(3*time.Second, "exists "+dash4+": nodata")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
+		seen := sightings(turns)
+		if len(seen) != 3 || seen[0] > time.Second || seen[1] < 3*time.Second || seen[2]-seen[1] < time.Second || end != seen[2] {
+			t.Errorf("seen after %v, end after %s", seen, end)
+		}
+	})
+}
+
+// sightings gives when the dashed name was seen.
+func sightings(turns []turn) (at []time.Duration) {
+	for _, turn := range turns {
+		for _, f := range turn.Report {
+			if f.Verdict == identity.Unnamed {
+				at = append(at, turn.at)
+			}
+		}
+	}
+	return at
+}
