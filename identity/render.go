@@ -56,9 +56,8 @@ type record struct {
 	} `json:"verified"`
 }
 
-// Render writes an Agreement down: the files of the contract, and extra ones
-// beside them. The zero Agreement is refused.
-func Render(a Agreement, extra ...File) (Generation, error) {
+// Render writes an Agreement down. The zero Agreement is refused.
+func Render(a Agreement) (Generation, error) {
 	if len(a.addrs) == 0 {
 		return Generation{}, errors.New("nothing was proven, so nothing can be published")
 	}
@@ -77,7 +76,7 @@ func Render(a Agreement, extra ...File) (Generation, error) {
 	r.Verified.Reverse = a.policy.Reverse.String()
 	r.Verified.Families = a.policy.Families.String()
 	r.Verified.Rounds = a.policy.Confirm + 1
-	files := append(r.files(), extra...)
+	files := r.files()
 	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return Generation{files}, nil
 }

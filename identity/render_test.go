@@ -124,30 +124,6 @@ func TestRenderGivesTheSameBytesForTheSameAgreement(t *testing.T) {
 	}
 }
 
-func TestRenderPutsExtraFilesBesideTheContracts(t *testing.T) {
-	policy := identity.Policy{}
-	agreement := agreed(t, db0(t, policy, ip4, ""), policy)
-	extra := []identity.File{{Name: "krb5.keytab", Data: []byte("k"), Mode: 0o440}, {Name: "a", Mode: 0o600}}
-	generation, err := identity.Render(agreement, extra...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, f := range generation.Files() {
-		names = append(names, f.Name)
-	}
-	want := append(identity.Files(), "krb5.keytab", "a")
-	slices.Sort(want)
-	if !slices.Equal(names, want) {
-		t.Errorf("got %q", names)
-	}
-	for _, f := range extra {
-		if i := slices.Index(names, f.Name); !sameFile(generation.Files()[i], f) {
-			t.Errorf("%s became %v", f.Name, generation.Files()[i])
-		}
-	}
-}
-
 // Only what was proven is written: of two addresses the one that agreed.
 func TestRenderLeavesOutWhatWasNotProven(t *testing.T) {
 	policy := identity.Policy{}

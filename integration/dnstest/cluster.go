@@ -47,15 +47,13 @@ func (c *Cluster) Service(namespace, name string, clusterIPs ...string) {
 			s.ClusterIPs = append(s.ClusterIPs, canonical(ip))
 		}
 	}
-	c.change(func() {
-		c.services = append(without(c.services, s.Index, ""), s)
-	})
+	c.change(func() { c.services = append(slices.DeleteFunc(c.services, named(s.Index)), s) })
 }
 
 // Delete removes a Service. Its endpoints stay until they are withdrawn, as they do in a cluster until the garbage
 // collector comes by.
 func (c *Cluster) Delete(namespace, name string) {
-	c.change(func() { c.services = without(c.services, object.ServiceKey(name, namespace), "") })
+	c.change(func() { c.services = slices.DeleteFunc(c.services, named(object.ServiceKey(name, namespace))) })
 }
 
 // Publish adds endpoints. The order of publication is the order of several PTR records of one address; in a cluster
@@ -64,8 +62,7 @@ func (c *Cluster) Delete(namespace, name string) {
 func (c *Cluster) Publish(endpoints ...Endpoint) {
 	c.change(func() {
 		for _, e := range endpoints {
-			s := e.slice()
-			c.slices = append(without(c.slices, s.Index, s.IndexIP[0]), s)
+			c.slices = append(slices.DeleteFunc(c.slices, e.is), e.slice())
 		}
 	})
 }
@@ -74,7 +71,7 @@ func (c *Cluster) Publish(endpoints ...Endpoint) {
 func (c *Cluster) Withdraw(endpoints ...Endpoint) {
 	c.change(func() {
 		for _, e := range endpoints {
-			c.slices = without(c.slices, object.EndpointsKey(e.Service, e.Namespace), canonical(e.IP))
+			c.slices = slices.DeleteFunc(c.slices, e.is)
 		}
 	})
 }
@@ -102,25 +99,21 @@ func (e Endpoint) slice() *object.Endpoints {
 	}
 }
 
+func (e Endpoint) is(s *object.Endpoints) bool {
+	return s.Index == object.EndpointsKey(e.Service, e.Namespace) && s.IndexIP[0] == canonical(e.IP)
+}
+
+func named(key string) func(*object.Service) bool {
+	return func(s *object.Service) bool { return s.Index == key }
+}
+
 // canonical: the plugin compares addresses as text.
 func canonical(ip string) string { return netip.MustParseAddr(ip).String() }
-
-// without leaves out the objects of a key and, unless it is "", of an address.
-func without[T *object.Service | *object.Endpoints](all []T, key, ip string) []T {
-	return slices.DeleteFunc(slices.Clone(all), func(o T) bool {
-		switch o := any(o).(type) {
-		case *object.Service:
-			return o.Index == key
-		case *object.Endpoints:
-			return o.Index == key && (ip == "" || o.IndexIP[0] == ip)
-		}
-		return false
-	})
-}
 
 // api is the Cluster as the plugin asks it: its connection to the API server.
 type api Cluster
 
+// pick copies: what it returns is read after the lock is gone.
 func pick[T any](a *api, all *[]T, keep func(T) bool) (some []T) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -137,7 +130,7 @@ func (a *api) ServiceList() []*object.Service {
 }
 
 func (a *api) SvcIndex(key string) []*object.Service {
-	return pick(a, &a.services, func(s *object.Service) bool { return s.Index == key })
+	return pick(a, &a.services, named(key))
 }
 
 func (a *api) SvcIndexReverse(ip string) []*object.Service {

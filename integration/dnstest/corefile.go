@@ -2,6 +2,7 @@ package dnstest
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"strings"
@@ -49,27 +50,10 @@ const Kubeadm = `.:53 {
 
 // Cached is the Corefile of kubeadm up to Kubernetes 1.31 and of the kube-up addon still in 1.37: all is cached for
 // up to 30 seconds, denials too.
-const Cached = `.:53 {
-    errors
-    health {
-       lameduck 5s
-    }
-    ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-       pods insecure
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 30
-    }
-    prometheus :9153
-    forward . /etc/resolv.conf {
-       max_concurrent 1000
-    }
-    cache 30
-    loop
-    reload
-    loadbalance
-}
-`
+var Cached = strings.Replace(Kubeadm, ` {
+       disable success cluster.local
+       disable denial cluster.local
+    }`, "", 1)
 
 // serverType is a Caddy server type beside CoreDNS's own "dns": the plugin registry has one entry for each type and
 // name, so here "kubernetes" can be the plugin without a client, and no global list of CoreDNS's is touched.
@@ -113,8 +97,14 @@ var reading struct {
 
 func (s *setup) read(f func(caddy.Input) error) error {
 	register()
-	if s.Corefile == "" {
-		s.Corefile = Kubeadm
+	blocks, err := caddyfile.Parse("Corefile", strings.NewReader(s.Corefile), caddy.ValidDirectives(serverType))
+	if err != nil {
+		return err
+	}
+	for _, b := range blocks {
+		if len(b.Tokens) == 0 { // nothing would move it from its port of all addresses
+			return fmt.Errorf("dnstest: the server block %q is empty", b.Keys)
+		}
 	}
 	s.seen = map[*dnsserver.Config]bool{}
 	reading.Lock()

@@ -70,7 +70,7 @@ func (s socket) next(within time.Duration) (*dns.Msg, error) {
 
 func (s socket) expect(id, typ uint16) {
 	s.t.Helper()
-	m, err := s.next(time.Second)
+	m, err := s.next(5 * time.Second)
 	if err != nil || m == nil || m.Id != id || m.Question[0].Qtype != typ {
 		s.t.Fatalf("got %v, %v; want the reply %d %s", m, err, id, dns.Type(typ))
 	}
@@ -106,12 +106,12 @@ func TestDuplicatesGarbageAndForeignIDsArriveInOrder(t *testing.T) {
 			s := open(t, dial, network, server)
 			s.ask(7, dns.TypeA)
 			for range 2 {
-				if m, err := s.next(time.Second); err == nil {
+				if m, err := s.next(5 * time.Second); err == nil {
 					t.Fatal("garbage that parses:", m)
 				}
 			}
 			s.expect(8, dns.TypeA)
-			if m, err := s.next(time.Second); err != nil || !m.Truncated || m.Id != 7 || len(m.Answer) != 0 {
+			if m, err := s.next(5 * time.Second); err != nil || !m.Truncated || m.Id != 7 || len(m.Answer) != 0 {
 				t.Fatal(m, err)
 			}
 			s.expect(7, dns.TypeA)
@@ -122,9 +122,10 @@ func TestDuplicatesGarbageAndForeignIDsArriveInOrder(t *testing.T) {
 }
 
 func TestADelayedReplyIsOvertaken(t *testing.T) {
-	slow := func(_ string, n int, reply []byte) [][]byte {
-		if n == 0 {
-			time.Sleep(100 * time.Millisecond)
+	const delay = 200 * time.Millisecond
+	slow := func(_ string, _ int, reply []byte) [][]byte {
+		if reply[1] == 1 { // the ID
+			time.Sleep(delay)
 		}
 		return [][]byte{reply}
 	}
@@ -133,11 +134,10 @@ func TestADelayedReplyIsOvertaken(t *testing.T) {
 		defer s.Close()
 		start := time.Now()
 		s.ask(1, dns.TypeA)
-		time.Sleep(30 * time.Millisecond) // so that the first reply is the first question's
 		s.ask(2, dns.TypeAAAA)
 		s.expect(2, dns.TypeAAAA)
 		s.expect(1, dns.TypeA)
-		if d := time.Since(start); d < 100*time.Millisecond {
+		if d := time.Since(start); d < delay {
 			t.Errorf("the late reply came after %v", d)
 		}
 	})

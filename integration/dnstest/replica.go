@@ -28,9 +28,7 @@ type Replica struct {
 
 // Replica reads the Corefile and builds the server. Every forward in it leads to Upstream, whatever its addresses.
 func (c CoreDNS) Replica() (*Replica, error) {
-	if c.Upstream == nil {
-		c.Upstream = Upstream()
-	}
+	c = c.complete()
 	set := &setup{CoreDNS: &c, host: "127.0.0.1", port: "53"}
 	err := set.read(func(in caddy.Input) error { return caddy.ValidateAndExecuteDirectives(in, nil, true) })
 	if err != nil {
@@ -101,13 +99,22 @@ func (r *Replica) Dial(ctx context.Context, network, server string) (net.Conn, e
 	return nil, &net.OpError{Op: "dial", Net: network, Err: net.UnknownNetworkError(network)}
 }
 
-// serve answers until the client closes. Every question has a goroutine, as behind a socket: a reply that nobody reads
-// must not keep the next question waiting.
+// serve answers until the client closes. Every question has a goroutine, as behind a socket.
 func (r *Replica) serve(c *dns.Conn, network string) {
-	defer c.Close()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	w := &reply{Conn: c, r: r, network: network}
+	w := &reply{Conn: c, r: r, network: network, queue: make(chan []byte, 128)}
+	var questions sync.WaitGroup
+	defer func() {
+		c.Close() // ends a reply that nobody reads
+		questions.Wait()
+		close(w.queue)
+	}()
+	go func() {
+		for p := range w.queue {
+			if _, err := c.Write(p); err != nil {
+				return
+			}
+		}
+	}()
 	for {
 		if network == "tcp" {
 			c.SetReadDeadline(time.Now().Add(r.server.IdleTimeout))
@@ -115,18 +122,20 @@ func (r *Replica) serve(c *dns.Conn, network string) {
 		m, err := c.ReadMsg()
 		switch {
 		case err == nil && len(m.Question) == 1 && !m.Response:
-			wg.Go(func() { r.ServeDNS(context.Background(), w, m) })
+			questions.Go(func() { r.ServeDNS(context.Background(), w, m) })
 		case m == nil && !errors.Is(err, dns.ErrShortRead):
 			return // closed; garbage is an ErrShortRead, or comes with what could be read of it
 		}
 	}
 }
 
-// reply is a connection as CoreDNS writes to it.
+// reply is a connection as CoreDNS writes to it. Replies wait in a queue, as in a socket's buffer, and are lost when it
+// is full: two of them blocked in one pipe would hold each other up by a mutex, for which virtual time does not wait.
 type reply struct {
 	*dns.Conn
 	r       *Replica
 	network string
+	queue   chan []byte
 }
 
 func (w *reply) WriteMsg(m *dns.Msg) error {
@@ -140,8 +149,9 @@ func (w *reply) WriteMsg(m *dns.Msg) error {
 
 func (w *reply) Write(packet []byte) (int, error) {
 	for _, p := range w.r.Fault.apply(w.network, w.r.sent.next(w.network), packet) {
-		if _, err := w.Conn.Write(p); err != nil {
-			return 0, err
+		select {
+		case w.queue <- p:
+		default:
 		}
 	}
 	return len(packet), nil

@@ -28,6 +28,16 @@ type CoreDNS struct {
 	Front    plugin.Plugin  // put before all plugins but the trace; may be nil
 }
 
+func (c CoreDNS) complete() CoreDNS {
+	if c.Corefile == "" {
+		c.Corefile = Kubeadm
+	}
+	if c.Upstream == nil {
+		c.Upstream = Upstream()
+	}
+	return c
+}
+
 // Server is a CoreDNS on loopback.
 type Server struct {
 	conf     CoreDNS
@@ -46,38 +56,41 @@ func (c CoreDNS) Serve(address string) (*Server, error) {
 	if !addr.Addr().IsLoopback() {
 		return nil, fmt.Errorf("dnstest: %q is not a loopback address", address)
 	}
-	if c.Upstream == nil {
-		c.Upstream = Upstream()
-	}
-	s := &Server{conf: c, addr: addr}
+	s := &Server{conf: c.complete(), addr: addr}
+	release := func() error { return nil }
 	if addr.Port() == 0 {
-		release, err := s.reserve()
-		if err != nil {
+		if release, err = s.reserve(); err != nil {
 			return nil, err
 		}
-		defer release()
 	}
-	return s, s.Start()
+	if err := s.start(release); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Addr is where the server listens; it stays the same when the server is stopped and started again.
 func (s *Server) Addr() netip.AddrPort { return s.addr }
 
 // Start starts a stopped server on its old port, with an empty cache.
-func (s *Server) Start() (err error) {
+func (s *Server) Start() error {
 	if s.instance != nil {
 		return errors.New("dnstest: server runs already")
 	}
-	if s.upstream, err = resolve(s.addr.Addr(), s.conf.Upstream); err != nil {
-		return err
+	return s.start(func() error { return nil })
+}
+
+// start releases the reserved port when CoreDNS has it.
+func (s *Server) start(release func() error) (err error) {
+	if s.upstream, err = resolve(s.addr.Addr(), s.conf.Upstream); err == nil {
+		set := &setup{CoreDNS: &s.conf, host: s.addr.Addr().String(), port: strconv.Itoa(int(s.addr.Port())),
+			resolver: s.upstream.addr}
+		err = set.read(func(in caddy.Input) (err error) {
+			s.instance, err = caddy.Start(in)
+			return err
+		})
 	}
-	set := &setup{CoreDNS: &s.conf, host: s.addr.Addr().String(), port: strconv.Itoa(int(s.addr.Port())),
-		resolver: s.upstream.addr}
-	err = set.read(func(in caddy.Input) (err error) {
-		s.instance, err = caddy.Start(in)
-		return err
-	})
-	if err == nil {
+	if err = errors.Join(err, release()); err == nil {
 		err = errors.Join(s.ready("udp"), s.ready("tcp"))
 	}
 	if err != nil {
@@ -86,7 +99,8 @@ func (s *Server) Start() (err error) {
 	return nil
 }
 
-// Stop ends the server; nothing of it is left when Stop returns. Questions then meet a closed port.
+// Stop ends the server; questions then meet a closed port. Nothing of it is left when Stop returns but the idle
+// connections of the forward plugin, which ends them in a finalizer.
 func (s *Server) Stop() error {
 	var errs []error
 	if s.instance != nil {
