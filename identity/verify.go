@@ -48,7 +48,7 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 		round := round{claim: c, policy: p, last: i == p.Confirm, instead: instead}
 		addrs, err := round.run(ctx, r)
 		report = append(report, round.report...)
-		if ctx.Err() != nil {
+		if over(ctx) {
 			return Agreement{}, report, context.Cause(ctx)
 		}
 		if err != nil {
@@ -61,6 +61,16 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 		agreed = addrs
 	}
 	return Agreement{claim: c, policy: p, addrs: agreed}, report, nil
+}
+
+// over reports whether ctx has ended. A socket's deadline may pass a moment
+// before ctx says so itself; that moment is waited for, or the question that
+// it cut off would count as unanswered.
+func over(ctx context.Context) bool {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < time.Millisecond {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // round is one pass of questions over one exchange.

@@ -29,11 +29,11 @@ func runCheck(args, environ []string, stdout, stderr io.Writer) int {
 type notPublished struct{ error }
 
 func check(args, environ []string) (name string, err error) {
-	cfg, _, err := readConfig(environ)
-	if err := errors.Join(noArguments("check", args), err); err != nil {
+	cfg, facts, _, err := prepare("check", args, environ)
+	if err != nil {
 		return "", err
 	}
-	_, claim, err := cfg.look()
+	claim, err := facts.Claim(cfg.policy())
 	if err != nil {
 		return "", err
 	}

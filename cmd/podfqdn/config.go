@@ -43,19 +43,21 @@ func (c config) policy() identity.Policy {
 	}
 }
 
-// look reads what the kubelet gave the Pod, and claims. Only the real root has
-// interfaces.
-func (c config) look() (identity.Facts, identity.Claim, error) {
+// prepare is what every command does first: it reads the variables and looks
+// at the Pod. The mistakes in both are reported together. unknown is what
+// begins like a variable of podfqdn and is none.
+func prepare(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
+	c, unknown, err = readConfig(environ)
+	if len(args) > 0 {
+		err := fmt.Errorf("%s takes no argument, got %+q: settings are variables, see podfqdn help", command, args[0])
+		return c, f, unknown, configError{err}
+	}
 	addrs := interfaceAddrs
 	if c.Root != "/" {
-		addrs = nil
+		addrs = nil // a Pod in a folder has none
 	}
-	facts, err := identity.Look(os.DirFS(c.Root), c.Given, addrs)
-	if err != nil {
-		return facts, identity.Claim{}, err
-	}
-	claim, err := facts.Claim(c.policy())
-	return facts, claim, err
+	f, lookErr := identity.Look(os.DirFS(c.Root), c.Given, addrs)
+	return c, f, unknown, errors.Join(err, lookErr)
 }
 
 // configError is one or more mistakes in the variables, each one sentence.
@@ -63,8 +65,7 @@ type configError struct{ error }
 
 func (e configError) Unwrap() error { return e.error }
 
-// readConfig reads the variables. All mistakes are reported at once;
-// unknown is what begins like a variable of podfqdn and is none.
+// readConfig reads the variables, and reports all mistakes at once.
 func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
 	known := variables()

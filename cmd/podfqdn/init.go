@@ -22,15 +22,14 @@ import (
 // runInit walks the path once and leaves its reason where people look first:
 // the log, and the Pod's status by way of the termination log.
 func runInit(ctx context.Context, args, environ []string, stderr io.Writer) int {
-	cfg, unknown, err := readConfig(environ)
-	err = errors.Join(noArguments("init", args), err)
+	cfg, facts, unknown, err := prepare("init", args, environ)
 	log := newLogger(cfg, stderr)
 	defer log.Sync()
 	for _, name := range unknown {
 		log.Warn("unknown variable is ignored", zap.String("variable", printable(name)))
 	}
 	if err == nil {
-		err = publish(ctx, cfg, log)
+		err = publish(ctx, cfg, facts, log)
 	}
 	code := exitCode(err)
 	if err != nil {
@@ -42,14 +41,15 @@ func runInit(ctx context.Context, args, environ []string, stderr io.Writer) int 
 	return code
 }
 
-// publish is the path: look, claim, verify until DNS agrees, render, publish.
-func publish(ctx context.Context, cfg config, log *zap.Logger) error {
+// publish is the path from what was seen: claim, verify until DNS agrees,
+// render, publish.
+func publish(ctx context.Context, cfg config, facts identity.Facts, log *zap.Logger) error {
 	if cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.Timeout))
 		defer cancel()
 	}
-	facts, claim, err := cfg.look()
+	claim, err := facts.Claim(cfg.policy())
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func publish(ctx context.Context, cfg config, log *zap.Logger) error {
 		Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC),
 		Policy:   cfg.policy(),
 	}
-	turn, err := prove(ctx, walk, cfg, narrator{log: log, claim: claim})
+	turn, err := prove(ctx, walk, cfg, facts.Nameservers, narrator{log: log, claim: claim})
 	if err != nil {
 		return err
 	}
@@ -98,28 +98,29 @@ func publish(ctx context.Context, cfg config, log *zap.Logger) error {
 }
 
 // prove waits for the first agreement.
-func prove(ctx context.Context, walk identity.Walk, cfg config, tell narrator) (identity.Turn, error) {
+func prove(ctx context.Context, walk identity.Walk, cfg config, servers []netip.AddrPort, tell narrator) (identity.Turn, error) {
 	start := time.Now()
-	var last *identity.Mismatch
+	end := gaveUp{after: time.Duration(cfg.Timeout), claim: walk.Claim, servers: servers}
 	for turn := range walk.Turns(ctx) {
 		tell.turn(turn)
-		if !errors.As(turn.Err, &last) {
+		if !errors.As(turn.Err, &end.last) {
 			return turn, turn.Err
 		}
 	}
 	var signal interrupted
 	if errors.As(context.Cause(ctx), &signal) {
-		return identity.Turn{}, &gaveUp{cause: signal, after: time.Since(start), last: last, claim: walk.Claim}
+		end.cause, end.after = signal, time.Since(start)
 	}
-	return identity.Turn{}, &gaveUp{after: time.Duration(cfg.Timeout), last: last, claim: walk.Claim}
+	return identity.Turn{}, &end
 }
 
 // gaveUp is the end of the wait, with its last reason.
 type gaveUp struct {
-	cause error // interrupted, or nil for the deadline
-	after time.Duration
-	last  *identity.Mismatch // nil if no answer came at all
-	claim identity.Claim
+	cause   error // interrupted, or nil for the deadline
+	after   time.Duration
+	last    *identity.Mismatch // nil if no answer came at all
+	claim   identity.Claim
+	servers []netip.AddrPort
 }
 
 func (g *gaveUp) Error() string {
@@ -128,7 +129,7 @@ func (g *gaveUp) Error() string {
 		what = fmt.Sprintf("ended by %s after %s", g.cause, g.after.Round(10*time.Millisecond))
 	}
 	if g.last == nil {
-		return fmt.Sprintf("%s: %s: no nameserver has answered yet", what, g.claim.Name())
+		return fmt.Sprintf("%s: %s: no answer yet from %s", what, g.claim.Name(), identity.Enumerate(g.servers))
 	}
 	return fmt.Sprintf("%s: %s; %s", what, g.last, hint(g.last, g.claim))
 }

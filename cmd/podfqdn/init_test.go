@@ -83,7 +83,7 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 		defer cancel()
 		cfg.Timeout = duration(timeout)
 		walk := identity.Walk{Claim: claim, Resolver: answering{start, says}, Policy: cfg.policy()}
-		_, end = prove(ctx, walk, cfg, narrator{log: newLogger(cfg, &log), claim: claim})
+		_, end = prove(ctx, walk, cfg, facts.Nameservers, narrator{log: newLogger(cfg, &log), claim: claim})
 		for line := range bytes.Lines(log.Bytes()) {
 			if strings.ContainsFunc(string(bytes.TrimSpace(line)), unprintable) {
 				t.Errorf("not plain ASCII: %+q", line)

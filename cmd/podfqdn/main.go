@@ -53,16 +53,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		help(stderr)
 		return exitRefused
 	}
-	fmt.Fprintf(stderr, "podfqdn: no command %+q: use init, check, help or version\n", command)
+	err := fmt.Errorf("podfqdn: no command %+q: use init, check, help or version", command)
+	fmt.Fprintln(stderr, err)
+	cfg, _, _ := readConfig(environ)
+	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case
 	return exitRefused
-}
-
-// noArguments holds a command to its form.
-func noArguments(command string, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	return configError{fmt.Errorf("%s takes no argument, got %+q: settings are variables, see podfqdn help", command, args[0])}
 }
 
 // volumeError is what is wrong with the volume to publish in.

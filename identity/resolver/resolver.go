@@ -91,7 +91,10 @@ func (r *Resolver) Open(ctx context.Context) (identity.Exchange, error) {
 	conn, err := r.Dial(ctx, "udp", e.server.String())
 	if err != nil {
 		r.turn++
-		return nil, fmt.Errorf("reach nameserver %s: %w", e.server, err)
+		if op, ok := errors.AsType[*net.OpError](err); ok {
+			err = op.Err // without the address
+		}
+		return nil, fmt.Errorf("cannot reach nameserver %s: %w", e.server, err)
 	}
 	e.udp = conn
 	return e, nil
@@ -193,14 +196,13 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) identity.Answer {
-	begin := time.Now()
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
 		wire := "nothing"
 		var errno syscall.Errno
 		switch {
 		case errors.Is(err, errTimeout):
-			wire = fmt.Sprintf("nothing within %s", time.Since(begin).Round(100*time.Millisecond))
+			wire = fmt.Sprintf("nothing within %s", e.r.patience)
 		case errors.As(err, &errno):
 			wire = fmt.Sprintf("nothing (%s)", errno)
 		}

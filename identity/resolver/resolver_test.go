@@ -423,7 +423,7 @@ func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
 	}
 	for _, want := range []string{"10.96.0.10:53", "10.96.0.11:53", "10.96.0.10:53"} {
 		_, err := r.Open(t.Context())
-		if err == nil || err.Error() != "reach nameserver "+want+": dial: network is unreachable" || !errors.Is(err, syscall.ENETUNREACH) {
+		if err == nil || err.Error() != "cannot reach nameserver "+want+": network is unreachable" || !errors.Is(err, syscall.ENETUNREACH) {
 			t.Errorf("got %v, want one about %s", err, want)
 		}
 	}
