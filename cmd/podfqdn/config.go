@@ -47,17 +47,17 @@ func (c config) policy() identity.Policy {
 // at the Pod. The mistakes in both are reported together. unknown is what
 // begins like a variable of podfqdn and is none.
 func prepare(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
-	c, unknown, err = readConfig(environ)
+	c, unknown, readErr := readConfig(environ)
 	if len(args) > 0 {
 		err := fmt.Errorf("%s takes no argument, got %+q: settings are variables, see podfqdn help", command, args[0])
-		return c, f, unknown, configError{err}
+		return c, f, unknown, errors.Join(configError{err}, readErr)
 	}
 	addrs := interfaceAddrs
 	if c.Root != "/" {
 		addrs = nil // a Pod in a folder has none
 	}
 	f, lookErr := identity.Look(os.DirFS(c.Root), c.Given, addrs)
-	return c, f, unknown, errors.Join(err, lookErr)
+	return c, f, unknown, errors.Join(readErr, lookErr)
 }
 
 // configError is one or more mistakes in the variables, each one sentence.
