@@ -136,6 +136,7 @@ func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err 
 			r.note(Finding{Answer: other, Verdict: Missing})
 		default:
 			r.note(Finding{Answer: other, Verdict: Unanswered})
+			return false, r.mismatchAt(f, Missing)
 		}
 	}
 	return false, r.mismatchAt(f, Missing)

@@ -12,5 +12,7 @@ func Read(raw []byte, q *dns.Msg) (identity.Answer, bool) {
 	if !ok {
 		return identity.Answer{}, false
 	}
-	return read(msg), true
+	a, life := read(msg)
+	a.Again = life.left
+	return a, true
 }

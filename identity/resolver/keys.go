@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"math"
 	"time"
 
 	"github.com/miekg/dns"
@@ -64,13 +65,16 @@ func (k *keys) left(now time.Time) (free int, next time.Duration) {
 	return free, next
 }
 
-// spacing tells how long to wait before the next: so that those that are left
-// last until others are free again, but no longer than a quarter of the wait
-// so far, so that lateness stays in proportion.
+// spacing tells how long to wait before the next: so that the wait so far grows
+// by the same ratio with each of those that are left until others are free
+// again. Lateness then stays in proportion to the wait, however long a denial
+// is cached.
 func (k *keys) spacing(now time.Time) time.Duration {
 	free, next := k.left(now)
 	if free == 0 {
 		return next
 	}
-	return min(next/time.Duration(free), now.Sub(k.first)/4)
+	waited := max(now.Sub(k.first), time.Millisecond).Seconds()
+	ratio := math.Pow(1+next.Seconds()/waited, 1/float64(free))
+	return time.Duration((ratio - 1) * waited * float64(time.Second))
 }

@@ -39,7 +39,7 @@ const (
 	// most that CoreDNS caches one by default.
 	unknownDenial = 30 * time.Second
 
-	// maxAgain bounds the wait for a cached answer to end. No cluster's DNS is
+	// maxAgain bounds how long an answer counts as cached. No cluster's DNS is
 	// known to cache a denial for longer than two minutes; an upstream's SOA
 	// may promise days.
 	maxAgain = 2 * time.Minute
@@ -59,7 +59,8 @@ type Resolver struct {
 	patience time.Duration
 	noEDNS   map[netip.AddrPort]bool
 	keys     map[identity.Name]*keys
-	ttls     map[string]uint32 // of answers seen, by question
+	refuses  map[netip.AddrPort]bool  // servers that refuse private keys
+	ttls     map[string]time.Duration // of answers seen, by question
 	buffer   []byte
 }
 
@@ -74,7 +75,8 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 		patience: firstPatience,
 		noEDNS:   make(map[netip.AddrPort]bool),
 		keys:     make(map[identity.Name]*keys),
-		ttls:     make(map[string]uint32),
+		refuses:  make(map[netip.AddrPort]bool),
+		ttls:     make(map[string]time.Duration),
 		buffer:   make([]byte, dns.MaxMsgSize),
 	}
 }
@@ -122,11 +124,11 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 	var a identity.Answer
 	switch q.Kind {
 	case identity.Forward4:
-		a = e.ask(ctx, dns.Fqdn(q.Name.String()), dns.TypeA)
+		a = e.plain(ctx, dns.Fqdn(q.Name.String()), dns.TypeA)
 	case identity.Forward6:
-		a = e.ask(ctx, dns.Fqdn(q.Name.String()), dns.TypeAAAA)
+		a = e.plain(ctx, dns.Fqdn(q.Name.String()), dns.TypeAAAA)
 	case identity.Reverse:
-		a = e.ask(ctx, reverseName(q.Addr), dns.TypePTR)
+		a = e.plain(ctx, reverseName(q.Addr), dns.TypePTR)
 	case identity.Exists:
 		a = e.exists(ctx, q.Name)
 	}
@@ -180,22 +182,54 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 			Wire:  "nothing: every private key was asked and may be cached",
 		}
 	}
-	a := e.ask(ctx, dns.Fqdn(name.String()), qtype)
+	a, life := e.ask(ctx, dns.Fqdn(name.String()), qtype)
 	now := time.Now()
 	switch {
-	case a.Is == identity.Failed || a.Is == identity.Refused:
-		k.spend(qtype, now, minKeyTTL)
 	case a.Is != identity.Silent:
-		k.spend(qtype, now, max(a.Again, minKeyTTL))
+		k.spend(qtype, now, min(max(life.full, minKeyTTL), maxAgain))
 	case errors.Is(a.Err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
+	}
+	if a.Is == identity.Refused {
+		e.r.refuses[e.server] = true
 	}
 	a.Again = k.spacing(now)
 	return a
 }
 
+// plain asks what applications ask too.
+func (e *exchange) plain(ctx context.Context, name string, qtype uint16) identity.Answer {
+	a, life := e.ask(ctx, name, qtype)
+	switch a.Is {
+	case identity.Found, identity.NoData, identity.Denied:
+		a.Again = e.again(name+dns.Type(qtype).String(), a, life)
+	}
+	return a
+}
+
+// again tells how long the same question will have the same answer. A TTL at
+// its full length does not tell whether a cache keeps the answer; one that is
+// less, or that has become less since it was last seen, does. Where nothing
+// can be asked but plainly, each denial has to be taken for cached.
+func (e *exchange) again(question string, a identity.Answer, life lifetime) time.Duration {
+	before, seen := e.r.ttls[question]
+	e.r.ttls[question] = life.left
+	denied := a.Is != identity.Found
+	switch {
+	case seen && life.left < before, life.left < life.full,
+		denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
+		return min(life.left, maxAgain)
+	}
+	return 0
+}
+
+// lifetime is how long an answer may be cached, as it says itself: what is
+// left of its TTL here, and what the longest may be that any cache on the way
+// gives it.
+type lifetime struct{ left, full time.Duration }
+
 // ask exchanges one message and reads the answer out of it.
-func (e *exchange) ask(ctx context.Context, name string, qtype uint16) identity.Answer {
+func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
 		wire := "nothing"
@@ -206,33 +240,18 @@ func (e *exchange) ask(ctx context.Context, name string, qtype uint16) identity.
 		case errors.As(err, &errno):
 			wire = fmt.Sprintf("nothing (%s)", errno)
 		}
-		return identity.Answer{Is: identity.Silent, Wire: wire, Err: err}
+		return identity.Answer{Is: identity.Silent, Wire: wire, Err: err}, lifetime{}
 	}
-	a := read(msg)
-	switch a.Is {
-	case identity.Found:
-		// The first sight of a TTL does not tell whether it counts down in a
-		// cache; where it does, the answer stays until its end.
-		key := name + dns.Type(qtype).String()
-		ttl := uint32(a.Again / time.Second)
-		if before, ok := e.r.ttls[key]; !ok || ttl >= before {
-			a.Again = 0
-		}
-		e.r.ttls[key] = ttl
-	case identity.NoData, identity.Denied:
-		a.Again = min(a.Again, maxAgain)
-	}
-	return a
+	return read(msg)
 }
 
 // read takes an answer out of a message that was found to answer the question.
-// Again is the TTL of what it says.
-func read(msg *dns.Msg) identity.Answer {
+func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 	rcode := dns.RcodeToString[msg.Rcode]
 	if rcode == "" {
 		rcode = fmt.Sprintf("RCODE%d", msg.Rcode)
 	}
-	a := identity.Answer{Wire: rcode}
+	a.Wire = rcode
 	switch msg.Rcode {
 	case dns.RcodeSuccess:
 		a.Is = identity.NoData
@@ -240,19 +259,19 @@ func read(msg *dns.Msg) identity.Answer {
 		a.Is = identity.Denied
 	case dns.RcodeRefused, dns.RcodeNotImplemented:
 		a.Is = identity.Refused
-		return a
+		return a, life
 	default:
 		a.Is = identity.Failed
-		return a
+		return a, life
 	}
-	a.Again, a.Zone = denial(msg)
+	life, a.Zone = denial(msg)
 	if a.Is == identity.Denied {
-		return a
+		return a, life
 	}
 	records := owned(msg)
 	if len(records) == 0 {
 		a.Wire = "no data"
-		return a
+		return a, life
 	}
 	a.Is = identity.Found
 	ttl := records[0].Header().Ttl
@@ -273,7 +292,8 @@ func read(msg *dns.Msg) identity.Answer {
 			}
 		}
 	}
-	a.Again = time.Duration(ttl) * time.Second
+	life.left = time.Duration(ttl) * time.Second
+	life.full = life.left
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
@@ -285,18 +305,21 @@ func read(msg *dns.Msg) identity.Answer {
 	case slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, msg.Question[0].Qtype):
 		a.Is, a.Wire = identity.Failed, "a record without content"
 	}
-	return a
+	return a, life
 }
 
-// denial gives how long a negative answer may be cached and whose it is: the
-// lesser of the SOA's TTL and its last field (RFC 2308 §5).
-func denial(msg *dns.Msg) (time.Duration, identity.Name) {
+// denial gives how long a negative answer may be cached and whose it is. Here
+// that is the lesser of the SOA's TTL and its last field (RFC 2308 §5); but a
+// cache in front of another cuts the TTL and not the field, by which the one
+// behind may go.
+func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
-			return time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second, identity.WireName(soa.Hdr.Name)
+			ttl, minimum := time.Duration(soa.Hdr.Ttl)*time.Second, time.Duration(soa.Minttl)*time.Second
+			return lifetime{min(ttl, minimum), max(ttl, minimum)}, identity.WireName(soa.Hdr.Name)
 		}
 	}
-	return unknownDenial, identity.Name{}
+	return lifetime{unknownDenial, unknownDenial}, identity.Name{}
 }
 
 // maxChain bounds a chain of CNAMEs.
