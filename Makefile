@@ -9,24 +9,32 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
-# All that looks at code does so with -race: CoreDNS is compiled once for vet, staticcheck and the tests.
+# What looks at code does so in the mode in which it is tested, so that it is compiled once. CoreDNS is compiled
+# without -race, in the mode of the demo; `make race` runs those tests with it.
 RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
+PLAIN = CGO_ENABLED=0
+
+# Plain profiles of two modules do not add up; the data of their test binaries does.
+COVER = -vet=off -cover -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
 
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test build image image-tar lint lint-root lint-integration staticcheck fuzz cover clean
+.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
-	@CGO_ENABLED=0 go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
+	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
 
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
 	$(call stage,test,$(RACE) go test -vet=off ./...)
 	@$(MAKE) --no-print-directory lint-integration
-	$(call stage,test integration,$(RACE) go -C integration test -vet=off ./...)
+	$(call stage,test integration,$(PLAIN) go -C integration test -vet=off ./...)
+
+race: ## the tests of integration with the race detector too
+	$(call stage,race integration,$(RACE) go -C integration test -vet=off ./...)
 
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
@@ -38,7 +46,7 @@ image: ## the container image, by docker or podman
 
 image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64)
 	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
-	@CGO_ENABLED=0 go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
+	@$(PLAIN) go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
 		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
 
 lint: lint-root lint-integration ## go vet and staticcheck alone
@@ -48,11 +56,11 @@ lint-root: staticcheck
 	$(call stage,staticcheck,$(RACE) bin/staticcheck ./...)
 
 lint-integration: staticcheck
-	$(call stage,vet integration,$(RACE) go -C integration vet ./...)
-	$(call stage,staticcheck integration,cd integration && $(RACE) ../bin/staticcheck ./...)
+	$(call stage,vet integration,$(PLAIN) go -C integration vet ./...)
+	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck ./...)
 
 staticcheck:
-	$(call stage,build staticcheck,CGO_ENABLED=0 go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
+	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
 
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@packages=$$(go list ./...) || exit; for package in $$packages; do \
@@ -65,8 +73,8 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 cover: ## statements of identity/... that the tests of both modules reach
 	@rm -rf bin/cover && mkdir -p bin/cover
-	@$(RACE) go test -vet=off -cover -coverpkg=./identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover >/dev/null
-	@$(RACE) go -C integration test -vet=off -cover -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover >/dev/null
+	@$(RACE) go test $(COVER)
+	@$(RACE) go -C integration test $(COVER)
 	@go tool covdata percent -i=bin/cover
 	@go tool covdata textfmt -i=bin/cover -o=bin/cover.out
 	@go tool cover -func=bin/cover.out | tail -1

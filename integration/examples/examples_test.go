@@ -1,0 +1,346 @@
+package examples
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const root = "../.."
+
+// manifest is what one file says.
+type manifest struct {
+	name     string
+	services map[string]*corev1.Service
+	pods     []pod
+}
+
+// pod is a Pod, or the template of one.
+type pod struct {
+	owner    string // "Deployment etcd-0"
+	labels   map[string]string
+	selector map[string]string // of the owner; nil for a bare Pod
+	governs  string            // the owner's serviceName
+	spec     corev1.PodSpec
+}
+
+// documents takes YAML apart, strictly: what Kubernetes would not know is an error.
+func documents(t *testing.T, name, text string) manifest {
+	t.Helper()
+	m := manifest{name: name, services: map[string]*corev1.Service{}}
+	for _, doc := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
+		var kind struct{ Kind string }
+		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, doc)
+		}
+		strict := func(into any) {
+			t.Helper()
+			if err := yaml.UnmarshalStrict([]byte(doc), into); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, doc)
+			}
+		}
+		switch kind.Kind {
+		case "Service":
+			s := new(corev1.Service)
+			strict(s)
+			m.services[s.Name] = s
+		case "Pod":
+			var p corev1.Pod
+			strict(&p)
+			m.pods = append(m.pods, pod{"Pod " + p.Name, p.Labels, nil, "", p.Spec})
+		case "Deployment":
+			var d appsv1.Deployment
+			strict(&d)
+			m.pods = append(m.pods, pod{"Deployment " + d.Name, d.Spec.Template.Labels, d.Spec.Selector.MatchLabels, "", d.Spec.Template.Spec})
+		case "StatefulSet":
+			var s appsv1.StatefulSet
+			strict(&s)
+			m.pods = append(m.pods, pod{"StatefulSet " + s.Name, s.Spec.Template.Labels, s.Spec.Selector.MatchLabels, s.Spec.ServiceName, s.Spec.Template.Spec})
+		case "":
+			// A part of a container, as in the README.
+			var c corev1.Container
+			strict(&c)
+		default:
+			t.Errorf("%s: a %s is not held to anything here", name, kind.Kind)
+		}
+	}
+	return m
+}
+
+func files(t *testing.T) (all []manifest) {
+	t.Helper()
+	paths, err := filepath.Glob(root + "/examples/*.yaml")
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("examples: %q, %v", paths, err)
+	}
+	for _, path := range paths {
+		m := documents(t, filepath.Base(path), read(t, path))
+		if len(m.pods) == 0 {
+			t.Errorf("%s has no Pod", path)
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+// readme is what the README shows, as if it were one file.
+func readme(t *testing.T) manifest {
+	t.Helper()
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(read(t, root+"/README.md"), -1)
+	var texts []string
+	for _, b := range blocks {
+		texts = append(texts, b[1])
+	}
+	m := documents(t, "README.md", strings.Join(texts, "---\n"))
+	if len(m.pods) == 0 || len(m.services) == 0 {
+		t.Errorf("the README shows %d Pods and %d Services", len(m.pods), len(m.services))
+	}
+	return m
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func contains(labels, selector map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return len(selector) > 0
+}
+
+// each runs a check on every Pod that is shown anywhere.
+func each(t *testing.T, check func(t *testing.T, m manifest, p pod)) {
+	for _, m := range append(files(t), readme(t)) {
+		for _, p := range m.pods {
+			t.Run(m.name+" "+p.owner, func(t *testing.T) { check(t, m, p) })
+		}
+	}
+}
+
+func TestEverySelectorMatchesItsTemplate(t *testing.T) {
+	each(t, func(t *testing.T, m manifest, p pod) {
+		if p.selector != nil && !contains(p.labels, p.selector) {
+			t.Errorf("selector %v, labels %v", p.selector, p.labels)
+		}
+		for _, other := range m.pods {
+			if other.owner != p.owner && p.selector != nil && contains(other.labels, p.selector) {
+				t.Errorf("the selector %v takes the Pods of %s too", p.selector, other.owner)
+			}
+		}
+	})
+}
+
+func TestEveryGoverningServiceMakesTheNameThatIsClaimed(t *testing.T) {
+	each(t, func(t *testing.T, m manifest, p pod) {
+		init := initContainer(t, p)
+		service := p.governs + p.spec.Subdomain
+		form := "hostname"
+		for _, env := range init.Env {
+			switch env.Name {
+			case "PODFQDN_SERVICE":
+				service = env.Value
+			case "PODFQDN_NAME_FORM":
+				form = env.Value
+			}
+		}
+		s := m.services[service]
+		if s == nil {
+			t.Fatalf("no Service %q", service)
+		}
+		if s.Spec.ClusterIP != corev1.ClusterIPNone || !s.Spec.PublishNotReadyAddresses || !contains(p.labels, s.Spec.Selector) {
+			t.Errorf("Service %q is not headless, does not publish early, or does not select %v: %+v", service, p.labels, s.Spec)
+		}
+		if named := p.governs != "" || p.spec.Hostname != "" && p.spec.Subdomain == service; named != (form == "hostname") {
+			t.Errorf("hostname %q, subdomain %q, serviceName %q, but PODFQDN_NAME_FORM=%s", p.spec.Hostname, p.spec.Subdomain, p.governs, form)
+		}
+	})
+}
+
+func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
+	each(t, func(t *testing.T, m manifest, p pod) {
+		i := slices.IndexFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Name == "identity" })
+		if i < 0 || p.spec.Volumes[i].EmptyDir == nil {
+			t.Fatalf("no emptyDir identity: %+v", p.spec.Volumes)
+		}
+		init := mount(t, initContainer(t, p))
+		if init.MountPath != "/identity" || init.ReadOnly || init.SubPath != "" {
+			t.Errorf("podfqdn has %+v", init)
+		}
+		for _, c := range p.spec.Containers {
+			if app := mount(t, c); app.MountPath != "/identity" || !app.ReadOnly || app.SubPath != "" {
+				t.Errorf("%s has %+v", c.Name, app)
+			}
+			if command := strings.Join(append(c.Command, c.Args...), " "); !strings.Contains(command, "$(cat /identity/fqdn)") {
+				t.Errorf("%s does not read the name: %s", c.Name, command)
+			}
+		}
+	})
+}
+
+func mount(t *testing.T, c corev1.Container) corev1.VolumeMount {
+	t.Helper()
+	i := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "identity" })
+	if i < 0 {
+		t.Fatalf("%s does not mount identity", c.Name)
+	}
+	return c.VolumeMounts[i]
+}
+
+func initContainer(t *testing.T, p pod) corev1.Container {
+	t.Helper()
+	if len(p.spec.InitContainers) == 0 || p.spec.InitContainers[0].Name != "podfqdn" {
+		t.Fatalf("the first init container of %s is not podfqdn", p.owner)
+	}
+	c := p.spec.InitContainers[0]
+	if c.Image == "" || len(c.Command) > 0 || len(c.Args) > 0 && !slices.Equal(c.Args, []string{"init"}) {
+		t.Errorf("podfqdn runs %q %q of %q", c.Command, c.Args, c.Image)
+	}
+	return c
+}
+
+// restricted tells what Pod Security "restricted" would say of a container (k8s.io/pod-security-admission, policy).
+func restricted(p corev1.PodSpec, c corev1.Container) (against []string) {
+	own, all := c.SecurityContext, p.SecurityContext
+	if own == nil {
+		own = new(corev1.SecurityContext)
+	}
+	if all == nil {
+		all = new(corev1.PodSecurityContext)
+	}
+	demand := func(ok bool, what string) {
+		if !ok {
+			against = append(against, what)
+		}
+	}
+	isTrue := func(b *bool) bool { return b != nil && *b }
+	isFalse := func(b *bool) bool { return b != nil && !*b }
+	demand(isTrue(own.RunAsNonRoot) || own.RunAsNonRoot == nil && isTrue(all.RunAsNonRoot), "runAsNonRoot")
+	demand(isFalse(own.AllowPrivilegeEscalation), "allowPrivilegeEscalation")
+	demand(!isTrue(own.Privileged), "privileged")
+	drop, add := []corev1.Capability(nil), []corev1.Capability(nil)
+	if own.Capabilities != nil {
+		drop, add = own.Capabilities.Drop, own.Capabilities.Add
+	}
+	demand(slices.Contains(drop, "ALL") && len(add) == 0, "capabilities")
+	profile := own.SeccompProfile
+	if profile == nil {
+		profile = all.SeccompProfile
+	}
+	demand(profile != nil && (profile.Type == corev1.SeccompProfileTypeRuntimeDefault || profile.Type == corev1.SeccompProfileTypeLocalhost), "seccompProfile")
+	demand(own.ProcMount == nil && own.SELinuxOptions == nil && all.SELinuxOptions == nil && len(all.Sysctls) == 0, "procMount, seLinuxOptions, sysctls")
+	demand(!p.HostNetwork && !p.HostPID && !p.HostIPC, "host namespaces")
+	for _, port := range c.Ports {
+		demand(port.HostPort == 0, "hostPort")
+	}
+	for _, v := range p.Volumes {
+		demand(v.HostPath == nil, "hostPath")
+	}
+	return against
+}
+
+func TestPodSecurityRestrictedAdmitsEveryPod(t *testing.T) {
+	each(t, func(t *testing.T, m manifest, p pod) {
+		containers := slices.Concat(p.spec.InitContainers, p.spec.Containers)
+		if m.name == "README.md" {
+			containers = p.spec.InitContainers // the application is anybody's
+		}
+		for _, c := range containers {
+			if against := restricted(p.spec, c); len(against) > 0 {
+				t.Errorf("%s lacks %q", c.Name, against)
+			}
+			if sc := c.SecurityContext; sc == nil || sc.ReadOnlyRootFilesystem == nil || !*sc.ReadOnlyRootFilesystem {
+				t.Errorf("%s can write to its root file system", c.Name)
+			}
+		}
+		for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
+			if sc := c.SecurityContext; sc != nil && (sc.RunAsUser != nil || sc.RunAsGroup != nil) {
+				t.Errorf("%s is bound to a user", c.Name) // some clusters give each namespace users of its own
+			}
+		}
+		if sc := p.spec.SecurityContext; sc != nil && (sc.RunAsUser != nil || sc.RunAsGroup != nil) {
+			t.Error("the Pod is bound to a user")
+		}
+	})
+}
+
+func TestEveryContainerOfAnExampleSaysWhatItNeeds(t *testing.T) {
+	for _, m := range files(t) {
+		for _, p := range m.pods {
+			for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
+				r := c.Resources
+				if r.Requests.Cpu().IsZero() || r.Requests.Memory().IsZero() || r.Limits.Memory().IsZero() {
+					t.Errorf("%s %s: %s has requests %v and limits %v", m.name, p.owner, c.Name, r.Requests, r.Limits)
+				}
+			}
+			if p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken {
+				t.Errorf("%s %s: podfqdn needs no token", m.name, p.owner)
+			}
+		}
+	}
+}
+
+// variables are those that podfqdn help lists.
+var variables = sync.OnceValues(func() (map[string]bool, error) {
+	cmd := exec.Command("go", "-C", root, "run", "./cmd/podfqdn", "help")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("podfqdn help: %w", err)
+	}
+	all := map[string]bool{}
+	for _, line := range regexp.MustCompile(`(?m)^  (POD_\w+|PODFQDN_\w+)\s`).FindAllStringSubmatch(string(out), -1) {
+		all[line[1]] = true
+	}
+	return all, nil
+})
+
+func TestEveryVariableThatIsShownExists(t *testing.T) {
+	known, err := variables()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(known) < 10 {
+		t.Fatalf("podfqdn help lists %v", slices.Sorted(maps.Keys(known)))
+	}
+	each(t, func(t *testing.T, m manifest, p pod) {
+		for _, env := range initContainer(t, p).Env {
+			if !known[env.Name] {
+				t.Errorf("podfqdn has no variable %s", env.Name)
+			}
+		}
+	})
+	texts := map[string]string{"README.md": read(t, root+"/README.md")}
+	paths, err := filepath.Glob(root + "/examples/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		texts[path] = read(t, path)
+	}
+	for path, text := range texts {
+		for _, name := range regexp.MustCompile(`\bPODFQDN_[A-Z_]+\b`).FindAllString(text, -1) {
+			if !known[name] {
+				t.Errorf("%s: podfqdn has no variable %s", path, name)
+			}
+		}
+	}
+}
