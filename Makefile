@@ -30,7 +30,6 @@ demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
 	$(call stage,test,$(RACE) go test -vet=off ./...)
-	@$(MAKE) --no-print-directory lint-integration
 	$(call stage,test integration,$(PLAIN) go -C integration test -vet=off ./...)
 
 race: ## the tests of integration with the race detector too
@@ -49,7 +48,7 @@ image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=a
 	@$(PLAIN) go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
 		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
 
-lint: lint-root lint-integration ## go vet and staticcheck alone
+lint: lint-root lint-integration ## go vet and staticcheck, of the tests in integration too
 
 lint-root: staticcheck
 	$(call stage,vet,$(RACE) go vet ./...)
@@ -74,7 +73,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 cover: ## statements of identity/... that the tests of both modules reach
 	@rm -rf bin/cover && mkdir -p bin/cover
 	@$(RACE) go test $(COVER)
-	@$(RACE) go -C integration test $(COVER)
+	@$(PLAIN) go -C integration test $(COVER)
 	@go tool covdata percent -i=bin/cover
 	@go tool covdata textfmt -i=bin/cover -o=bin/cover.out
 	@go tool cover -func=bin/cover.out | tail -1

@@ -80,6 +80,7 @@ func generation(t *testing.T, p *pod) string {
 }
 
 func TestALateRecordIsPublishedSoonAfterIt(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		c := cluster()
 		s := serve(t, dnstest.CoreDNS{Cluster: c, Corefile: dnstest.Cached})
@@ -106,6 +107,7 @@ func TestBothFamiliesAreProven(t *testing.T) {
 }
 
 func TestAnIPv6PodAsksAnIPv6Server(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		s := serveOn(t, dnstest.CoreDNS{Cluster: cluster(ip6), Trace: &trace}, "[::1]:0")
@@ -119,6 +121,7 @@ func TestAnIPv6PodAsksAnIPv6Server(t *testing.T) {
 }
 
 func TestUseVCAsksByTCPOnly(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
@@ -136,6 +139,7 @@ func TestUseVCAsksByTCPOnly(t *testing.T) {
 }
 
 func TestATruncatedAnswerIsFetchedByTCP(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		c := cluster(ip)
@@ -157,6 +161,7 @@ func TestATruncatedAnswerIsFetchedByTCP(t *testing.T) {
 }
 
 func TestPTR(t *testing.T) {
+	t.Parallel()
 	vip := dnstest.Endpoint{Namespace: "default", Service: "vip", IP: ip}
 	const other = "10-244-0-17.vip.default.svc.cluster.local"
 	own := dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip}
@@ -209,6 +214,7 @@ func TestPTR(t *testing.T) {
 }
 
 func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
+	t.Parallel()
 	hint := `; see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
 	for name, test := range map[string]struct {
 		ips  []string
@@ -236,6 +242,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 }
 
 func TestASignalInTheWaitEndsItWithTheLastReason(t *testing.T) {
+	t.Parallel()
 	for signal, code := range map[syscall.Signal]int{syscall.SIGTERM: 143, syscall.SIGINT: 130} {
 		name := map[syscall.Signal]string{syscall.SIGTERM: "SIGTERM", syscall.SIGINT: "SIGINT"}[signal]
 		t.Run(name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestServerFailureIsWaitedOut(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		c := cluster()
 		c.Sync(false)
@@ -28,6 +29,7 @@ func TestServerFailureIsWaitedOut(t *testing.T) {
 }
 
 func TestAServerThatIsDownIsAskedUntilItIsUp(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip)})
 		if err := s.Stop(); err != nil {
@@ -45,6 +47,7 @@ func TestAServerThatIsDownIsAskedUntilItIsUp(t *testing.T) {
 }
 
 func TestTheSecondServerIsAskedWhereTheFirst(t *testing.T) {
+	t.Parallel()
 	for name, first := range map[string]func(t *testing.T) netip.AddrPort{
 		"is down": closed,
 		"refuses": func(t *testing.T) netip.AddrPort {
@@ -72,6 +75,7 @@ func TestTheSecondServerIsAskedWhereTheFirst(t *testing.T) {
 }
 
 func TestTheFirstServerIsAskedAgainWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		// The second knows nothing of the Pod, and its denial is not the last word.
 		first := serve(t, dnstest.CoreDNS{Cluster: cluster(ip)})
@@ -92,6 +96,7 @@ func TestTheFirstServerIsAskedAgainWhenItIsBack(t *testing.T) {
 }
 
 func TestAnyNetworkThatBringsTheAnswerInTheEndWillDo(t *testing.T) {
+	t.Parallel()
 	forged := func(reply []byte, change func(*dns.Msg)) []byte {
 		m := new(dns.Msg)
 		if err := m.Unpack(reply); err != nil {
@@ -172,6 +177,7 @@ func TestAnyNetworkThatBringsTheAnswerInTheEndWillDo(t *testing.T) {
 }
 
 func TestSilenceToTheDeadline(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
@@ -199,6 +205,7 @@ func TestSilenceToTheDeadline(t *testing.T) {
 }
 
 func TestWhereOtherTypesAreRefusedPlainQuestionsWaitForTheSOA(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		c := cluster()
@@ -256,6 +263,7 @@ func fake(t *testing.T, s *dnstest.Server, odd func(w dns.ResponseWriter, q *dns
 }
 
 func TestAServerThatDoesNotKnowEDNSIsAskedOnceWithIt(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var with atomic.Int32
 		var trace dnstest.Trace
@@ -278,6 +286,7 @@ func TestAServerThatDoesNotKnowEDNSIsAskedOnceWithIt(t *testing.T) {
 }
 
 func TestWhatComesFromAnotherAddressIsNobodysAnswer(t *testing.T) {
+	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		var trace dnstest.Trace
 		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
@@ -310,8 +319,8 @@ func TestWhatComesFromAnotherAddressIsNobodysAnswer(t *testing.T) {
 }
 
 func TestOneServersDenialIsNotTheOthersReason(t *testing.T) {
-	// Two nameservers, the first of which does not know the cluster: that is said, and no name is made up.
 	t.Parallel()
+	// Two nameservers, the first of which does not know the cluster: that is said, and no name is made up.
 	outside := serve(t, dnstest.CoreDNS{Cluster: cluster(), Corefile: ".:53 {\n forward . /etc/resolv.conf\n}"})
 	p := newPod(t, outside.Addr())
 	p.timeout = time.Second

@@ -521,8 +521,6 @@ func (o outcome) checkApplication() {
 	}
 }
 
-func db(o outcome) string { return o.agreed.Name().String() }
-
 // story is all that was asked and what came of it.
 func (o outcome) story() string {
 	var b strings.Builder
