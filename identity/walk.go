@@ -82,7 +82,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return !over(ctx)
 	case <-ctx.Done():
 		return false
 	}

@@ -174,6 +174,9 @@ func (m memory) RemoteAddr() net.Addr { return m.remote }
 type datagrams struct{ memory }
 
 func (d datagrams) Read(b []byte) (int, error) {
+	if len(b) == dns.MaxMsgSize {
+		return d.Conn.Read(b) // nothing is larger
+	}
 	buf := make([]byte, dns.MaxMsgSize)
 	n, err := d.Conn.Read(buf)
 	return copy(b, buf[:n]), err

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/coredns/caddy"
@@ -113,6 +114,9 @@ func (s *Server) Stop() error {
 		errs = append(errs, s.upstream.stop())
 		s.upstream = nil
 	}
+	// A child of this process that is between fork and exec has the sockets too, and would swallow questions.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	return errors.Join(errs...)
 }
 
@@ -138,9 +142,15 @@ func (s *Server) reserve() (release func() error, err error) {
 		}
 		addr := l.Addr().(*net.TCPAddr).AddrPort()
 		var p net.PacketConn
-		if p, err = net.ListenPacket("udp", addr.String()); err == nil {
+		if p, err = reuseport.ListenPacket("udp", addr.String()); err == nil {
 			s.addr = addr
-			return l.Close, p.Close()
+			return func() error {
+				// A child of this process that is between fork and exec has both sockets too, and the kernel would go on
+				// giving questions to them.
+				syscall.ForkLock.RLock()
+				defer syscall.ForkLock.RUnlock()
+				return errors.Join(l.Close(), p.Close())
+			}, nil
 		}
 		l.Close()
 	}
