@@ -7,6 +7,7 @@ IMAGE ?= podfqdn:dev
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
+CLUSTER ?= dev
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
 # What looks at code does so in the mode in which it is tested, so that it is compiled once. CoreDNS is compiled
@@ -20,10 +21,10 @@ COVER = -vet=off -cover -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... 
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover clean
+.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
@@ -77,6 +78,14 @@ cover: ## statements of identity/... that the tests of both modules reach
 	@go tool covdata percent -i=bin/cover
 	@go tool covdata textfmt -i=bin/cover -o=bin/cover.out
 	@go tool cover -func=bin/cover.out | tail -1
+
+cluster: image-tar ## a Kubernetes of one node with the image in it (root; CLUSTER=dev, K8S=1.36): eval "$$(bin/cluster env)"
+	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
+	@cd integration && timeout 45m ../bin/cluster up -id $(CLUSTER) -k8s "$(K8S)" $(CURDIR)/dist/podfqdn-$(ARCH).tar
+
+cluster-down: ## end it; nothing of it is left
+	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
+	@timeout 2m bin/cluster down -id $(CLUSTER)
 
 clean: ## remove bin and dist
 	@rm -rf bin dist
