@@ -16,7 +16,7 @@ RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
 PLAIN = CGO_ENABLED=0
 
 # Plain profiles of two modules do not add up; the data of their test binaries does.
-COVER = -vet=off -cover -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
+COVER = -vet=off -cover -covermode=atomic -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
 
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -35,6 +36,14 @@ func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
 // of another form than Kubernetes gives.
 func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
 
+// Unproven gives the Pod's addresses that are not among proven ones.
+func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(c.own), func(a netip.Addr) bool { return slices.Contains(proven, a) })
+}
+
+// Dashed reports whether the name is one that DNS makes of the address.
+func (c Claim) Dashed() bool { return c.name.first() == dashed(c.addrs[0]) }
+
 // Claim concludes from what was seen who this Pod is. The error is a *Refusal.
 func (f Facts) Claim(p Policy) (Claim, error) {
 	addrs, err := f.wanted(p.Families)
@@ -60,6 +69,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if err != nil {
 		return Claim{}, refuse("the cluster domain (from %s): %w: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.ClusterDomain.From, err)
 	}
+	var odd []error
 	for _, part := range []struct {
 		what string
 		Fact
@@ -70,8 +80,11 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 		{"the namespace", f.Namespace, "POD_NAMESPACE"},
 	} {
 		if err := checkLabel(lower(part.Value)); err != nil {
-			return Claim{}, refuse("%s %+q (from %s) cannot stand in a DNS name: %w: set %s", part.what, part.Value, part.From, err, part.variable)
+			odd = append(odd, refuse("%s %+q (from %s) cannot stand in a DNS name: %w: set %s", part.what, part.Value, part.From, err, part.variable))
 		}
+	}
+	if len(odd) > 0 {
+		return Claim{}, errors.Join(odd...)
 	}
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
@@ -168,6 +181,8 @@ func (f Facts) complete() error {
 		return refuse("the hostname %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label", hostname)
 	case f.Hostname.From != "PODFQDN_HOSTNAME" && len(f.PodName) > maxLabel && hostname == cut(f.PodName):
 		return refuse("the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", hostname, maxLabel)
+	case service == "" && f.Stray.IsValid():
+		return refuse("%s says %s, but the kubelet wrote %s into /%s: set POD_IPS from status.podIPs", f.AddrsFrom, Enumerate(f.Addrs), f.Stray, hostsPath)
 	case service == "":
 		return refuse("this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
 	case f.Namespace.Value == "":

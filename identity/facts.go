@@ -52,6 +52,7 @@ type Facts struct {
 	HostNetwork   bool
 	Addrs         []netip.Addr // the Pod's own, primary first, at most one a family
 	AddrsFrom     string
+	Stray         netip.Addr // what the kubelet wrote into /etc/hosts, where that is none of Addrs
 	Nameservers   []netip.AddrPort
 	ResolvConf    ResolvConf
 }
@@ -91,6 +92,9 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 			pod = line.read()
 			break
 		}
+	}
+	if pod == (podName{}) && len(h.lines) > 0 && !f.owns(h.lines[0].addr) {
+		f.Stray = h.lines[0].addr
 	}
 	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})
 	f.Hostname = firstOf(
@@ -278,7 +282,7 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 		word = strings.Trim(word, blanks)
 		server, err := netip.ParseAddrPort(word)
 		if err != nil {
-			server = netip.AddrPortFrom(parseServer(strings.Trim(word, "[]")), dnsPort)
+			server = netip.AddrPortFrom(parseServer(word), dnsPort)
 		} else {
 			server = netip.AddrPortFrom(parseServer(server.Addr().String()), server.Port())
 		}

@@ -58,6 +58,7 @@ type Outcome uint8
 
 const (
 	Silent  Outcome = iota // nothing valid came in time
+	Unasked                // nothing was asked: every private key may be cached
 	Found                  // records of the type asked for
 	NoData                 // the name exists, without such records
 	Denied                 // NXDOMAIN

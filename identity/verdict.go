@@ -47,8 +47,8 @@ type Finding struct {
 	Tolerated bool
 }
 
-// String gives a finding as a sentence, without anything that changes from
-// one round to the next while the verdict stays.
+// String gives a finding as a sentence, the same for the same answer in
+// another order.
 func (f Finding) String() string {
 	if !f.Server.IsValid() {
 		return fmt.Sprintf("%s: %v", f.subject(), f.Err)

@@ -29,7 +29,7 @@ func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
 // Each round asks, in this order and only while all is well: whether the name
 // exists, on a private key; its A and AAAA; the PTR of each address. So no
 // question that an application would ask too ever reaches a replica before
-// the record does, where its denial would be cached.
+// the name does, where its denial would be cached.
 //
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
@@ -44,8 +44,9 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 		report Report
 		agreed []netip.Addr
 	)
-	for i := 0; i <= p.Confirm; i++ {
-		round := round{claim: c, policy: p, last: i == p.Confirm, instead: instead}
+	confirm := max(p.Confirm, 0)
+	for i := 0; i <= confirm; i++ {
+		round := round{claim: c, policy: p, last: i == confirm, instead: instead}
 		addrs, err := round.run(ctx, r)
 		report = append(report, round.report...)
 		if over(ctx) {
@@ -56,7 +57,8 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 		}
 		if i > 0 && !slices.Equal(addrs, agreed) {
 			asked := Question{Kind: Exists, Name: c.name}
-			return Agreement{}, report, &Mismatch{Finding{Answer: Answer{Question: asked, Server: report[len(report)-1].Server}, Verdict: Unsettled}}
+			last := Answer{Question: asked, Server: report[len(report)-1].Server}
+			return Agreement{}, report, round.mismatchAt(Finding{Answer: last}, Unsettled)
 		}
 		agreed = addrs
 	}

@@ -27,8 +27,8 @@ type Turn struct {
 }
 
 // Turns verifies again and again, with pauses, until the first agreement, a
-// refusal or the end of ctx. A verification that ctx cuts off is no turn: it
-// says nothing about DNS.
+// refusal or the end of ctx. A verification that ctx cuts off is no turn, nor
+// is one for which no private key was free: they say nothing about DNS.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		start := time.Now()
@@ -51,7 +51,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 				return
 			}
 			turn.Pause = pause(turn.Waited, mismatch)
-			if !yield(turn) || !sleep(ctx, turn.Pause) {
+			if mismatch.Is != Unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
 				return
 			}
 		}

@@ -246,3 +246,32 @@ func sightings(turns []turn) (at []time.Duration) {
 	}
 	return at
 }
+
+// spent is a resolver whose keys are spent until a moment of the walk, and
+// that denies the name otherwise.
+type spent struct{ from, until time.Time }
+
+func (s spent) Open(context.Context) (identity.Exchange, error) { return s, nil }
+func (s spent) Close() error                                    { return nil }
+func (s spent) Ask(_ context.Context, q identity.Question) identity.Answer {
+	if now := time.Now(); now.After(s.from) && now.Before(s.until) {
+		return identity.Answer{Question: q, Is: identity.Unasked, Again: time.Until(s.until)}
+	}
+	return identity.Answer{Question: q, Is: identity.Denied, Wire: "NXDOMAIN"}
+}
+
+func TestWalkGivesNoTurnWithoutAFreeKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		keys := spent{start.Add(time.Second), start.Add(20 * time.Second)}
+		turns, _ := walk(t, identity.Walk{Claim: db0(t, identity.Policy{}, ip4, ""), Resolver: keys}, 30*time.Second)
+		for _, turn := range turns {
+			if mismatch, ok := errors.AsType[*identity.Mismatch](turn.Err); !ok || mismatch.Verdict != identity.Missing || turn.at > time.Second && turn.at < 20*time.Second {
+				t.Errorf("after %s: %v", turn.at, turn.Err)
+			}
+		}
+		if n := count(turns, 20*time.Second, 21*time.Second); n == 0 {
+			t.Error("nobody looked when a key was free again")
+		}
+	})
+}

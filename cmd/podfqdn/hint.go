@@ -12,8 +12,13 @@ func hint(m *identity.Mismatch, c identity.Claim) string {
 	service, namespace := c.Service()
 	switch m.Verdict {
 	case identity.Missing:
-		if service == "" {
+		switch {
+		case m.Is == identity.NoData:
+			return "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES"
+		case service == "":
 			return "see that somebody publishes this name in DNS"
+		case c.Dashed():
+			return fmt.Sprintf("see that a headless Service %q in namespace %q selects this Pod and has publishNotReadyAddresses: true; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out", service, namespace)
 		}
 		return fmt.Sprintf("see that a headless Service %q in namespace %q selects this Pod and has publishNotReadyAddresses: true", service, namespace)
 	case identity.Shared:
@@ -27,6 +32,9 @@ func hint(m *identity.Mismatch, c identity.Claim) string {
 	case identity.ForeignServer:
 		return "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 	case identity.Unanswered:
+		if m.Is == identity.Failed || m.Is == identity.Refused {
+			return "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there"
+		}
 		return "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP"
 	case identity.Unsettled:
 		return "the replicas of cluster DNS do not know the same yet"

@@ -94,6 +94,9 @@ func publish(ctx context.Context, cfg config, facts identity.Facts, log *zap.Log
 		zap.String("dir", printable(cfg.Dir)),
 		zap.Duration("waited", turn.Waited),
 		zap.Bool("changed", changed))
+	if missing := claim.Unproven(turn.Agreement.Addrs()); len(missing) > 0 {
+		log.Info("not published: DNS does not give the name these addresses", zap.Stringers("ips", missing))
+	}
 	return nil
 }
 
@@ -105,6 +108,9 @@ func prove(ctx context.Context, walk identity.Walk, cfg config, servers []netip.
 		tell.turn(turn)
 		if !errors.As(turn.Err, &end.last) {
 			return turn, turn.Err
+		}
+		if end.last.Verdict != identity.Unanswered {
+			end.said = end.last
 		}
 	}
 	var signal interrupted
@@ -119,6 +125,7 @@ type gaveUp struct {
 	cause   error // interrupted, or nil for the deadline
 	after   time.Duration
 	last    *identity.Mismatch // nil if no answer came at all
+	said    *identity.Mismatch // the last that says anything about the name; or nil
 	claim   identity.Claim
 	servers []netip.AddrPort
 }
@@ -127,6 +134,9 @@ func (g *gaveUp) Error() string {
 	what := fmt.Sprintf("gave up after %s", g.after)
 	if g.cause != nil {
 		what = fmt.Sprintf("ended by %s after %s", g.cause, g.after.Round(10*time.Millisecond))
+	}
+	if g.last != nil && g.said != nil && g.last != g.said {
+		return fmt.Sprintf("%s: %s; %s; before that: %s", what, g.last, hint(g.last, g.claim), g.said)
 	}
 	if g.last == nil {
 		return fmt.Sprintf("%s: %s: no answer yet from %s", what, g.claim.Name(), identity.Enumerate(g.servers))

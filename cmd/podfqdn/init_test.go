@@ -156,7 +156,7 @@ func TestANewReasonIsToldAtOnce(t *testing.T) {
 		t.Errorf("%v", lines[1])
 	}
 	for _, l := range lines[2:] {
-		if !strings.HasSuffix(l.Reason, "SERVFAIL") || !strings.HasPrefix(l.Hint, "see that cluster DNS runs") {
+		if !strings.HasSuffix(l.Reason, "SERVFAIL") || !strings.HasPrefix(l.Hint, "the nameserver answers, but cannot say") {
 			t.Errorf("%v", l)
 		}
 	}
@@ -243,7 +243,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Wire: "10.244.1.7 and 10.244.9.9"}, 12,
 			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name`},
 		{"unanswered", identity.Forward4, servfail, 11,
-			name + `: 10.96.0.10 says SERVFAIL to A; see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP`},
+			name + `: 10.96.0.10 says SERVFAIL to A; the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there`},
 		{"reverse missing", identity.Reverse, denied, 11,
 			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute`},
 		{"reverse refused", identity.Reverse, identity.Answer{Is: identity.Refused, Wire: "REFUSED"}, 11,
@@ -285,5 +285,30 @@ func TestEveryVerdictHasItsHint(t *testing.T) {
 		if got == "" || strings.Contains(got, "PODFQDN_LOG_LEVEL") || strings.HasSuffix(got, ".") || strings.Contains(got, `""`) {
 			t.Errorf("%s: %q", v, got)
 		}
+	}
+}
+
+// A packet lost at the end says nothing about the name: what was known before
+// is told too, and gives the exit code.
+func TestSilenceAtTheEndDoesNotHideWhatWasKnown(t *testing.T) {
+	const name = "db-0.db.default.svc.cluster.local"
+	ours, others := netip.MustParseAddr("10.244.1.7"), netip.MustParseAddr("10.244.9.9")
+	_, err := wait(t, 15*time.Minute, func(waited time.Duration, q identity.Question) identity.Answer {
+		switch {
+		case waited > 14*time.Minute:
+			return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s", Err: errors.New("timeout")}
+		case q.Kind == identity.Forward4:
+			return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Wire: "10.244.1.7 and 10.244.9.9"}
+		}
+		return agreed(q)
+	})
+	const want = "gave up after 15m0s: " + name + ": 10.96.0.10 says nothing within 1s; " +
+		"see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP; " +
+		"before that: " + name + ": 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v,\nnot %s", err, want)
+	}
+	if code := exitCode(err); code != 12 {
+		t.Errorf("exit code %d, not 12", code)
 	}
 }

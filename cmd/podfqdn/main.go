@@ -100,7 +100,7 @@ func exitCode(err error) int {
 	case errors.As(err, &signal):
 		return exitSignal + int(signal.signal)
 	case errors.As(err, &late):
-		if late.last != nil && late.last.Verdict == identity.Shared {
+		if late.said != nil && late.said.Verdict == identity.Shared {
 			return exitShared
 		}
 		return exitDeadline

@@ -77,9 +77,10 @@ func TestExitCodes(t *testing.T) {
 		{volumeError{errors.New("x")}, 13},
 		{&gaveUp{}, 11},
 		{&gaveUp{last: missing}, 11},
-		{&gaveUp{last: shared}, 12},
+		{&gaveUp{last: shared, said: shared}, 12},
+		{&gaveUp{last: missing, said: shared}, 12}, // missing stands for a lost packet here
 		{&gaveUp{cause: interrupted{syscall.SIGINT}}, 130},
-		{&gaveUp{cause: interrupted{syscall.SIGTERM}, last: shared}, 143},
+		{&gaveUp{cause: interrupted{syscall.SIGTERM}, last: shared, said: shared}, 143},
 	} {
 		if got := exitCode(c.err); got != c.want {
 			t.Errorf("%T: %d, not %d", c.err, got, c.want)

@@ -16,6 +16,9 @@ import (
 // errTimeout tells that nothing valid came in time.
 var errTimeout = errors.New("timeout")
 
+// errTCP tells that the failure is that of the question by TCP.
+var errTCP = errors.New("by TCP")
+
 // exchange sends one question and gives the first message that answers it, by
 // TCP where UDP's is truncated, and without EDNS0 where the server does not
 // know it.
@@ -29,7 +32,7 @@ func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dn
 		msg, err = e.query(ctx, name, qtype)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
-		err = errTimeout
+		err = fmt.Errorf("%w: %w", errTimeout, err)
 	}
 	return msg, err
 }
@@ -50,7 +53,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 	if e.tcp == nil {
 		conn, err := e.r.Dial(ctx, "tcp", e.server.String())
 		if err != nil {
-			return nil, fmt.Errorf("by TCP: %w", err)
+			return nil, fmt.Errorf("%w: %w", errTCP, err)
 		}
 		e.tcp = conn
 	}
@@ -62,7 +65,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		// What else comes on this stream may belong to a lost question.
 		e.tcp.Close()
 		e.tcp = nil
-		return nil, fmt.Errorf("by TCP: %w", err)
+		return nil, fmt.Errorf("%w: %w", errTCP, err)
 	}
 	return reply, nil
 }
@@ -84,8 +87,16 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg) (*dns.Msg, 
 	if err := conn.SetDeadline(deadline); err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		conn.SetDeadline(time.Unix(1, 0))
+		close(ended)
+	})
+	defer func() {
+		if !stop() {
+			<-ended // or it might end the next question
+		}
+	}()
 	if err := f.write(packed); err != nil {
 		return nil, err
 	}

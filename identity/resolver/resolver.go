@@ -142,8 +142,7 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 // denial by another than the first, the first again, which may know better.
 func (r *Resolver) learn(a identity.Answer) {
 	switch {
-	case a.Is == identity.Silent && a.Err == nil:
-		// Nothing was asked.
+	case a.Is == identity.Unasked:
 	case a.Is == identity.Silent:
 		r.patience = min(2*r.patience, maxPatience)
 		r.turn++
@@ -176,11 +175,7 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 	}
 	qtype, wait := k.take(time.Now())
 	if wait > 0 {
-		return identity.Answer{
-			Is:    identity.Silent,
-			Again: wait,
-			Wire:  "nothing: every private key was asked and may be cached",
-		}
+		return identity.Answer{Is: identity.Unasked, Again: wait, Wire: "nothing, as nothing was asked"}
 	}
 	a, life := e.ask(ctx, dns.Fqdn(name.String()), qtype)
 	now := time.Now()
@@ -232,17 +227,25 @@ type lifetime struct{ left, full time.Duration }
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
-		wire := "nothing"
-		var errno syscall.Errno
-		switch {
-		case errors.Is(err, errTimeout):
-			wire = fmt.Sprintf("nothing within %s", e.r.patience)
-		case errors.As(err, &errno):
-			wire = fmt.Sprintf("nothing (%s)", errno)
-		}
-		return identity.Answer{Is: identity.Silent, Wire: wire, Err: err}, lifetime{}
+		return identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}, lifetime{}
 	}
 	return read(msg)
+}
+
+// silence tells why no answer came, without addresses and other words that
+// change from one time to the next.
+func (e *exchange) silence(err error) string {
+	by := ""
+	if e.udp != nil && errors.Is(err, errTCP) {
+		by = " by TCP, where UDP's answer is cut"
+	}
+	if errors.Is(err, errTimeout) {
+		return fmt.Sprintf("nothing within %s%s", e.r.patience, by)
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return fmt.Sprintf("nothing%s (%s)", by, errno)
+	}
+	return "nothing" + by
 }
 
 // read takes an answer out of a message that was found to answer the question.

@@ -482,7 +482,7 @@ func TestWithoutAFreeKeyNothingIsAsked(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		got := ask(t, r, exists)
-		if got.Is != identity.Silent || got.Again != 20*time.Second || len(w.asked) != 30 {
+		if got.Is != identity.Unasked || got.Again != 20*time.Second || len(w.asked) != 30 {
 			t.Errorf("got %+v, asked %d", got, len(w.asked))
 		}
 		time.Sleep(got.Again)
