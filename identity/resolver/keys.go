@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -32,18 +33,24 @@ type keys struct {
 
 func newKeys() *keys { return &keys{free: make(map[uint16]time.Time)} }
 
-// take gives a type that is free at now, or how long until one is.
+// enough is how many keys a verification of several rounds may need. Whoever
+// found none waits for so many, or it would find one each time, never all.
+const enough = 11
+
+// take gives a type that is free at now, or how long until enough are.
 func (k *keys) take(now time.Time) (qtype uint16, wait time.Duration) {
 	if k.first.IsZero() {
 		k.first = now
 	}
-	_, wait = k.left(now)
+	var waits []time.Duration
 	for _, t := range keyTypes {
 		if !k.free[t].After(now) {
 			return t, 0
 		}
+		waits = append(waits, k.free[t].Sub(now))
 	}
-	return 0, wait
+	slices.Sort(waits)
+	return 0, waits[enough-1]
 }
 
 // spend takes note that the answer to a type may be cached for ttl from now.

@@ -492,6 +492,29 @@ func TestWithoutAFreeKeyNothingIsAsked(t *testing.T) {
 	})
 }
 
+func TestWhoFoundNoFreeKeyWaitsForEnoughOfThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, "cluster.local. 60 SOA a. b. 1 2 3 4 60"))}
+		}}
+		r := w.resolver()
+		for range 30 { // one free again each second from 60 s on
+			ask(t, r, exists)
+			time.Sleep(time.Second)
+		}
+		got := ask(t, r, exists)
+		if got.Is != identity.Unasked || got.Again != 40*time.Second {
+			t.Fatalf("got %+v", got)
+		}
+		time.Sleep(got.Again)
+		for i := range 11 {
+			if got := ask(t, r, exists); got.Is != identity.NoData {
+				t.Errorf("question %d: got %+v", i, got)
+			}
+		}
+	})
+}
+
 func TestATTLThatCountsDownTellsHowLongTheAnswerStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ttl := uint32(30)
