@@ -42,7 +42,7 @@ func check(args, environ []string) (name string, err error) {
 		return "", volumeError{err}
 	}
 	if !verified {
-		return "", notPublished{fmt.Errorf("there is no %s in %s", volume.Verified, cfg.Dir)}
+		return "", notPublished{fmt.Errorf("there is no %q in %s", volume.Verified, cfg.Dir)}
 	}
 	if err := claim.Keeps(files); err != nil {
 		return "", notPublished{fmt.Errorf("the identity in %s is not this Pod's: %w", cfg.Dir, err)}
