@@ -14,6 +14,8 @@ BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid
 # without -race, in the mode of the demo; `make race` runs those tests with it.
 RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
 PLAIN = CGO_ENABLED=0
+# Tests of integration run the product's binary, which go's test cache does not look at.
+AFRESH = -vet=off -count=1
 
 # Plain profiles of two modules do not add up; the data of their test binaries does.
 COVER = -vet=off -cover -covermode=atomic -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
@@ -31,10 +33,10 @@ demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
 	$(call stage,test,$(RACE) go test -vet=off ./...)
-	$(call stage,test integration,$(PLAIN) go -C integration test -vet=off ./...)
+	$(call stage,test integration,$(PLAIN) go -C integration test $(AFRESH) ./...)
 
 race: ## the tests of integration with the race detector too
-	$(call stage,race integration,$(RACE) go -C integration test -vet=off ./...)
+	$(call stage,race integration,$(RACE) go -C integration test $(AFRESH) ./...)
 
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn

@@ -44,7 +44,8 @@ func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 // Dashed reports whether the name is one that DNS makes of the address.
 func (c Claim) Dashed() bool { return c.name.first() == dashed(c.addrs[0]) }
 
-// Claim concludes from what was seen who this Pod is. The error is a *Refusal.
+// Claim concludes from what was seen who this Pod is. The error is a *Refusal,
+// or several joined.
 func (f Facts) Claim(p Policy) (Claim, error) {
 	addrs, err := f.wanted(p.Families)
 	if err != nil {

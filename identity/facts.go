@@ -61,7 +61,7 @@ type Facts struct {
 // files below root (the root of the Pod's file system), then, for a Pod
 // without any other word on its addresses, ifaces. ifaces may be nil.
 //
-// Errors are a *Refusal for what somebody can change in the Pod's spec, and
+// Errors, perhaps several joined, are a *Refusal for what somebody can change in the Pod's spec, and
 // otherwise say which file could not be read.
 func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
 	hostsText, err := readHosts(root)

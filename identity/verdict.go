@@ -60,9 +60,8 @@ func (f Finding) String() string {
 	switch f.Verdict {
 	case Agrees:
 		if f.Tolerated {
-			return fmt.Sprintf("%s: %s", f.subject(), f.Others+" also, besides "+f.Want)
+			says = f.Others + " also, besides " + f.Want
 		}
-		return fmt.Sprintf("%s: %s", f.subject(), says)
 	case Shared:
 		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.subject(), says, f.Others)
 	case Stale:
@@ -73,8 +72,6 @@ func (f Finding) String() string {
 		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.subject(), says)
 	case ForeignServer:
 		return fmt.Sprintf("%s: %s in the name of zone %+q: it does not know the cluster", f.subject(), says, f.Zone.String())
-	case Unanswered:
-		return fmt.Sprintf("%s: %s", f.subject(), says)
 	case Unsettled:
 		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.subject())
 	case ReverseExtra:
@@ -151,11 +148,10 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 		family = IPv6
 	}
 	f := Finding{Answer: a, Verdict: Unanswered, Want: "no " + family.String() + " address"}
-	var ours []netip.Addr
+	var ours netip.Addr // invalid where this family is not to be proven
 	for _, addr := range c.addrs {
 		if familyOf(addr) == family {
-			ours = append(ours, addr)
-			f.Want = addr.String()
+			ours, f.Want = addr, addr.String()
 		}
 	}
 	switch a.Is {
@@ -167,13 +163,10 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 	case NoData:
 		f.Verdict = absent
 	case Found:
+		seen := slices.Contains(a.Addrs, ours)
 		var others []netip.Addr
-		seen := false
 		for _, addr := range a.Addrs {
-			switch {
-			case slices.Contains(c.own, addr):
-				seen = seen || slices.Contains(ours, addr)
-			case !c.translated(addr):
+			if !slices.Contains(c.own, addr) && !c.translated(addr) {
 				others = append(others, addr)
 			}
 		}
@@ -181,11 +174,11 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 		switch {
 		case len(others) == 0 && seen:
 			f.Verdict = Agrees
-		case len(others) == 0, len(ours) == 0 && p.Families != FamiliesAuto && p.Families != FamiliesAll:
+		case len(others) == 0, !ours.IsValid() && p.Families != FamiliesAuto && p.Families != FamiliesAll:
 			// Translated addresses, one of ours that nobody asked to prove, or
 			// a family that the policy leaves out.
 			f.Verdict = absent
-		case len(ours) > 0 && !seen:
+		case ours.IsValid() && !seen:
 			f.Verdict = Stale
 		case p.Forward == ForwardContains:
 			f.Verdict, f.Tolerated = Agrees, true

@@ -8,8 +8,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
-// runCheck tells whether the volume holds this Pod's verified identity, for an
-// exec probe in podfqdn's own container. It asks DNS nothing.
+// runCheck tells whether the volume holds this Pod's verified identity, for
+// exec probes. It asks DNS nothing.
 func runCheck(args, environ []string, stdout, stderr io.Writer) int {
 	name, err := check(args, environ)
 	var not notPublished

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -32,7 +33,8 @@ type config struct {
 	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
-// maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key.
+// maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key, of which
+// package resolver has 30 and holds 11 ready.
 const maxConfirm = 10
 
 // policy gives what identity is to hold DNS to.
@@ -87,7 +89,7 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 	if c.Confirm < 0 || c.Confirm > maxConfirm {
 		mistakes = append(mistakes, fmt.Errorf("PODFQDN_CONFIRM=%d: must be 0 to %d", c.Confirm, maxConfirm))
 	}
-	for _, name := range slices.Sorted(keysOf(values)) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !strings.HasPrefix(name, prefix) || injected.MatchString(name) ||
 			slices.ContainsFunc(known, func(v variable) bool { return v.name == name }) {
 			continue
@@ -102,16 +104,6 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		return c, unknown, configError{errors.Join(mistakes...)}
 	}
 	return c, unknown, nil
-}
-
-func keysOf(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // meaning puts into words what package strconv says.

@@ -135,13 +135,14 @@ func (g *gaveUp) Error() string {
 	if g.cause != nil {
 		what = fmt.Sprintf("ended by %s after %s", g.cause, g.after.Round(10*time.Millisecond))
 	}
-	if g.last != nil && g.said != nil && g.last != g.said {
-		return fmt.Sprintf("%s: %s; %s; before that: %s", what, g.last, hint(g.last, g.claim), g.said)
-	}
 	if g.last == nil {
 		return fmt.Sprintf("%s: %s: no answer yet from %s", what, g.claim.Name(), identity.Enumerate(g.servers))
 	}
-	return fmt.Sprintf("%s: %s; %s", what, g.last, hint(g.last, g.claim))
+	what = fmt.Sprintf("%s: %s; %s", what, g.last, hint(g.last, g.claim))
+	if g.said != nil && g.said != g.last {
+		what += fmt.Sprintf("; before that: %s", g.said)
+	}
+	return what
 }
 
 func (g *gaveUp) Unwrap() error { return g.cause }

@@ -33,8 +33,8 @@ type keys struct {
 
 func newKeys() *keys { return &keys{free: make(map[uint16]time.Time)} }
 
-// enough is how many keys a verification of several rounds may need. Whoever
-// found none waits for so many, or it would find one each time, never all.
+// enough is how many keys a verification may need, with as many confirming
+// rounds as PODFQDN_CONFIRM allows (10). Whoever found none waits for so many, or it would find one each time, never all.
 const enough = 11
 
 // take gives a type that is free at now, or how long until enough are.

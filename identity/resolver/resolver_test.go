@@ -328,7 +328,25 @@ func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
 		m.Truncated = true
 		return [][]byte{pack(m)}
 	}}
-	if got := ask(t, w.resolver(), a); got.Is != identity.Silent || got.Err == nil || got.Err.Error() != "by TCP: truncated too" {
+	if got := ask(t, w.resolver(), a); got.Is != identity.Silent || got.Err == nil || got.Err.Error() != "by TCP: truncated too" || got.Wire != "nothing by TCP, where UDP's answer is cut" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestATCPPortThatIsClosedIsToldFromADeadServer(t *testing.T) {
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+		m := reply(q, dns.RcodeSuccess)
+		m.Truncated = true
+		return [][]byte{pack(m)}
+	}}
+	r := w.resolver()
+	r.Dial = func(ctx context.Context, network, to string) (net.Conn, error) {
+		if network == "tcp" {
+			return nil, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+		}
+		return w.dial(ctx, network, to)
+	}
+	if got := ask(t, r, a); got.Is != identity.Silent || got.Wire != "nothing by TCP, where UDP's answer is cut (connection refused)" {
 		t.Errorf("got %+v", got)
 	}
 }
