@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 type Options struct {
 	ID         string    // up to 32 of a-z, 0-9 and -; clusters of different ids never meet
 	Kubernetes string    // 1.36 or 1.36.3: one that has a module below build; empty is the newest
+	Domain     string    // of the cluster; empty is cluster.local
 	Images     []string  // archives to import before the first Pod; more by Load
 	Log        io.Writer // progress, and what the components said last before a failure; nil is nowhere
 }
@@ -32,6 +34,7 @@ type Options struct {
 type Cluster struct {
 	ID      string
 	Version string // of Kubernetes: v1.37.1
+	Domain  string // as cluster.local
 	folder  string
 	record
 }
@@ -52,6 +55,10 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	folder, err := folderOf(o.ID)
 	if err != nil {
 		return nil, err
+	}
+	o.Domain = cmp.Or(o.Domain, defaultDomain)
+	if !validDomain.MatchString(o.Domain) {
+		return nil, fmt.Errorf("cluster domain %q: want labels of a-z, 0-9 and -, with a dot between each two", o.Domain)
 	}
 	if err := require(folder); err != nil {
 		return nil, err
@@ -74,7 +81,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	defer unlock()
-	c := &Cluster{ID: o.ID, folder: folder, record: record{Programs: map[string]string{}}}
+	c := &Cluster{ID: o.ID, Domain: o.Domain, folder: folder, record: record{Domain: o.Domain, Programs: map[string]string{}}}
 	for name, p := range programs {
 		c.Programs[name] = p.folder
 		if name == binKubernetes {
@@ -108,7 +115,7 @@ func (c *Cluster) up(ctx context.Context, o Options, programs map[string]program
 		return err
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	if err := writeConfig(c.folder, c.ID, port, programs, images); err != nil {
+	if err := writeConfig(c.folder, c.ID, c.Domain, port, programs, images); err != nil {
 		return err
 	}
 	stage("images and configuration")
@@ -128,7 +135,7 @@ func (c *Cluster) up(ctx context.Context, o Options, programs map[string]program
 		}
 		stage("image " + image)
 	}
-	dns, err := manifest("coredns.yaml")
+	dns, err := configFile("coredns.yaml", c.Domain)
 	if err != nil {
 		return err
 	}
@@ -144,7 +151,7 @@ func (c *Cluster) up(ctx context.Context, o Options, programs map[string]program
 	}
 	stage("CoreDNS ready")
 	if err := eventually(ctx, func(ctx context.Context) error {
-		lookup := c.Command(ctx, busybox, "nslookup", "kubernetes.default.svc."+domain, dnsService)
+		lookup := c.Command(ctx, busybox, "nslookup", "kubernetes.default.svc."+c.Domain, dnsService)
 		if out, err := lookup.CombinedOutput(); err != nil {
 			return fmt.Errorf("nslookup: %w\n%s", err, out)
 		}
@@ -292,7 +299,36 @@ func Open(id string) (*Cluster, error) {
 	if !r.Node.alive() {
 		return nil, fmt.Errorf("cluster %s is not up", id)
 	}
-	return &Cluster{ID: id, Version: r.Kubernetes, folder: folder, record: r}, nil
+	return &Cluster{ID: id, Version: r.Kubernetes, Domain: cmp.Or(r.Domain, defaultDomain), folder: folder, record: r}, nil
+}
+
+// ErrForeign is Of's error for the kubeconfig of something else.
+var ErrForeign = errors.New("not the kubeconfig of a cluster of this package")
+
+// Of gives the cluster that is up and whose Kubeconfig the path is, through
+// whatever links. The error is ErrForeign if the path is no cluster's of this
+// package and this user.
+func Of(kubeconfig string) (*Cluster, error) {
+	path, err := filepath.Abs(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	path = resolve(path)
+	id := filepath.Base(filepath.Dir(path))
+	folder, err := folderOf(id)
+	if err != nil || path != resolve((&Cluster{folder: folder}).Kubeconfig()) {
+		return nil, fmt.Errorf("%q: %w", kubeconfig, ErrForeign)
+	}
+	return Open(id)
+}
+
+// resolve gives path without symbolic links, or as it is if there is nothing:
+// a cluster that is down has a path, too.
+func resolve(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		return resolved
+	}
+	return path
 }
 
 // Down is Down for c.
@@ -332,7 +368,7 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 // KubectlInput is Kubectl with input for `-f -`.
 func (c *Cluster) KubectlInput(ctx context.Context, input string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.Binary("kubectl"), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "KUBECACHEDIR="+c.kubectlCache())
+	cmd.Env = append(os.Environ(), c.Environ()...)
 	cmd.Stdin = strings.NewReader(input)
 	return output(cmd, "kubectl")
 }
@@ -379,17 +415,30 @@ func (c *Cluster) enter() []string {
 	return []string{"--target", strconv.Itoa(c.Node.PID), "--mount", "--net", "--pid", "--ipc", "--uts"}
 }
 
-// Env gives shell commands that make kubectl and ctr meet the cluster.
+// Environ gives what makes kubectl and ctr meet the cluster, each as
+// KEY=VALUE; PATH goes on with this process's own.
+func (c *Cluster) Environ() []string { return c.environ(os.Getenv("PATH")) }
+
+// Env gives it as shell commands.
 func (c *Cluster) Env() string {
+	var b strings.Builder
+	for _, kv := range c.environ("$PATH") {
+		fmt.Fprintf(&b, "export %s\n", kv)
+	}
+	fmt.Fprintf(&b, "# Kubernetes %s; logs are in %s\n", c.Version, c.Logs())
+	fmt.Fprintf(&b, "# a shell in the node: nsenter %s\n", strings.Join(c.enter(), " "))
+	return b.String()
+}
+
+func (c *Cluster) environ(path string) []string {
 	folders := slices.Sorted(maps.Values(c.Programs))
-	return fmt.Sprintf(`export KUBECONFIG=%s
-export KUBECACHEDIR=%s
-export CONTAINERD_ADDRESS=%s
-export CONTAINERD_NAMESPACE=k8s.io
-export PATH=%s:$PATH
-# Kubernetes %s; logs are in %s
-# a shell in the node: nsenter %s
-`, c.Kubeconfig(), c.kubectlCache(), c.containerd(), strings.Join(folders, ":"), c.Version, c.Logs(), strings.Join(c.enter(), " "))
+	return []string{
+		"KUBECONFIG=" + c.Kubeconfig(),
+		"KUBECACHEDIR=" + c.kubectlCache(),
+		"CONTAINERD_ADDRESS=" + c.containerd(),
+		"CONTAINERD_NAMESPACE=k8s.io",
+		"PATH=" + strings.Join(append(folders, path), ":"),
+	}
 }
 
 // lastWords writes the end of every component's log, and what the API server

@@ -72,7 +72,7 @@ func machine(t *testing.T) []string {
 		"hostname: " + run("hostname"),
 		"IPC: " + run("cat", "/proc/sysvipc/shm"),
 	}
-	for _, name := range plan("", "x", nil, nil).Veiled {
+	for _, name := range plan("", "x", defaultDomain, nil, nil).Veiled {
 		state = append(state, name+": "+run("cat", "/proc/sys/"+name))
 	}
 	for _, dir := range []string{"/etc", "/opt", "/run", "/run/lock", "/usr/libexec", "/var/lib", "/var/log", "/sys/fs/cgroup"} {
@@ -86,10 +86,11 @@ func machine(t *testing.T) []string {
 	return state
 }
 
-func up(t *testing.T, id, version string) *Cluster {
+func up(t *testing.T, o Options) *Cluster {
 	t.Helper()
 	start := time.Now()
-	c, err := Up(t.Context(), Options{ID: id, Kubernetes: version, Log: lines(t.Logf)})
+	o.Kubernetes, o.Log = os.Getenv("K8S"), lines(t.Logf)
+	c, err := Up(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestAClusterRunsPodsAndLeavesNoTrace(t *testing.T) {
 			}
 		}
 	})
-	c := up(t, id(t, "whole"), os.Getenv("K8S"))
+	c := up(t, Options{ID: id(t, "whole")})
 	ctx := t.Context()
 	kubectl := func(args ...string) string {
 		t.Helper()
@@ -223,6 +224,11 @@ func TestAClusterRunsPodsAndLeavesNoTrace(t *testing.T) {
 		_, err := Up(ctx, Options{ID: c.ID})
 		if err == nil || !strings.Contains(err.Error(), "take it down first") {
 			t.Errorf("a second cluster of that id: %v", err)
+		}
+		run := exec.Command(command(t), "run", "-id", c.ID, "--", "echo", "ran")
+		out, err := run.CombinedOutput()
+		if code := run.ProcessState.ExitCode(); code != 1 || !strings.Contains(string(out), "take it down first") || strings.Contains(string(out), "ran\n") {
+			t.Errorf("`run` of that id: %v\n%s", err, out)
 		}
 		if _, err := Open(c.ID); err != nil {
 			t.Errorf("and the first: %v", err)
@@ -353,6 +359,97 @@ func TestAnInterruptedUpTakesItselfDown(t *testing.T) {
 	assertGone(t, id)
 }
 
+func TestRunIsUpACommandAndDown(t *testing.T) {
+	id := id(t, "run")
+	const script = "kubectl get --raw /readyz && ctr containers list --quiet | wc -l && cat && exit 7"
+	c := exec.Command(command(t), "run", "-id", id, "-k8s", os.Getenv("K8S"), "--", "sh", "-c", script)
+	// As the developer's own cluster, which is not the one that is meant.
+	c.Env = append(os.Environ(), "KUBECONFIG=/nonexistent", "CONTAINERD_ADDRESS=/nonexistent")
+	c.Stdin = strings.NewReader("input")
+	var stdout, stderr strings.Builder
+	c.Stdout, c.Stderr = &stdout, &stderr
+	_ = c.Run()
+	if code := c.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("exit %d, want the command's 7", code)
+	}
+	// CoreDNS twice, and a sandbox for each.
+	if stdout.String() != "ok4\ninput" {
+		t.Errorf("the command printed %q", stdout.String())
+	}
+	said := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+	if last := said[len(said)-1]; !strings.HasPrefix(last, "cluster "+id+" is down after ") || strings.Contains(stderr.String(), "---- ") {
+		t.Errorf("stderr:\n%s\nwant the time of down at the end, and no logs", stderr.String())
+	}
+	assertGone(t, id)
+}
+
+func TestATerminatedRunEndsItsCommandAndTheCluster(t *testing.T) {
+	id := id(t, "terminated")
+	// timeout(1) sends its signal twice: to the program, and to the group.
+	c := exec.Command("timeout", "--verbose", "10m", command(t), "run", "-id", id, "-k8s", os.Getenv("K8S"), "--",
+		"sh", "-c", "sleep 1000 & echo $!; wait")
+	c.Stderr = lines(t.Logf)
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	printed := bufio.NewScanner(stdout)
+	if !printed.Scan() {
+		t.Error("the command never ran")
+	}
+	sleeps, err := strconv.Atoi(printed.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := processOf(sleeps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Wait()
+	if code := c.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
+		t.Errorf("exit %d, want that of a command that was terminated", code)
+	}
+	if p.alive() {
+		t.Errorf("the command's process %d goes on", p.PID)
+	}
+	assertGone(t, id)
+}
+
+func TestAClusterHasTheDomainThatIsAskedFor(t *testing.T) {
+	c := up(t, Options{ID: id(t, "domain"), Domain: "example.internal"})
+	opened, err := Of(c.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Domain != "example.internal" || opened.Domain != c.Domain || opened.ID != c.ID {
+		t.Errorf("%s has the domain %q, and %s that was opened %q", c.ID, c.Domain, opened.ID, opened.Domain)
+	}
+	pod(t, c, "lookup", "cat /etc/resolv.conf; nslookup kubernetes.default.svc.example.internal && id -u && sleep 3600")
+	out, err := c.Kubectl(t.Context(), "logs", "lookup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"search default.svc.example.internal svc.example.internal example.internal\n", apiService + "\n"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in:\n%s", want, out)
+		}
+	}
+	out, err = c.Kubectl(t.Context(), "exec", "lookup", "--", "nslookup", "kubernetes.default.svc."+defaultDomain)
+	if err == nil || !strings.Contains(err.Error()+out, "NXDOMAIN") {
+		t.Errorf("%s: %s %v, want NXDOMAIN", defaultDomain, out, err)
+	}
+	account, err := c.Kubectl(t.Context(), "get", "--raw", "/.well-known/openid-configuration")
+	if err != nil || !strings.Contains(account, `"issuer":"https://kubernetes.default.svc.example.internal"`) {
+		t.Errorf("accounts: %s %v", account, err)
+	}
+}
+
 func TestAFailedUpEndsAllAndKeepsTheLogs(t *testing.T) {
 	id := id(t, "failed")
 	var log strings.Builder
@@ -431,7 +528,7 @@ func kubeadmCorefile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := template.Must(template.New("").Parse(text)).Execute(&b, map[string]string{"DNSDomain": domain}); err != nil {
+	if err := template.Must(template.New("").Parse(text)).Execute(&b, map[string]string{"DNSDomain": defaultDomain}); err != nil {
 		t.Fatal(err)
 	}
 	_, corefile, ok := strings.Cut(b.String(), "Corefile: |\n")

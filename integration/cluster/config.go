@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/podfqdn/podfqdn/integration/cluster/node"
@@ -22,11 +24,15 @@ const (
 	dnsService   = "10.96.0.10"
 	apiServer    = "127.0.0.1:6443"
 	nodeName     = "node1"
-	domain       = "cluster.local"
 )
 
-// files are the configuration files, as they stand in the node. coredns.yaml
-// is applied to the API server.
+// defaultDomain is the one that the files below config are written for.
+const defaultDomain = "cluster.local"
+
+var validDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
+// files are the configuration files, as they stand in the node but for the
+// domain. coredns.yaml is applied to the API server.
 //
 //go:embed config
 var files embed.FS
@@ -41,15 +47,22 @@ const (
 
 // writeConfig puts into folder all that the node and its components read.
 // port is the API server's on 127.0.0.1, outside.
-func writeConfig(folder, id string, port int, programs map[string]program, images []string) error {
+func writeConfig(folder, id, domain string, port int, programs map[string]program, images []string) error {
 	if err := os.CopyFS(folder, files); err != nil {
 		return err
 	}
 	config := filepath.Join(folder, "config")
-	if err := writePKI(config, folder, port); err != nil {
+	kubelet, err := configFile("kubelet.yaml", domain)
+	if err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(plan(folder, id, programs, images), "", "  ")
+	if err := os.WriteFile(filepath.Join(config, "kubelet.yaml"), []byte(kubelet), 0o644); err != nil {
+		return err
+	}
+	if err := writePKI(config, folder, domain, port); err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(plan(folder, id, domain, programs, images), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -57,7 +70,7 @@ func writeConfig(folder, id string, port int, programs map[string]program, image
 }
 
 // plan is what the node does. images are archives, named as the node sees them.
-func plan(folder, id string, programs map[string]program, images []string) node.Plan {
+func plan(folder, id, domain string, programs map[string]program, images []string) node.Plan {
 	config := node.State + "/config"
 	pki := config + "/pki/"
 	p := node.Plan{
@@ -186,8 +199,8 @@ func plan(folder, id string, programs map[string]program, images []string) node.
 	return p
 }
 
-// manifest is the file of that name below config.
-func manifest(name string) (string, error) {
+// configFile is the file of that name below config, for a cluster of the domain.
+func configFile(name, domain string) (string, error) {
 	b, err := fs.ReadFile(files, "config/"+name)
-	return string(b), err
+	return strings.ReplaceAll(string(b), defaultDomain, domain), err
 }

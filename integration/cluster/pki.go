@@ -32,7 +32,7 @@ type pair struct{ cert, key []byte }
 // for a cluster that lives for a year at most, below config; and to folder
 // the kubeconfig of an administrator outside, who meets the API server on
 // port of 127.0.0.1.
-func writePKI(config, folder string, port int) error {
+func writePKI(config, folder, domain string, port int) error {
 	ca, err := newAuthority("kubernetes")
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 func TestTheAuthoritySignsWhoTheComponentsAre(t *testing.T) {
 	folder := t.TempDir()
 	config := filepath.Join(folder, "config")
-	if err := writePKI(config, folder, 4711); err != nil {
+	if err := writePKI(config, folder, "example.internal", 4711); err != nil {
 		t.Fatal(err)
 	}
 	ca, err := os.ReadFile(filepath.Join(config, "pki/ca.crt"))
@@ -21,6 +21,20 @@ func TestTheAuthoritySignsWhoTheComponentsAre(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
+	b, err := os.ReadFile(filepath.Join(config, "pki/apiserver.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(b)
+	server, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"kubernetes.default.svc", "kubernetes.default.svc.example.internal", apiService, "127.0.0.1"} {
+		if _, err := server.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); err != nil {
+			t.Error(err)
+		}
+	}
 	for file, want := range map[string]struct{ user, server string }{
 		"kubeconfig":                     {"kubernetes-admin", "https://127.0.0.1:4711"},
 		"config/kubelet.conf":            {"system:node:node1", "https://127.0.0.1:6443"},

@@ -105,6 +105,7 @@ func (p process) end() error {
 type record struct {
 	Node       process
 	Kubernetes string            // its version
+	Domain     string            // empty is cluster.local
 	Programs   map[string]string // component: folder of its binaries
 }
 

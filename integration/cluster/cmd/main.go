@@ -1,9 +1,18 @@
 // Command cmd brings a cluster up, and takes it down:
 //
-//	go run ./cluster/cmd up [-id ID] [-k8s VERSION] [IMAGE.tar …]
+//	go run ./cluster/cmd up [-id ID] [-k8s VERSION] [-domain DOMAIN] [IMAGE.tar …]
 //	go run ./cluster/cmd env [-id ID]
 //	go run ./cluster/cmd leftovers [-id ID]
 //	go run ./cluster/cmd down [-id ID]
+//
+// Or both, and between them a command in the environment that `env` prints:
+//
+//	go run ./cluster/cmd run [-id ID] [-k8s VERSION] [-domain DOMAIN] [IMAGE.tar …] -- COMMAND ARG…
+//
+// It exits as the command does: with 128 and the signal's number if one
+// killed it. An interrupt is passed on to the command's process group. Its
+// own 1 says that the cluster failed to come up, and then the logs stand until
+// `down`, or to go down.
 package main
 
 import (
@@ -15,8 +24,8 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/podfqdn/podfqdn/integration/cluster"
@@ -24,7 +33,7 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), interrupts...)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
@@ -32,14 +41,18 @@ func main() {
 // errUsage has been explained already.
 var errUsage = errors.New("usage")
 
-// run is the program: 0 is done, 1 is not, 2 is a wrong command line.
+// run is the program: 0 is done, 1 is not, 2 is a wrong command line, and any
+// may be that of the command `run`.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	err := command(ctx, args, stdin, stdout, stderr)
+	var status exitStatus
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.As(err, &status):
+		return int(status)
 	}
 	fmt.Fprintln(stderr, "cluster:", err)
 	return 1
@@ -54,17 +67,29 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	flags.SetOutput(stderr)
 	id := flags.String("id", "dev", "the cluster's `name`")
 	switch name {
-	case "up":
-		version := flags.String("k8s", os.Getenv("K8S"), "`version` of Kubernetes, as 1.36 or 1.36.3; the newest if empty (K8S)")
+	case "up", "run":
+		o := cluster.Options{Log: stderr}
+		flags.StringVar(&o.Kubernetes, "k8s", os.Getenv("K8S"), "`version` of Kubernetes, as 1.36 or 1.36.3; the newest if empty (K8S)")
+		flags.StringVar(&o.Domain, "domain", "", "the cluster's `domain`; cluster.local if empty")
+		var within []string
+		if i := slices.Index(args, "--"); name == "run" && i >= 0 {
+			args, within = args[:i], args[i+1:]
+		}
 		if flags.Parse(args) != nil {
 			return errUsage
 		}
-		start := time.Now()
-		c, err := cluster.Up(ctx, cluster.Options{ID: *id, Kubernetes: *version, Images: flags.Args(), Log: stderr})
+		o.ID, o.Images = *id, flags.Args()
+		if name == "run" {
+			if len(within) == 0 {
+				fmt.Fprintln(stderr, "cluster run: want -- and a command")
+				return errUsage
+			}
+			return runWithin(ctx, o, within, stdin, stdout, stderr)
+		}
+		c, err := up(ctx, o, "this is its environment:")
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stderr, "cluster %s is up with Kubernetes %s after %.1fs; this is its environment:\n", c.ID, c.Version, time.Since(start).Seconds())
 		_, err = io.WriteString(stdout, c.Env())
 		return err
 	case "env":
@@ -81,12 +106,7 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		if flags.Parse(args) != nil {
 			return errUsage
 		}
-		start := time.Now()
-		if err := cluster.Down(*id); err != nil {
-			return err
-		}
-		fmt.Fprintf(stderr, "cluster %s is down after %.1fs\n", *id, time.Since(start).Seconds())
-		return nil
+		return down(*id, stderr)
 	case "leftovers":
 		if flags.Parse(args) != nil {
 			return errUsage
@@ -106,6 +126,27 @@ func command(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 		}
 		return node.Run(args[0], stdin, log.New(stdout, "", log.Ltime))
 	}
-	fmt.Fprintln(stderr, "usage: cluster up|down|env|leftovers [-id ID] [-k8s VERSION] [IMAGE.tar …]")
+	fmt.Fprintln(stderr, "usage: cluster up|run|down|env|leftovers [-id ID] [-k8s VERSION] [-domain DOMAIN] [IMAGE.tar …] [-- COMMAND ARG…]")
 	return errUsage
+}
+
+// up writes a line when the cluster is up, and in it what comes next.
+func up(ctx context.Context, o cluster.Options, next string) (*cluster.Cluster, error) {
+	start := time.Now()
+	c, err := cluster.Up(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(o.Log, "cluster %s is up with Kubernetes %s after %.1fs; %s\n", c.ID, c.Version, time.Since(start).Seconds(), next)
+	return c, nil
+}
+
+// down writes a line when the cluster is down.
+func down(id string, log io.Writer) error {
+	start := time.Now()
+	if err := cluster.Down(id); err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "cluster %s is down after %.1fs\n", id, time.Since(start).Seconds())
+	return nil
 }
