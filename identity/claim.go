@@ -47,6 +47,9 @@ func (c Claim) Dashed() bool { return c.name.first() == dashed(c.addrs[0]) }
 // Claim concludes from what was seen who this Pod is. The error is a *Refusal,
 // or several joined.
 func (f Facts) Claim(p Policy) (Claim, error) {
+	if untold := f.untold(p.NameForm); len(untold) > 0 {
+		return Claim{}, refuse("this Pod has hostNetwork: true and sees the node's files, not its own: set %s", list(untold))
+	}
 	addrs, err := f.wanted(p.Families)
 	if err != nil {
 		return Claim{}, err
@@ -165,13 +168,34 @@ func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	return nil, refuse("PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s): set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs", families, only, f.AddrsFrom, Enumerate(f.Addrs))
 }
 
+// untold lists what a Pod with hostNetwork would have to be told, as it shares
+// the node's hosts file and interfaces.
+func (f Facts) untold(form NameForm) (set []string) {
+	if !f.HostNetwork {
+		return nil
+	}
+	if f.FQDN.Value == "" {
+		if f.Hostname.Value == "" && form == HostnameForm {
+			set = append(set, "PODFQDN_HOSTNAME to spec.hostname")
+		}
+		if f.Service.Value == "" {
+			set = append(set, "PODFQDN_SERVICE to spec.subdomain")
+		}
+		if f.Namespace.Value == "" {
+			set = append(set, "POD_NAMESPACE from metadata.namespace")
+		}
+	}
+	if len(f.Addrs) == 0 {
+		set = append(set, "POD_IPS from status.podIPs")
+	}
+	return set
+}
+
 // complete sees that every part of the name is known, and otherwise says
 // which field or variable would give it.
 func (f Facts) complete() error {
 	hostname, service := f.Hostname.Value, f.Service.Value
 	switch {
-	case f.HostNetwork && (hostname == "" || service == ""):
-		return refuse("this Pod has hostNetwork: true and sees the node's /etc/hosts, not its own name: set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain, or PODFQDN_FQDN")
 	case f.Override.Value != "" && f.Override.Value == f.PodName && (hostname == "" || service == ""):
 		return refuse("the Pod's name %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label and spec.subdomain to the governing Service", f.Override.Value)
 	case f.Override.Value != "" && (hostname == "" || service == ""):
@@ -203,11 +227,15 @@ func cut(hostname string) string {
 // Enumerate shows things to people: "a", "a and b", "a, b and c"; of more than
 // six the first five and how many follow.
 func Enumerate[T fmt.Stringer](items []T) string {
-	const most = 6
 	var words []string
 	for _, item := range items {
 		words = append(words, item.String())
 	}
+	return list(words)
+}
+
+func list(words []string) string {
+	const most = 6
 	switch n := len(words); {
 	case n == 0:
 		return ""

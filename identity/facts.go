@@ -188,6 +188,10 @@ func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, err
 			}
 		}
 		f.AddrsFrom = "the network interfaces"
+		if h.hostNetwork && onePerFamily(f.Addrs, f.AddrsFrom) != nil {
+			// The node's, bridges and all: which one is status.podIP is not to be seen.
+			f.Addrs, f.AddrsFrom = nil, ""
+		}
 	}
 	return onePerFamily(f.Addrs, f.AddrsFrom)
 }

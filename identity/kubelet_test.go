@@ -91,7 +91,7 @@ func TestEveryCombinationOfHostnameFieldsIsClaimedOrRefused(t *testing.T) {
 		podNamed   = "claims pod-x.bb.default.svc.cluster.local or else 10-244-0-27.bb.default.svc.cluster.local"
 		noService  = "refuses: this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE"
 		overridden = `refuses: /etc/hosts says only "cc.example.org": spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain`
-		ofTheNode  = "refuses: this Pod has hostNetwork: true and sees the node's /etc/hosts, not its own name: set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain, or PODFQDN_FQDN"
+		ofTheNode  = "refuses: this Pod has hostNetwork: true and sees the node's files, not its own: set PODFQDN_HOSTNAME to spec.hostname and PODFQDN_SERVICE to spec.subdomain"
 		forbidden  = "forbidden by the API"
 	)
 	rows := []struct {

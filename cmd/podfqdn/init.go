@@ -148,7 +148,7 @@ func (g *gaveUp) Error() string {
 func (g *gaveUp) Unwrap() error { return g.cause }
 
 // narrator tells of a wait: a new reason at once, the same again at growing
-// intervals, with a hint once it has lasted.
+// intervals, with a hint once it has lasted or where a cache will make it last.
 type narrator struct {
 	log   *zap.Logger
 	claim identity.Claim
@@ -179,7 +179,7 @@ func (n *narrator) turn(t identity.Turn) {
 	}
 	n.told = append(n.told, reason)
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
-	if t.Waited >= hintAfter {
+	if t.Waited+m.Again() >= hintAfter { // or is known to last
 		fields = append(fields, zap.String("hint", hint(m, n.claim)))
 	}
 	n.log.Info("not yet", fields...)
