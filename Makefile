@@ -8,6 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
 CLUSTER ?= dev
+DOMAIN ?= cluster.local
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
 # What looks at code does so in the mode in which it is tested, so that it is compiled once. CoreDNS is compiled
@@ -20,10 +21,16 @@ AFRESH = -vet=off -count=1
 # Plain profiles of two modules do not add up; the data of their test binaries does.
 COVER = -vet=off -cover -covermode=atomic -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
 
+# One scenario is RUN=/7_; a cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
+RUN ?= .
+E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 20m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar
+E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
+
+comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down clean
+.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,8 +65,8 @@ lint-root: staticcheck
 	$(call stage,staticcheck,$(RACE) bin/staticcheck ./...)
 
 lint-integration: staticcheck
-	$(call stage,vet integration,$(PLAIN) go -C integration vet ./...)
-	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck ./...)
+	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e ./...)
+	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck -tags cluster$(comma)e2e ./...)
 
 staticcheck:
 	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
@@ -83,11 +90,21 @@ cover: ## statements of identity/... that the tests of both modules reach
 
 cluster: image-tar ## a Kubernetes of one node with the image in it (root; CLUSTER=dev, K8S=1.36): eval "$$(bin/cluster env)"
 	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
-	@cd integration && timeout 45m ../bin/cluster up -id $(CLUSTER) -k8s "$(K8S)" $(CURDIR)/dist/podfqdn-$(ARCH).tar
+	@cd integration && timeout --foreground 45m ../bin/cluster up -id $(CLUSTER) -k8s "$(K8S)" $(CURDIR)/dist/podfqdn-$(ARCH).tar
 
 cluster-down: ## end it; nothing of it is left
 	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
-	@timeout 2m bin/cluster down -id $(CLUSTER)
+	@timeout --foreground 2m bin/cluster down -id $(CLUSTER)
+
+test-cluster: ## the tests of the cluster itself: what it is, and that nothing of it is left (root)
+	$(call stage,test cluster,$(PLAIN) go -C integration test -vet=off -count=1 -tags cluster -timeout 20m ./cluster/...)
+
+e2e: image-tar ## every scenario in real Pods (root; K8S=1.36 RUN=…), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
+	$(call stage,build e2e,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
+		$(PLAIN) go -C integration test -vet=off -tags e2e -c -o $(CURDIR)/bin/e2e.test ./e2e)
+	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -test.run '$(RUN)'; else \
+		$(E2ECLUSTER) -- $(E2E) -test.run '$(RUN)' && \
+		$(E2ECLUSTER) -domain example.internal -- $(E2E) -test.run '/a_StatefulSet'; fi
 
 clean: ## remove bin and dist
 	@rm -rf bin dist

@@ -26,6 +26,7 @@ import (
 
 var (
 	imageFlag  = flag.String("image", "podfqdn:dev", "podfqdn's `image`")
+	loadFlag   = flag.String("load", "", "the `archive` with podfqdn's image, to be loaded into a cluster of package cluster")
 	toolsFlag  = flag.String("tools", "", "an `image` with a shell, nslookup and tar that runs without root; a cluster of package cluster has one")
 	domainFlag = flag.String("domain", "cluster.local", "the cluster's `domain`; a cluster of package cluster knows it")
 )
@@ -41,9 +42,13 @@ func scenarios() []scenario {
 		{number: 6, title: "a Service that publishes ready Pods only", run: readyOnly},
 		{number: 7, title: "Services that are wrong or unusual", run: services},
 		{number: 8, title: "a second Service selects the Pod", run: secondService},
+		{number: 9, title: "a Pod comes back while DNS has its old address cached", run: comesBack, alone: true},
+		{number: 10, title: "the sandbox is killed", run: sandbox, alone: true},
+		{number: 11, title: "cluster DNS in trouble", run: trouble, alone: true},
 		{number: 12, title: "address families", run: families},
 		{number: 13, title: "unusual Pod specs", run: specs},
 		{number: 14, title: "readers of the volume", run: volumes},
+		{number: 15, title: "a three-member etcd", run: etcd},
 	}
 }
 
@@ -63,7 +68,7 @@ type world struct {
 	own        *cluster.Cluster // nil: somebody's, and its nodes are out of reach
 	domain     string
 	image      string // podfqdn's
-	server     string // the application's: a shell, whose sleep ends when told to
+	server     string // the application's: a shell that ends when told to
 	etcd       string // with a shell and etcd
 }
 
@@ -163,7 +168,7 @@ func open(ctx context.Context, kubeconfig string) (world, error) {
 	return w, w.load(ctx)
 }
 
-// load makes the images of the applications.
+// load loads podfqdn's image, and makes those of the applications.
 func (w *world) load(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "podfqdn-e2e-")
 	if err != nil {
@@ -171,15 +176,26 @@ func (w *world) load(ctx context.Context) error {
 	}
 	defer os.RemoveAll(dir)
 	// The first process of a container ignores SIGTERM unless it says what to
-	// do then: each sleep would outlive its Pod's deletion by 30 seconds.
-	sleep := filepath.Join(dir, "sleep")
-	script := "#!/bin/sh\ntrap 'exit 0' TERM\nbusybox sleep \"$@\" &\nwait\n"
-	if err := os.WriteFile(sleep, []byte(script), 0o755); err != nil {
+	// do then: each sleep would outlive its Pod's deletion by 30 seconds. So
+	// the shell is the second.
+	sh := filepath.Join(dir, "sh")
+	if err := os.WriteFile(sh, []byte(`#!/bin/busybox sh
+/bin/busybox sh "$@" &
+trap 'kill -TERM $!' TERM
+while :; do
+	wait $!
+	code=$?
+	kill -0 $! 2>/dev/null || exit $code
+done
+`), 0o755); err != nil {
 		return err
 	}
 	w.server, w.etcd = "podfqdn.test/server:1", "podfqdn.test/etcd:1"
+	if err := w.own.Load(ctx, *loadFlag); err != nil {
+		return err
+	}
 	for ref, files := range map[string]map[string]string{
-		w.server: {"bin/sleep": sleep},
+		w.server: {"bin/sh": sh},
 		w.etcd:   {"bin/etcd": w.own.Binary("etcd"), "bin/etcdctl": w.own.Binary("etcdctl")},
 	} {
 		image, err := cluster.Tools()

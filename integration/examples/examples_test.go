@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -23,6 +24,7 @@ const root = "../.."
 type manifest struct {
 	name     string
 	services map[string]*corev1.Service
+	claims   []string // for storage
 	pods     []pod
 }
 
@@ -67,6 +69,18 @@ func documents(t *testing.T, name, text string) manifest {
 			var s appsv1.StatefulSet
 			strict(&s)
 			m.pods = append(m.pods, pod{"StatefulSet " + s.Name, s.Spec.Template.Labels, s.Spec.Selector.MatchLabels, s.Spec.ServiceName, s.Spec.Template.Spec})
+		case "Job":
+			var j batchv1.Job
+			strict(&j)
+			if j.Spec.CompletionMode != nil && *j.Spec.CompletionMode == batchv1.IndexedCompletion {
+				// As the Job's controller does for each of its Pods.
+				j.Spec.Template.Spec.Hostname = j.Name + "-0"
+			}
+			m.pods = append(m.pods, pod{"Job " + j.Name, j.Spec.Template.Labels, nil, "", j.Spec.Template.Spec})
+		case "PersistentVolumeClaim":
+			var c corev1.PersistentVolumeClaim
+			strict(&c)
+			m.claims = append(m.claims, c.Name)
 		case "":
 			// A part of a container, as in the README.
 			var c corev1.Container
@@ -186,6 +200,9 @@ func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
 			t.Errorf("podfqdn has %+v", init)
 		}
 		for _, c := range p.spec.Containers {
+			if refersTo(t, c, "POD_FQDN") {
+				continue // and mounts nothing
+			}
 			if app := mount(t, c); app.MountPath != "/identity" || !app.ReadOnly || app.SubPath != "" {
 				t.Errorf("%s has %+v", c.Name, app)
 			}
@@ -194,6 +211,41 @@ func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
 			}
 		}
 	})
+}
+
+// refersTo tells whether a container has a variable that the kubelet reads from
+// a key of identity.env. Every such variable of it must be one that can be read.
+func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
+	t.Helper()
+	for _, env := range c.Env {
+		if env.ValueFrom == nil || env.ValueFrom.FileKeyRef == nil {
+			continue
+		}
+		ref := env.ValueFrom.FileKeyRef
+		if ref.VolumeName != "identity" || ref.Path != "identity.env" || !strings.Contains(" POD_FQDN POD_HOSTNAME POD_SERVICE POD_NAMESPACE POD_CLUSTER_DOMAIN POD_IP POD_IPS ", " "+ref.Key+" ") {
+			t.Errorf("%s: %s refers to %+v", c.Name, env.Name, ref)
+		}
+		refers = refers || ref.Key == key
+	}
+	return refers
+}
+
+func TestEveryClaimForStorageIsUsed(t *testing.T) {
+	for _, m := range files(t) {
+		var used []string
+		for _, p := range m.pods {
+			for _, v := range p.spec.Volumes {
+				if v.PersistentVolumeClaim != nil {
+					used = append(used, v.PersistentVolumeClaim.ClaimName)
+				}
+			}
+		}
+		slices.Sort(used)
+		slices.Sort(m.claims)
+		if !slices.Equal(used, m.claims) {
+			t.Errorf("%s has the claims %q, and its Pods use %q", m.name, m.claims, used)
+		}
+	}
 }
 
 func mount(t *testing.T, c corev1.Container) corev1.VolumeMount {
