@@ -21,8 +21,8 @@ AFRESH = -vet=off -count=1
 # Plain profiles of two modules do not add up; the data of their test binaries does.
 COVER = -vet=off -cover -covermode=atomic -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
 
-# One scenario is RUN=/7_; a cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
-RUN ?= .
+# A cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
+ONLY ?= 0
 E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 20m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar
 E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
 
@@ -99,12 +99,12 @@ cluster-down: ## end it; nothing of it is left
 test-cluster: ## the tests of the cluster itself: what it is, and that nothing of it is left (root)
 	$(call stage,test cluster,$(PLAIN) go -C integration test -vet=off -count=1 -tags cluster -timeout 20m ./cluster/...)
 
-e2e: image-tar ## every scenario in real Pods (root; K8S=1.36 RUN=…), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
+e2e: image-tar ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
 	$(call stage,build e2e,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
 		$(PLAIN) go -C integration test -vet=off -tags e2e -c -o $(CURDIR)/bin/e2e.test ./e2e)
-	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -test.run '$(RUN)'; else \
-		$(E2ECLUSTER) -- $(E2E) -test.run '$(RUN)' && \
-		$(E2ECLUSTER) -domain example.internal -- $(E2E) -test.run '/a_StatefulSet'; fi
+	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -only $(ONLY); else \
+		$(E2ECLUSTER) -- $(E2E) -only $(ONLY) && \
+		$(E2ECLUSTER) -domain example.internal -- $(E2E) -only 5; fi
 
 clean: ## remove bin and dist
 	@rm -rf bin dist

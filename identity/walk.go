@@ -34,7 +34,8 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 		start := time.Now()
 		var unnamed lookout
 		for {
-			waited := time.Since(start)
+			begin := time.Now()
+			waited := begin.Sub(start)
 			agreement, report, err := verify(ctx, w.Resolver, w.Claim, w.Policy, unnamed.due(waited))
 			if ctx.Err() != nil {
 				return
@@ -50,7 +51,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 				yield(turn)
 				return
 			}
-			turn.Pause = pause(turn.Waited, mismatch)
+			turn.Pause = pause(turn.Waited, time.Since(begin), mismatch)
 			if mismatch.Is != Unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
 				return
 			}
@@ -61,17 +62,19 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 // pause gives the time until the next turn. The record usually comes within
 // 150 ms of a container's start, so turns are dense at first; then they grow
 // with the wait, so that lateness stays a quarter of it, up to a second, and
-// five after a minute. A server in trouble is asked more rarely. The jitter
-// keeps Pods that started together from asking together.
-func pause(waited time.Duration, m *Mismatch) time.Duration {
+// five after a minute. A server that took long is given as long again, and one
+// in trouble is asked more rarely, so that a crowd slows down with it. The
+// jitter keeps Pods that started together from asking together.
+func pause(waited, took time.Duration, m *Mismatch) time.Duration {
 	limit := time.Second
 	if waited > time.Minute {
 		limit = 5 * time.Second
 	}
 	p := min(30*time.Millisecond+waited/4, limit)
-	if m.Verdict == Unanswered {
-		p = max(p, 250*time.Millisecond)
+	if m.Verdict == Unanswered { // the next answer is waited for longer, too
+		took = 250 * time.Millisecond
 	}
+	p = max(p, took)
 	p -= time.Duration(rand.Int64N(int64(p)/5 + 1))
 	return max(p, m.Again())
 }

@@ -122,6 +122,31 @@ func TestWalkAsksAServerInTroubleMoreRarely(t *testing.T) {
 	})
 }
 
+func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+		slow := resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+			time.Sleep(700 * time.Millisecond)
+			return s.Open(ctx)
+		})
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: slow}, 10*time.Second)
+		if len(turns) < 5 {
+			t.Fatalf("%d turns", len(turns))
+		}
+		for i, turn := range turns {
+			if turn.Pause < 700*time.Millisecond*4/5 || turn.Pause > time.Second {
+				t.Errorf("turn %d: a pause of %s for a server that takes 700ms", i, turn.Pause)
+			}
+		}
+	})
+}
+
+// resolverFunc is a Resolver of one func.
+type resolverFunc func(context.Context) (identity.Exchange, error)
+
+func (f resolverFunc) Open(ctx context.Context) (identity.Exchange, error) { return f(ctx) }
+
 func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := identity.Policy{Confirm: 1}

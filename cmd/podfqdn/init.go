@@ -161,8 +161,12 @@ const hintAfter = 3 * time.Second
 
 func (n *narrator) turn(t identity.Turn) {
 	for _, f := range t.Report {
-		n.log.Debug("asked", zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
-			zap.Stringer("finding", f), zap.String("verdict", string(f.Verdict)), zap.Duration("again", f.Again))
+		fields := []zap.Field{zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
+			zap.Stringer("finding", f), zap.String("verdict", string(f.Verdict)), zap.Duration("again", f.Again)}
+		if f.Key != "" {
+			fields = append(fields, zap.String("key", f.Key))
+		}
+		n.log.Debug("asked", fields...)
 	}
 	var m *identity.Mismatch
 	if !errors.As(t.Err, &m) {

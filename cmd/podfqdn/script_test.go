@@ -212,6 +212,9 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 		if _, hint := fields["hint"]; hint && msg == "not yet" {
 			want = append(want, "hint")
 		}
+		if fields["kind"] == "existence" && msg == "asked" {
+			want = append(want, "key")
+		}
 		if !ok || len(fields) != len(want) {
 			ts.Fatalf("unexpected fields: %s", line)
 		}

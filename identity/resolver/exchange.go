@@ -45,7 +45,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		q.SetEdns0(udpSize, false)
 	}
 	if e.udp != nil {
-		reply, err := talk(ctx, e.udp, datagrams{e.udp, e.r.buffer}, q)
+		reply, err := talk(ctx, e.udp, datagrams{e.udp, e.r.buffer}, q, e.resend())
 		if err != nil || !reply.Truncated {
 			return reply, err
 		}
@@ -57,7 +57,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		}
 		e.tcp = conn
 	}
-	reply, err := talk(ctx, e.tcp, stream{e.tcp, e.r.buffer}, q)
+	reply, err := talk(ctx, e.tcp, stream{e.tcp, e.r.buffer}, q, 0)
 	if err == nil && reply.Truncated {
 		err = errors.New("truncated too") // what is missing may be another Pod
 	}
@@ -76,15 +76,32 @@ type framing interface {
 	read() ([]byte, error) // valid until the next read
 }
 
-// talk sends q and reads until a message answers it or ctx ends. Everything
-// else is discarded: late answers to earlier questions, forgeries, noise.
-func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg) (*dns.Msg, error) {
+// resend tells after how long without an answer a question is sent once more.
+// A server that has answered last time is there: then a packet was lost, and
+// the question need not cost a whole patience. 0 is never, for one that has
+// not.
+func (e *exchange) resend() time.Duration {
+	rtt, heard := e.r.rtts[e.server]
+	if !heard {
+		return 0
+	}
+	return max(minResend, 8*rtt)
+}
+
+// talk sends q, if need be once more after again, and reads until a message
+// answers it or ctx ends. Everything else is discarded: late answers to earlier
+// questions, forgeries, noise.
+func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.Duration) (*dns.Msg, error) {
 	packed, err := q.Pack()
 	if err != nil {
 		return nil, fmt.Errorf("pack the question: %w", err)
 	}
 	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
+	first := deadline
+	if again > 0 && again < time.Until(deadline) {
+		first = time.Now().Add(again)
+	}
+	if err := conn.SetDeadline(first); err != nil {
 		return nil, err
 	}
 	ended := make(chan struct{})
@@ -102,6 +119,20 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg) (*dns.Msg, 
 	}
 	for {
 		raw, err := f.read()
+		if first != deadline && errors.Is(err, os.ErrDeadlineExceeded) {
+			first = deadline
+			if err := conn.SetDeadline(deadline); err != nil {
+				return nil, err
+			}
+			// The end of ctx may have set its own deadline a moment ago.
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err := f.write(packed); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

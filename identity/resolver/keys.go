@@ -29,6 +29,7 @@ const minKeyTTL = 5 * time.Second
 type keys struct {
 	first time.Time            // when the first was asked
 	free  map[uint16]time.Time // when each may be asked again
+	down  countdown
 }
 
 func newKeys() *keys { return &keys{free: make(map[uint16]time.Time)} }
@@ -84,4 +85,27 @@ func (k *keys) spacing(now time.Time) time.Duration {
 	waited := max(now.Sub(k.first), time.Millisecond).Seconds()
 	ratio := math.Pow(1+next.Seconds()/waited, 1/float64(free))
 	return time.Duration((ratio - 1) * waited * float64(time.Second))
+}
+
+// countdown watches the denials of keys that were free. Where their TTLs count
+// down as one, some cache on the way keeps a denial by the name alone (RFC 8020
+// permits it; dnsmasq does): there is nothing private about a key, and asking
+// before the denial's end is in vain.
+type countdown struct {
+	at   time.Time // of the first denial in a row
+	left time.Duration
+	seen int
+}
+
+// denied tells for how long the same will be said; 0 is unknown.
+func (c *countdown) denied(now time.Time, left time.Duration) time.Duration {
+	// TTLs are whole seconds, rounded either way.
+	if off := c.left - now.Sub(c.at) - left; c.seen == 0 || off.Abs() > time.Second {
+		*c = countdown{at: now, left: left}
+	}
+	c.seen++
+	if c.seen < 3 || c.left-left < 2*time.Second {
+		return 0
+	}
+	return left
 }

@@ -31,6 +31,9 @@ const (
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
 
+	// minResend is the least after which a packet counts as lost.
+	minResend = 200 * time.Millisecond
+
 	// udpSize is the EDNS0 buffer size (RFC 6891) that crosses every path
 	// unfragmented: DNS Flag Day 2020.
 	udpSize = 1232
@@ -57,6 +60,7 @@ type Resolver struct {
 	turn     int  // servers[turn%len] is asked
 	vc       bool // everything by TCP
 	patience time.Duration
+	rtts     map[netip.AddrPort]time.Duration // of the last answer; none after silence
 	noEDNS   map[netip.AddrPort]bool
 	keys     map[identity.Name]*keys
 	refuses  map[netip.AddrPort]bool  // servers that refuse private keys
@@ -73,6 +77,7 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 		servers:  servers,
 		vc:       vc,
 		patience: firstPatience,
+		rtts:     make(map[netip.AddrPort]time.Duration),
 		noEDNS:   make(map[netip.AddrPort]bool),
 		keys:     make(map[identity.Name]*keys),
 		refuses:  make(map[netip.AddrPort]bool),
@@ -189,6 +194,11 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 		e.r.refuses[e.server] = true
 	}
 	a.Again = k.spacing(now)
+	if a.Is == identity.Denied {
+		a.Again = max(a.Again, min(k.down.denied(now, life.left), maxAgain))
+	}
+	free, _ := k.left(now)
+	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), free, len(keyTypes))
 	return a
 }
 
@@ -225,10 +235,19 @@ type lifetime struct{ left, full time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
+	begin, again := time.Now(), e.resend()
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
+		delete(e.r.rtts, e.server)
 		return identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}, lifetime{}
 	}
+	rtt := time.Since(begin)
+	if again > 0 && rtt >= again {
+		// Which of the two was answered is not to be told: a little slower,
+		// until one is answered that was sent once (RFC 6298 §5.5).
+		rtt = min(rtt, again/4)
+	}
+	e.r.rtts[e.server] = rtt
 	return read(msg)
 }
 

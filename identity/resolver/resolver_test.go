@@ -281,6 +281,136 @@ func TestPatienceGrowsWithSilenceAndAnAnswerResetsIt(t *testing.T) {
 	})
 }
 
+func TestALostQuestionIsSentOnceMoreToAServerThatHasAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lose int
+		var ids []uint16
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			ids = append(ids, q.Id)
+			if lose--; lose >= 0 {
+				return nil
+			}
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 A 10.244.0.27"))}
+		}}
+		r := w.resolver()
+		lose = 1
+		begin := time.Now()
+		if got := ask(t, r, a); got.Is != identity.Silent || time.Since(begin) != time.Second || len(ids) != 1 {
+			t.Errorf("got %+v after %s and %d packets from a server that was never heard of", got, time.Since(begin), len(ids))
+		}
+		ask(t, r, a)
+		for i, c := range []struct {
+			lose    int
+			is      identity.Outcome
+			took    time.Duration
+			packets int
+		}{
+			{0, identity.Found, 0, 1},
+			{1, identity.Found, 200 * time.Millisecond, 2},
+			{1, identity.Found, 400 * time.Millisecond, 2}, // a slow server is not to be told from a lossy path
+			{1, identity.Found, 800 * time.Millisecond, 2},
+			{0, identity.Found, 0, 1},
+			{1, identity.Found, 200 * time.Millisecond, 2},
+			{2, identity.Silent, time.Second, 2},
+			{1, identity.Silent, 2 * time.Second, 1}, // silent before: no more hope than for a new one
+		} {
+			lose, ids = c.lose, nil
+			begin := time.Now()
+			got := ask(t, r, a)
+			if took := time.Since(begin); got.Is != c.is || took != c.took || len(ids) != c.packets {
+				t.Errorf("case %d: got %+v after %s and %d packets", i, got, took, len(ids))
+			}
+			if len(ids) == 2 && ids[0] != ids[1] {
+				t.Errorf("case %d: two questions, not one sent twice: %v", i, ids)
+			}
+			synctest.Wait()
+		}
+	})
+}
+
+func TestASlowServerIsGivenEightTimesItsUsualTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takes, asked := 60*time.Millisecond, 0
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			asked++
+			time.Sleep(takes)
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 A 10.244.0.27"))}
+		}}
+		r := w.resolver()
+		ask(t, r, a)
+		for _, c := range []struct {
+			takes   time.Duration
+			packets int
+		}{{470 * time.Millisecond, 1}, {900 * time.Millisecond, 1}, {60 * time.Millisecond, 1}} {
+			takes, asked = c.takes, 0
+			begin := time.Now()
+			got := ask(t, r, a)
+			if took := time.Since(begin); got.Is != identity.Found || took != c.takes || asked != c.packets {
+				t.Errorf("a server that takes %s: got %+v after %s and %d packets", c.takes, got, took, asked)
+			}
+			time.Sleep(5 * time.Second)
+		}
+	})
+}
+
+func TestTheEndOfTheContextEndsAQuestionThatWasSentTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := false
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if silent {
+				return nil
+			}
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 A 10.244.0.27"))}
+		}}
+		r := w.resolver()
+		ask(t, r, a)
+		silent = true
+		for _, after := range []time.Duration{199, 200, 201, 300} {
+			ask(t, r, a) // forgets that the server answers
+			silent = false
+			ask(t, r, a)
+			silent = true
+			ctx, cancel := context.WithTimeout(t.Context(), after*time.Millisecond)
+			exchange, err := r.Open(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			if got := exchange.Ask(ctx, a); got.Is != identity.Silent || time.Since(begin) != after*time.Millisecond {
+				t.Errorf("got %+v after %s, not %dms", got, time.Since(begin), after)
+			}
+			exchange.Close()
+			cancel()
+		}
+	})
+}
+
+func TestADenialThatIsKeptByNameIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		left := func() int { return 30 - int(time.Since(begin).Seconds())%30 }
+		w := &wire{}
+		w.answer = func(_, _ string, q *dns.Msg) [][]byte {
+			return [][]byte{pack(reply(q, dns.RcodeNameError, fmt.Sprintf("cluster.local. %d SOA a. b. 1 2 3 4 30", left())))}
+		}
+		r := w.resolver()
+		for time.Since(begin) < 2*time.Second {
+			if got := ask(t, r, exists); got.Again > time.Second {
+				t.Errorf("after %s the next is asked %s later", time.Since(begin), got.Again)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if got := ask(t, r, exists); got.Again != 28*time.Second {
+			t.Errorf("after %s the next is asked %s later, not when the denial ends", time.Since(begin), got.Again)
+		}
+		// A denial that begins anew is no such thing until it counts down too.
+		time.Sleep(28 * time.Second)
+		if got := ask(t, r, exists); got.Again > 2*time.Second {
+			t.Errorf("after %s the next is asked %s later", time.Since(begin), got.Again)
+		}
+	})
+}
+
 func TestTheEndOfTheContextEndsAQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(string, string, *dns.Msg) [][]byte { return nil }}

@@ -28,6 +28,7 @@ var (
 	imageFlag  = flag.String("image", "podfqdn:dev", "podfqdn's `image`")
 	loadFlag   = flag.String("load", "", "the `archive` with podfqdn's image, to be loaded into a cluster of package cluster")
 	toolsFlag  = flag.String("tools", "", "an `image` with a shell, nslookup and tar that runs without root; a cluster of package cluster has one")
+	onlyFlag   = flag.Int("only", 0, "the `number` of the one scenario to show; 0 is all")
 	domainFlag = flag.String("domain", "cluster.local", "the cluster's `domain`; a cluster of package cluster knows it")
 )
 
@@ -85,20 +86,24 @@ func TestMain(m *testing.M) {
 	theWorld = w
 	code := m.Run()
 	results.print()
+	if len(results.rows) == 0 {
+		fmt.Fprintln(os.Stderr, "e2e: no scenario was run")
+		code = 1
+	}
 	os.Exit(code)
 }
 
 func TestScenarios(t *testing.T) {
 	t.Run("together", func(t *testing.T) {
 		for _, s := range scenarios() {
-			if !s.alone {
+			if !s.alone && s.chosen() {
 				t.Run(s.name(), func(t *testing.T) { t.Parallel(); s.show(t) })
 			}
 		}
 	})
 	t.Run("alone", func(t *testing.T) {
 		for _, s := range scenarios() {
-			if s.alone {
+			if s.alone && s.chosen() {
 				t.Run(s.name(), s.show)
 			}
 		}
@@ -106,6 +111,8 @@ func TestScenarios(t *testing.T) {
 }
 
 func (s scenario) name() string { return fmt.Sprintf("%d %s", s.number, s.title) }
+
+func (s scenario) chosen() bool { return *onlyFlag == 0 || *onlyFlag == s.number }
 
 func (s scenario) show(t *testing.T) {
 	if s.alone && theWorld.own == nil {

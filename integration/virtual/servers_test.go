@@ -1,11 +1,14 @@
 package virtual
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -133,16 +136,103 @@ func TestAServerThatIsSilentAtFirstIsAskedRarelyAndPatiently(t *testing.T) {
 	})
 }
 
-func TestALostPacketCostsARoundAndNoMore(t *testing.T) {
+func TestALostPacketIsSentOnceMore(t *testing.T) {
 	for lost := range 7 {
 		play(t, "", func(s *stage) {
 			s.publish(0)
 			n := 0
 			s.loss = func() bool { n++; return n-1 == lost }
 			o := s.walk()
-			o.agrees(time.Second, 1600*time.Millisecond)
-			if got := len(o.packets); got > 7+7 {
+			if lost == 0 { // nobody knows yet whether this server is there: the round is lost
+				o.agrees(time.Second, 1600*time.Millisecond)
+			} else {
+				o.agrees(200*time.Millisecond, 200*time.Millisecond)
+			}
+			if got := len(o.packets); got != 8 {
 				t.Errorf("%d packets\n%s", got, o.story())
+			}
+		})
+	}
+}
+
+func TestAThirdOfAllPacketsLostIsNoReasonToGiveUp(t *testing.T) {
+	play(t, "", func(s *stage) {
+		s.ips, s.policy.Confirm = []string{ip, ip6}, 2
+		s.publish(time.Second)
+		n := 0
+		s.loss = func() bool { n++; return n%3 == 0 }
+		s.walk().agrees(time.Second, 10*time.Second)
+	})
+}
+
+// mesh is a proxy as service meshes put in front of a Pod: it knows no EDNS0 and no SOA, or keeps what is denied by
+// the name alone, for 30 s.
+type mesh struct {
+	behind plugin.Handler
+	byName bool
+	mu     sync.Mutex
+	denied map[string]denial
+}
+
+type denial struct {
+	at    time.Time
+	reply *dns.Msg
+}
+
+func (*mesh) Name() string { return "mesh" }
+
+func (m *mesh) ServeDNS(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := dns.CanonicalName(q.Question[0].Name)
+	d, kept := m.denied[name]
+	if age := time.Since(d.at); kept && age < 30*time.Second {
+		r := d.reply.Copy()
+		r.Id, r.Question = q.Id, q.Question
+		r.Ns[0].Header().Ttl -= uint32(age / time.Second)
+		return dns.RcodeSuccess, w.WriteMsg(r)
+	}
+	q = q.Copy()
+	q.Extra = nil
+	a := new(answer)
+	m.behind.ServeDNS(ctx, a, q)
+	r := a.msg
+	switch {
+	case m.byName && r.Rcode == dns.RcodeNameError:
+		m.denied[name] = denial{time.Now(), r.Copy()}
+	case !m.byName:
+		r.Ns = nil
+	}
+	return dns.RcodeSuccess, w.WriteMsg(r)
+}
+
+func TestAProxyThatDropsTheSOACostsNothing(t *testing.T) {
+	for _, late := range []time.Duration{0, 150 * time.Millisecond, 2 * time.Second, 40 * time.Second} {
+		play(t, late.String(), func(s *stage) {
+			s.front = func(behind plugin.Handler) plugin.Handler { return &mesh{behind: behind} }
+			s.publish(late)
+			o := s.walk()
+			o.agrees(late, late+bound(late))
+		})
+	}
+}
+
+func TestWhereADenialIsKeptByNameItsEndIsWaitedFor(t *testing.T) {
+	for _, late := range []time.Duration{0, 700 * time.Millisecond, 20 * time.Second, 40 * time.Second} {
+		play(t, late.String(), func(s *stage) {
+			s.front = func(behind plugin.Handler) plugin.Handler {
+				return &mesh{behind: behind, byName: true, denied: map[string]denial{}}
+			}
+			s.publish(late)
+			o := s.walk()
+			// The first denial is of the moment when podfqdn first asks, and each other of the end of the one before.
+			end := late.Truncate(30*time.Second) + 30*time.Second
+			if late == 0 {
+				end = 0
+			}
+			o.agrees(end, end+2*time.Second)
+			if n := len(o.packets); n > 7+26 {
+				t.Errorf("%d packets\n%s", n, o.story())
 			}
 		})
 	}

@@ -43,6 +43,7 @@ type stage struct {
 	corefile string
 	node     bool // NodeLocal DNSCache is in front of CoreDNS
 	policy   identity.Policy
+	front    func(plugin.Handler) plugin.Handler // what else is in front of CoreDNS
 	upstream plugin.Handler
 	fault    dnstest.Fault
 	timeout  time.Duration
@@ -162,6 +163,9 @@ func (s *stage) open() {
 		r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: s.corefile, Cluster: &r.cluster, Upstream: s.upstream})
 		if s.node {
 			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: nodeLocal, Upstream: r.Replica})
+		}
+		if s.front != nil {
+			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: ".:53 {\nforward . 10.96.0.10\n}", Upstream: s.front(r.Replica)})
 		}
 		r.Fault = func(network string, n int, reply []byte) [][]byte {
 			s.mu.Lock()
@@ -316,6 +320,11 @@ func (c *tap) Write(b []byte) (int, error) {
 	}
 	port, _ := netip.ParseAddrPort(c.LocalAddr().String())
 	c.s.mu.Lock()
+	for _, p := range c.s.packets {
+		if p.socket == c.socket && p.id == m.Id && p.until < 0 {
+			p.until = time.Since(c.s.start) // sent once more: it counts as lost
+		}
+	}
 	c.s.packets = append(c.s.packets, &packet{
 		at: time.Since(c.s.start), until: -1, socket: c.socket, port: port, network: c.network,
 		name: m.Question[0].Name, qtype: m.Question[0].Qtype, id: m.Id,
@@ -346,7 +355,7 @@ func (c *tap) note(raw []byte) {
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
-	for _, p := range c.s.packets {
+	for _, p := range slices.Backward(c.s.packets) {
 		if p.socket == c.socket && p.network == c.network && p.id == m.Id && p.qtype == m.Question[0].Qtype && p.reply == nil {
 			p.reply, p.until = m, time.Since(c.s.start)
 			return
