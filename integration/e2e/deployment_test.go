@@ -150,7 +150,7 @@ func (s *space) dashed(pod, service string) string {
 
 func oneHostname(t *testing.T, w world) {
 	w.parallel(t, "the Service comes last", func(s *space) {
-		s.deploy(2, with(named(s.podOf("nginx"), "nginx", "nginx"), "PODFQDN_TIMEOUT=30s"))
+		s.deploy(2, with(named(s.podOf("nginx"), "nginx", "nginx"), "PODFQDN_TIMEOUT=45s"))
 		pods := s.pods("nginx", 2)
 		addrs := map[string]string{}
 		for _, pod := range pods {
@@ -159,7 +159,7 @@ func oneHostname(t *testing.T, w world) {
 		}
 		s.headless("nginx", "nginx")
 		for i, pod := range pods {
-			s.ended(pod, 12, "gave up after 30s", s.fqdn("nginx", "nginx"), "another Pod holds this name", addrs[pods[1-i]])
+			s.ended(pod, 12, "gave up after 45s", s.fqdn("nginx", "nginx"), "another Pod holds this name", addrs[pods[1-i]])
 		}
 	})
 }

@@ -33,13 +33,13 @@ func families(t *testing.T, w world) {
 			for families, published := range all {
 				p := with(named(s.podOf("db"), families, "db"), "PODFQDN_FAMILIES="+families)
 				if p.Name = families; published == "" {
-					with(p, "PODFQDN_TIMEOUT=5s")
+					with(p, "PODFQDN_TIMEOUT=30s") // a busy control plane takes seconds for a record
 				}
 				s.start(p)
 			}
 			for families, published := range all {
 				if published == "" {
-					s.ended(families, 11, "gave up after 5s", "no data", "ipFamilyPolicy", "PODFQDN_FAMILIES")
+					s.ended(families, 11, "gave up after 30s", "no data", "ipFamilyPolicy", "PODFQDN_FAMILIES")
 					continue
 				}
 				p := s.until(families, "it has both addresses", func(p *corev1.Pod) bool { return len(p.Status.PodIPs) == 2 })
