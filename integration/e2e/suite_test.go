@@ -294,7 +294,7 @@ func (b *board) print() {
 			waits = fmt.Sprintf("%v to %v", slices.Min(r.waits), slices.Max(r.waits))
 		}
 		if r.lacks != "" {
-			waits += " NOT SHOWN: " + r.lacks
+			r.state, waits = "", waits+" NOT SHOWN: "+r.lacks
 		}
 		fmt.Fprintf(out, "%2d %s\t%.1fs\t%s\t%d\t%s\n", r.number, r.title, r.took.Seconds(), r.state, len(r.waits), waits)
 	}
