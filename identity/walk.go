@@ -33,6 +33,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		start := time.Now()
 		var unnamed lookout
+		var slow time.Duration
 		for {
 			begin := time.Now()
 			waited := begin.Sub(start)
@@ -51,7 +52,8 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 				yield(turn)
 				return
 			}
-			turn.Pause = pause(turn.Waited, time.Since(begin), mismatch)
+			slow = slower(slow, time.Since(begin), mismatch)
+			turn.Pause = pause(turn.Waited, slow, mismatch.Again())
 			if mismatch.Is != Unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
 				return
 			}
@@ -62,21 +64,33 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 // pause gives the time until the next turn. The record usually comes within
 // 150 ms of a container's start, so turns are dense at first; then they grow
 // with the wait, so that lateness stays a quarter of it, up to a second, and
-// five after a minute. A server that took long is given as long again, and one
-// in trouble is asked more rarely, so that a crowd slows down with it. The
-// jitter keeps Pods that started together from asking together.
-func pause(waited, took time.Duration, m *Mismatch) time.Duration {
+// five after a minute; but slow is the least. The jitter keeps Pods that
+// started together from asking together. Before again the answer would be the
+// same.
+func pause(waited, slow, again time.Duration) time.Duration {
 	limit := time.Second
 	if waited > time.Minute {
 		limit = 5 * time.Second
 	}
-	p := min(30*time.Millisecond+waited/4, limit)
-	if m.Verdict == Unanswered { // the next answer is waited for longer, too
-		took = 250 * time.Millisecond
-	}
-	p = max(p, took)
+	p := max(min(30*time.Millisecond+waited/4, limit), slow)
 	p -= time.Duration(rand.Int64N(int64(p)/5 + 1))
-	return max(p, m.Again())
+	return max(p, again)
+}
+
+// maxBackoff is the longest pause for a server in trouble. Ten thousand Pods then
+// ask a thousand questions a second, which the smallest CoreDNS can answer.
+const maxBackoff = 10 * time.Second
+
+// slower gives the least pause after a turn that took so long, from that after
+// the one before. A server that is slow is given as long again. For one that is
+// silent, cannot say or will not, the pause doubles, and it halves when the
+// server is there again: a crowd that is too much for its DNS has to become
+// less, or questions that are asked in vain crowd out the others.
+func slower(before, took time.Duration, m *Mismatch) time.Duration {
+	if m.Verdict == Unanswered {
+		return min(max(2*before, 250*time.Millisecond), maxBackoff)
+	}
+	return max(before/2, took)
 }
 
 // sleep waits, and reports whether it did so to the end.

@@ -23,7 +23,7 @@ var errTCP = errors.New("by TCP")
 // TCP where UDP's is truncated, and without EDNS0 where the server does not
 // know it.
 func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.r.patience)
+	ctx, cancel := context.WithTimeout(ctx, e.patience())
 	defer cancel()
 	msg, err := e.query(ctx, name, qtype)
 	if err == nil && !e.r.noEDNS[e.server] &&
@@ -45,7 +45,10 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		q.SetEdns0(udpSize, false)
 	}
 	if e.udp != nil {
-		reply, err := talk(ctx, e.udp, datagrams{e.udp, e.r.buffer}, q, e.resend())
+		reply, rtt, err := talk(ctx, e.udp, datagrams{e.udp, e.r.buffer}, q, e.resend())
+		if err == nil {
+			e.r.rtts[e.server] = rtt
+		}
 		if err != nil || !reply.Truncated {
 			return reply, err
 		}
@@ -57,7 +60,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 		}
 		e.tcp = conn
 	}
-	reply, err := talk(ctx, e.tcp, stream{e.tcp, e.r.buffer}, q, 0)
+	reply, _, err := talk(ctx, e.tcp, stream{e.tcp, e.r.buffer}, q, 0)
 	if err == nil && reply.Truncated {
 		err = errors.New("truncated too") // what is missing may be another Pod
 	}
@@ -76,33 +79,42 @@ type framing interface {
 	read() ([]byte, error) // valid until the next read
 }
 
-// resend tells after how long without an answer a question is sent once more.
-// A server that has answered last time is there: then a packet was lost, and
-// the question need not cost a whole patience. 0 is never, for one that has
-// not.
+// patience is how long an answer is waited for.
+func (e *exchange) patience() time.Duration {
+	if _, heard := e.r.rtts[e.server]; heard {
+		return max(e.r.patience, knownPatience)
+	}
+	return e.r.patience
+}
+
+// resend tells after how long without an answer a question is sent once more,
+// and then again after twice that, and so on. A server that has answered last
+// time is there: then a packet was lost, and what was answered before in this
+// round need not be asked anew. 0 is never, for one that has not.
 func (e *exchange) resend() time.Duration {
 	rtt, heard := e.r.rtts[e.server]
 	if !heard {
 		return 0
 	}
-	return max(minResend, 8*rtt)
+	return max(minResend, 4*rtt)
 }
 
-// talk sends q, if need be once more after again, and reads until a message
-// answers it or ctx ends. Everything else is discarded: late answers to earlier
-// questions, forgeries, noise.
-func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.Duration) (*dns.Msg, error) {
+// talk sends q, if need be again after again, and reads until a message answers
+// it or ctx ends. Everything else is discarded: late answers to earlier
+// questions, forgeries, noise. Each time it is sent under an ID of its own, so
+// that rtt is that of the packet that was answered.
+func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.Duration) (reply *dns.Msg, rtt time.Duration, err error) {
 	packed, err := q.Pack()
 	if err != nil {
-		return nil, fmt.Errorf("pack the question: %w", err)
+		return nil, 0, fmt.Errorf("pack the question: %w", err)
 	}
 	deadline, _ := ctx.Deadline()
-	first := deadline
-	if again > 0 && again < time.Until(deadline) {
-		first = time.Now().Add(again)
+	lost := deadline // when the packet counts as lost
+	if again > 0 {
+		lost = earlier(time.Now().Add(again), deadline)
 	}
-	if err := conn.SetDeadline(first); err != nil {
-		return nil, err
+	if err := conn.SetDeadline(lost); err != nil {
+		return nil, 0, err
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -114,36 +126,48 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 			<-ended // or it might end the next question
 		}
 	}()
+	sent := map[uint16]time.Time{q.Id: time.Now()}
 	if err := f.write(packed); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for {
 		raw, err := f.read()
-		if first != deadline && errors.Is(err, os.ErrDeadlineExceeded) {
-			first = deadline
-			if err := conn.SetDeadline(deadline); err != nil {
-				return nil, err
+		if lost != deadline && errors.Is(err, os.ErrDeadlineExceeded) {
+			again *= 2
+			lost = earlier(time.Now().Add(again), deadline)
+			if err := conn.SetDeadline(lost); err != nil {
+				return nil, 0, err
 			}
-			// The end of ctx may have set its own deadline a moment ago.
+			// The end of ctx may have set a deadline of its own a moment ago.
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				return nil, 0, ctx.Err()
 			}
+			id := dns.Id()
+			sent[id] = time.Now()
+			binary.BigEndian.PutUint16(packed, id)
 			if err := f.write(packed); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		if reply, ok := answers(raw, q); ok {
-			return reply, nil
+		if reply, ok := answers(raw, q); ok && !sent[reply.Id].IsZero() {
+			return reply, time.Since(sent[reply.Id]), nil
 		}
 	}
 }
 
-// answers unpacks raw if it is an answer to q: a response of the same ID and
-// opcode, whose one question is q's, in class IN (RFC 5452 §9.1). A server that
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// answers unpacks raw if it is an answer to q but for the ID: a response of the
+// same opcode, whose one question is q's, in class IN (RFC 5452 §9.1). A server that
 // does not understand the question may leave it out (RFC 1035 §4.1.1 allows
 // FORMERR from the header alone).
 func answers(raw []byte, q *dns.Msg) (*dns.Msg, bool) {
@@ -151,7 +175,7 @@ func answers(raw []byte, q *dns.Msg) (*dns.Msg, bool) {
 	if err := reply.Unpack(raw); err != nil {
 		return nil, false
 	}
-	if !reply.Response || reply.Id != q.Id || reply.Opcode != q.Opcode {
+	if !reply.Response || reply.Opcode != q.Opcode {
 		return nil, false
 	}
 	if reply.Rcode == dns.RcodeFormatError && len(reply.Question) == 0 {

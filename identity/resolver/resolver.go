@@ -31,6 +31,10 @@ const (
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
 
+	// knownPatience is the least for a server that has answered last time, and
+	// has the question sent to it several times meanwhile.
+	knownPatience = 5 * time.Second
+
 	// minResend is the least after which a packet counts as lost.
 	minResend = 200 * time.Millisecond
 
@@ -60,7 +64,7 @@ type Resolver struct {
 	turn     int  // servers[turn%len] is asked
 	vc       bool // everything by TCP
 	patience time.Duration
-	rtts     map[netip.AddrPort]time.Duration // of the last answer; none after silence
+	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
 	keys     map[identity.Name]*keys
 	refuses  map[netip.AddrPort]bool  // servers that refuse private keys
@@ -235,19 +239,12 @@ type lifetime struct{ left, full time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
-	begin, again := time.Now(), e.resend()
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
+		a := identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}
 		delete(e.r.rtts, e.server)
-		return identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}, lifetime{}
+		return a, lifetime{}
 	}
-	rtt := time.Since(begin)
-	if again > 0 && rtt >= again {
-		// Which of the two was answered is not to be told: a little slower,
-		// until one is answered that was sent once (RFC 6298 §5.5).
-		rtt = min(rtt, again/4)
-	}
-	e.r.rtts[e.server] = rtt
 	return read(msg)
 }
 
@@ -259,7 +256,7 @@ func (e *exchange) silence(err error) string {
 		by = " by TCP, where UDP's answer is cut"
 	}
 	if errors.Is(err, errTimeout) {
-		return fmt.Sprintf("nothing within %s%s", e.r.patience, by)
+		return fmt.Sprintf("nothing within %s%s", e.patience(), by)
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return fmt.Sprintf("nothing%s (%s)", by, errno)

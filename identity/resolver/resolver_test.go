@@ -276,8 +276,8 @@ func TestPatienceGrowsWithSilenceAndAnAnswerResetsIt(t *testing.T) {
 		synctest.Wait()
 		silent = true
 		begin := time.Now()
-		if ask(t, r, a); time.Since(begin) != time.Second {
-			t.Errorf("waited %s after an answer, not 1s", time.Since(begin))
+		if ask(t, r, a); time.Since(begin) != 5*time.Second {
+			t.Errorf("waited %s after an answer, not 5s", time.Since(begin))
 		}
 	})
 }
@@ -307,11 +307,9 @@ func TestALostQuestionIsSentOnceMoreToAServerThatHasAnswered(t *testing.T) {
 			{0, identity.Found, 0, 1},
 			{0, identity.Found, 0, 1},
 			{1, identity.Found, 200 * time.Millisecond, 2},
-			{1, identity.Found, 400 * time.Millisecond, 2}, // a slow server is not to be told from a lossy path
-			{1, identity.Found, 800 * time.Millisecond, 2},
-			{0, identity.Found, 0, 1},
 			{1, identity.Found, 200 * time.Millisecond, 2},
-			{2, identity.Silent, time.Second, 2},
+			{2, identity.Found, 600 * time.Millisecond, 3},
+			{9, identity.Silent, 5 * time.Second, 5}, // at 0, 200, 600, 1400 and 3000
 			{1, identity.Silent, 2 * time.Second, 1}, // silent before: no more hope than for a new one
 		} {
 			mu.Lock()
@@ -325,15 +323,15 @@ func TestALostQuestionIsSentOnceMoreToAServerThatHasAnswered(t *testing.T) {
 			if got.Is != c.is || took != c.took || len(ids) != c.packets {
 				t.Errorf("case %d: got %+v after %s and %d packets", i, got, took, len(ids))
 			}
-			if len(ids) == 2 && ids[0] != ids[1] {
-				t.Errorf("case %d: two questions, not one sent twice: %v", i, ids)
+			if len(slices.Compact(ids)) < c.packets {
+				t.Errorf("case %d: packets that cannot be told apart: %v", i, ids)
 			}
 			mu.Unlock()
 		}
 	})
 }
 
-func TestASlowServerIsGivenEightTimesItsUsualTime(t *testing.T) {
+func TestASlowServerIsGivenFourTimesItsUsualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var takes, asked atomic.Int64
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -342,7 +340,7 @@ func TestASlowServerIsGivenEightTimesItsUsualTime(t *testing.T) {
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 A 10.244.0.27"))}
 		}}
 		r := w.resolver()
-		for _, ms := range []time.Duration{60, 470, 900, 60} {
+		for _, ms := range []time.Duration{60, 230, 900, 3500, 60} {
 			takes.Store(int64(ms * time.Millisecond))
 			asked.Store(0)
 			begin := time.Now()

@@ -29,7 +29,8 @@ type Endpoint struct {
 type Cluster struct {
 	mu       sync.RWMutex
 	services []*object.Service
-	slices   []*object.Endpoints // one a published endpoint, oldest first
+	byIndex  map[string][]*object.Endpoints // one a published endpoint, oldest first
+	byIP     map[string][]*object.Endpoints
 	unsynced bool
 	modified int64
 }
@@ -61,17 +62,32 @@ func (c *Cluster) Delete(namespace, name string) {
 // published already is replaced and becomes the youngest.
 func (c *Cluster) Publish(endpoints ...Endpoint) {
 	c.change(func() {
+		if c.byIndex == nil {
+			c.byIndex, c.byIP = map[string][]*object.Endpoints{}, map[string][]*object.Endpoints{}
+		}
 		for _, e := range endpoints {
-			c.slices = append(slices.DeleteFunc(c.slices, e.is), e.slice())
+			c.withdraw(e)
+			s := e.slice()
+			c.byIndex[s.Index] = append(c.byIndex[s.Index], s)
+			c.byIP[s.IndexIP[0]] = append(c.byIP[s.IndexIP[0]], s)
 		}
 	})
+}
+
+func (c *Cluster) withdraw(e Endpoint) {
+	index, ip := object.EndpointsKey(e.Service, e.Namespace), canonical(e.IP)
+	is := func(s *object.Endpoints) bool { return s.Index == index && s.IndexIP[0] == ip }
+	if slices.ContainsFunc(c.byIP[ip], is) {
+		c.byIndex[index] = slices.DeleteFunc(c.byIndex[index], is)
+		c.byIP[ip] = slices.DeleteFunc(c.byIP[ip], is)
+	}
 }
 
 // Withdraw removes endpoints by Service and address; the hostname is not looked at.
 func (c *Cluster) Withdraw(endpoints ...Endpoint) {
 	c.change(func() {
 		for _, e := range endpoints {
-			c.slices = slices.DeleteFunc(c.slices, e.is)
+			c.withdraw(e)
 		}
 	})
 }
@@ -97,10 +113,6 @@ func (e Endpoint) slice() *object.Endpoints {
 			Ports:     []object.EndpointPort{{Port: -1}}, // without any port the plugin would publish no address
 		}},
 	}
-}
-
-func (e Endpoint) is(s *object.Endpoints) bool {
-	return s.Index == object.EndpointsKey(e.Service, e.Namespace) && s.IndexIP[0] == canonical(e.IP)
 }
 
 func named(key string) func(*object.Service) bool {
@@ -137,16 +149,25 @@ func (a *api) SvcIndexReverse(ip string) []*object.Service {
 	return pick(a, &a.services, func(s *object.Service) bool { return slices.Contains(s.ClusterIPs, ip) })
 }
 
-func (a *api) EndpointsList() []*object.Endpoints {
-	return pick(a, &a.slices, func(*object.Endpoints) bool { return true })
+func (a *api) EndpointsList() (all []*object.Endpoints) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	for _, some := range a.byIndex {
+		all = append(all, some...)
+	}
+	return all
 }
 
 func (a *api) EpIndex(key string) []*object.Endpoints {
-	return pick(a, &a.slices, func(e *object.Endpoints) bool { return e.Index == key })
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Clone(a.byIndex[key])
 }
 
 func (a *api) EpIndexReverse(ip string) []*object.Endpoints {
-	return pick(a, &a.slices, func(e *object.Endpoints) bool { return e.IndexIP[0] == ip })
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return slices.Clone(a.byIP[ip])
 }
 
 func (a *api) GetNamespaceByName(name string) (*object.Namespace, error) {
