@@ -9,6 +9,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
 CLUSTER ?= dev
 DOMAIN ?= cluster.local
+REPS ?= 20
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
 # What looks at code does so in the mode in which it is tested, so that it is compiled once. CoreDNS is compiled
@@ -30,7 +31,7 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e clean
+.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +106,12 @@ e2e: image-tar ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in a 
 	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -only $(ONLY); else \
 		$(E2ECLUSTER) -- $(E2E) -only $(ONLY) && \
 		$(E2ECLUSTER) -domain example.internal -- $(E2E) -only 5; fi
+
+bench: build image-tar ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two hours, BENCH=short two minutes)
+	$(call stage,build bench,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
+		$(PLAIN) go -C integration build -trimpath -ldflags "-s -w" -o $(CURDIR)/bin/bench ./bench)
+	@cd integration && timeout --foreground 5h ../bin/cluster run -id bench-$(CLUSTER) -k8s "$(K8S)" -- \
+		../bin/bench $(if $(filter short,$(BENCH)),-short) -reps $(REPS) -o $(CURDIR)/dist/bench -load $(CURDIR)/dist/podfqdn-$(ARCH).tar -podfqdn $(CURDIR)/bin/podfqdn
 
 clean: ## remove bin and dist
 	@rm -rf bin dist

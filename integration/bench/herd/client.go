@@ -1,0 +1,119 @@
+package herd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing/fstest"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/resolver"
+)
+
+// process is podfqdn init. A publication's time is that of its start signal.
+func process(binary string) start {
+	return func(ctx context.Context, p pod, server string) (func() (end, error), error) {
+		cmd := exec.CommandContext(ctx, binary, "init")
+		cmd.Env = []string{
+			"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.volume(), "PODFQDN_NAMESERVERS=" + server,
+			"POD_NAME=" + p.hostname(), "POD_IP=" + p.ip(), "POD_IPS=" + p.ip(),
+			"PODFQDN_TIMEOUT=" + patience.String(),
+		}
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		return func() (end, error) {
+			if err := cmd.Wait(); err != nil {
+				return end{}, fmt.Errorf("%w: %s", err, p.read("../dev/termination-log"))
+			}
+			if fqdn, ip := p.read("fqdn"), p.read("ip"); fqdn != p.fqdn() || ip != p.ip() {
+				return end{}, fmt.Errorf("published %s as %s", ip, fqdn)
+			}
+			return done(cmd, filepath.Join(p.volume(), "verified"))
+		}, nil
+	}
+}
+
+// script is what people write today. It tells when it has done by a file.
+const script = `until "$0" nslookup "$1" "$2"; do "$0" sleep 1; done; : >"$3"`
+
+func busybox() (string, error) { return exec.LookPath("busybox") }
+
+// loop is the script.
+func loop(ctx context.Context, p pod, server string) (func() (end, error), error) {
+	path, err := busybox()
+	if err != nil {
+		return nil, err
+	}
+	found := filepath.Join(p.volume(), "found")
+	cmd := exec.CommandContext(ctx, path, "sh", "-c", script, path, p.fqdn(), server, found)
+	// With what it has just started.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() (end, error) {
+		if err := cmd.Wait(); err != nil {
+			return end{}, err
+		}
+		return done(cmd, found)
+	}, nil
+}
+
+// done is the end of a process that has ended, and those it waited for, by the file or link that it left last.
+func done(cmd *exec.Cmd, path string) (end, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return end{}, err
+	}
+	return end{info.ModTime(), cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}, nil
+}
+
+// walk is what podfqdn does between its claim and the publication.
+func walk(ctx context.Context, p pod, server string) (func() (end, error), error) {
+	root := fstest.MapFS{}
+	for name, text := range p.files() {
+		root[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	facts, err := identity.Look(root, identity.Given{Nameservers: server}, nil)
+	if err != nil {
+		return nil, err
+	}
+	policy := identity.Policy{Confirm: 1}
+	claim, err := facts.Claim(policy)
+	if err != nil {
+		return nil, err
+	}
+	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC), Policy: policy}
+	var at time.Time
+	result := make(chan error, 1)
+	go func() {
+		last := errors.New("no answer yet")
+		for turn := range w.Turns(ctx) {
+			at, last = time.Now(), turn.Err
+			if last == nil {
+				last = p.proven(turn.Agreement)
+			}
+		}
+		result <- last
+	}()
+	return func() (end, error) {
+		err := <-result
+		return end{published: at}, err
+	}, nil
+}
+
+// proven fails unless the agreement is this Pod's.
+func (p pod) proven(a identity.Agreement) error {
+	if a.Name().String() != p.fqdn() || len(a.Addrs()) != 1 || a.Addrs()[0] != netip.MustParseAddr(p.ip()) {
+		return fmt.Errorf("%s was proven to be %v", a.Name(), a.Addrs())
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package herd
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// podfqdn is built once, as it is shipped.
+var podfqdn string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "podfqdn-herd-test-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		podfqdn = filepath.Join(dir, "podfqdn")
+		build := exec.Command("go", "-C", "../../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn")
+		build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+func TestASmallHerdPublishesItsNamesAndAsksNoMoreThanItMay(t *testing.T) {
+	var r Result
+	for _, test := range []struct {
+		setting     Setting
+		least, most float64 // questions a Pod, but for those that were sent again: a machine may be busy
+	}{
+		{Setting{Client: Podfqdn, Corefile: Kubeadm, Ready: true}, 7, 7},
+		{Setting{Client: Podfqdn, Corefile: Kubeadm}, 8, 25},
+		{Setting{Client: Walks, Corefile: Cached}, 8, 25},
+	} {
+		test.setting.Pods, test.setting.Share = 5, share
+		// Names that are not right are failures.
+		h, err := run(t.Context(), podfqdn, test.setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(h)
+		if h.Failures != 0 || len(h.EachLate) != h.Pods {
+			t.Errorf("%s: %d failures, %d published: %q", h.Setting, h.Failures, len(h.EachLate), h.Reasons)
+		}
+		if asked := float64(h.Questions-h.Repeated) / float64(h.Pods); asked < test.least || asked > test.most {
+			t.Errorf("%s: %v questions a Pod, not %v to %v", h.Setting, asked, test.least, test.most)
+		}
+		if h.MostPerPod < int(h.PerPod) || h.MostPerPod > h.Questions-4*int(test.least) {
+			t.Errorf("%s: %d questions of one Pod, %v of the mean", h.Setting, h.MostPerPod, h.PerPod)
+		}
+		if h.Unanswered != 0 || h.Lost != 0 {
+			t.Errorf("%s: %d questions without an answer, %d answers lost", h.Setting, h.Unanswered, h.Lost)
+		}
+		r.Herds = append(r.Herds, h)
+	}
+	if text := r.Markdown(); !strings.Contains(text, "| podfqdn | kubeadm | none | 5 |") {
+		t.Errorf("the table is\n%s", text)
+	}
+}
+
+func TestEachKthAnswerIsLostAndMadeUpFor(t *testing.T) {
+	h, err := run(t.Context(), podfqdn, Setting{Client: Podfqdn, Corefile: Kubeadm, Pods: 1, Share: share, LoseEach: 8, Ready: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Failures != 0 || h.Questions-h.Repeated != 7 || h.Lost != h.Questions/8 {
+		t.Errorf("%d failures, %d questions, %d lost, of which the eighth was to be the first: %q", h.Failures, h.Questions, h.Lost, h.Reasons)
+	}
+	if h, err = run(t.Context(), podfqdn, Setting{Client: Podfqdn, Corefile: Kubeadm, Pods: 2, Share: share, LoseEach: 8, Ready: true}); err != nil {
+		t.Fatal(err)
+	}
+	if h.Failures != 0 || h.Lost != h.Questions/8 || h.Lost == 0 {
+		t.Errorf("%d failures, %d questions, %d lost: %q", h.Failures, h.Questions, h.Lost, h.Reasons)
+	}
+}
+
+func TestPodsThatWaitForEverLeaveDenialsInTheCache(t *testing.T) {
+	c, err := serve(t.Context(), order{Corefile: Cached, Pods: 1}, share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	w, err := newWire(c.addr, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeA} {
+		m, err := dns.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(pod{}.fqdn()), qtype), w.addr().String())
+		if err != nil || m.Rcode != dns.RcodeNameError {
+			t.Fatalf("%v, %v before the name is visible", m, err)
+		}
+	}
+	denials, evictions, err := c.cache(t.Context())
+	if err != nil || denials != 3 || evictions != 0 {
+		t.Errorf("%d denials, %d evictions, %v, want 3 and 0", denials, evictions, err)
+	}
+}
