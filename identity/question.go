@@ -77,7 +77,7 @@ type Answer struct {
 	// Again is how long asking the same is in vain: the answer comes from a
 	// cache until then.
 	Again time.Duration
-	Key   string // the private key of Exists, for people: "TXT, and 29 of 30 are free"
+	Key   string // the private key of Exists, for people: "TXT, and 33 of 34 are free"
 	Wire  string // the answer for people: "NXDOMAIN", "10.1.2.3", "no answer within 1s"
 	Err   error  // why there is none; for people too
 }

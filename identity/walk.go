@@ -77,9 +77,10 @@ func pause(waited, slow, again time.Duration) time.Duration {
 	return max(p, again)
 }
 
-// maxBackoff is the longest pause for a server in trouble. Ten thousand Pods then
-// ask a thousand questions a second, which the smallest CoreDNS can answer.
-const maxBackoff = 10 * time.Second
+// maxBackoff is the longest pause for a server in trouble. With the time for
+// which an answer is waited, ten thousand Pods then ask a thousand questions a
+// second, which the smallest CoreDNS can answer.
+const maxBackoff = 5 * time.Second
 
 // slower gives the least pause after a turn that took so long, from that after
 // the one before. A server that is slow is given as long again. For one that is

@@ -8,13 +8,13 @@ require (
 	github.com/google/go-containerregistry v0.22.1
 	github.com/miekg/dns v1.1.73
 	k8s.io/api v0.37.1
+	pgregory.net/rapid v1.3.0
 )
 
 require (
 	github.com/gorilla/websocket v1.5.4-0.20250319132907-e064f32e3674 // indirect
 	github.com/moby/spdystream v0.5.1 // indirect
 	k8s.io/streaming v0.37.1 // indirect
-	pgregory.net/rapid v1.3.0 // indirect
 )
 
 require (

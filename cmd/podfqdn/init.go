@@ -68,11 +68,9 @@ func publish(ctx context.Context, cfg config, facts identity.Facts, log *zap.Log
 		zap.Stringers("ips", claim.Addrs()),
 		zap.Stringers("nameservers", facts.Nameservers))
 
-	walk := identity.Walk{
-		Claim:    claim,
-		Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC),
-		Policy:   cfg.policy(),
-	}
+	dns := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
+	dns.Rounds = 1 + cfg.Confirm
+	walk := identity.Walk{Claim: claim, Resolver: dns, Policy: cfg.policy()}
 	turn, err := prove(ctx, walk, cfg, facts.Nameservers, narrator{log: log, claim: claim})
 	if err != nil {
 		return err

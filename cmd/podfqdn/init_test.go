@@ -176,7 +176,7 @@ func TestReasonsThatAlternateAreNotToldEachTurn(t *testing.T) {
 		t.Fatal("agreed on nothing")
 	}
 	// Both at once, and both again after each of 3, 6, 12, 24, 48 s.
-	if turns < 40 || len(lines) > 12 || len(lines) < 8 {
+	if turns < 10 || len(lines) > 12 || len(lines) < 7 {
 		t.Errorf("%d turns, %d lines: %v", turns, len(lines), lines)
 	}
 }

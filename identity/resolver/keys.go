@@ -19,6 +19,7 @@ var keyTypes = [...]uint16{
 	dns.TypeOPENPGPKEY, dns.TypeKX, dns.TypeX25, dns.TypeISDN, dns.TypeRT,
 	dns.TypePX, dns.TypeGPOS, dns.TypeEUI48, dns.TypeEUI64, dns.TypeAPL,
 	dns.TypeHIP, dns.TypeNID, dns.TypeL32, dns.TypeL64, dns.TypeLP,
+	dns.TypeSPF, dns.TypeDHCID, dns.TypeIPSECKEY, dns.TypeCSYNC,
 }
 
 // minKeyTTL is the least that CoreDNS's cache keeps anything.
@@ -30,28 +31,26 @@ type keys struct {
 	first time.Time            // when the first was asked
 	free  map[uint16]time.Time // when each may be asked again
 	down  countdown
+
+	rounds int // of a proof, each of which takes one
 }
 
-func newKeys() *keys { return &keys{free: make(map[uint16]time.Time)} }
+func newKeys(rounds int) *keys {
+	return &keys{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(keyTypes))}
+}
 
-// enough is how many keys a verification may need, with as many confirming
-// rounds as PODFQDN_CONFIRM allows (10). Whoever found none waits for so many, or it would find one each time, never all.
-const enough = 11
-
-// take gives a type that is free at now, or how long until enough are.
+// take gives a type that is free at now, or how long until there are as many as
+// a proof needs: one that finds one alone each time never comes to its end.
 func (k *keys) take(now time.Time) (qtype uint16, wait time.Duration) {
 	if k.first.IsZero() {
 		k.first = now
 	}
-	var waits []time.Duration
 	for _, t := range keyTypes {
 		if !k.free[t].After(now) {
 			return t, 0
 		}
-		waits = append(waits, k.free[t].Sub(now))
 	}
-	slices.Sort(waits)
-	return 0, waits[enough-1]
+	return 0, k.waits(now)[k.rounds-1]
 }
 
 // spend takes note that the answer to a type may be cached for ttl from now.
@@ -59,32 +58,42 @@ func (k *keys) spend(qtype uint16, now time.Time, ttl time.Duration) {
 	k.free[qtype] = now.Add(ttl)
 }
 
-// left counts the types that are free at now and tells when the next will be.
-func (k *keys) left(now time.Time) (free int, next time.Duration) {
-	for _, t := range keyTypes {
-		wait := k.free[t].Sub(now)
-		switch {
-		case wait <= 0:
-			free++
-		case next == 0 || wait < next:
-			next = wait
-		}
+// waits tells when each type is free, the soonest first; 0 is at now.
+func (k *keys) waits(now time.Time) []time.Duration {
+	waits := make([]time.Duration, len(keyTypes))
+	for i, t := range keyTypes {
+		waits[i] = max(k.free[t].Sub(now), 0)
 	}
-	return free, next
+	slices.Sort(waits)
+	return waits
+}
+
+// left counts the types that are free at now.
+func (k *keys) left(now time.Time) int {
+	waits := k.waits(now)
+	if i := slices.IndexFunc(waits, func(w time.Duration) bool { return w > 0 }); i >= 0 {
+		return i
+	}
+	return len(waits)
 }
 
 // spacing tells how long to wait before the next: so that the wait so far grows
 // by the same ratio with each of those that are left until others are free
 // again. Lateness then stays in proportion to the wait, however long a denial
-// is cached.
+// is cached. Those for the confirming rounds are kept for them.
 func (k *keys) spacing(now time.Time) time.Duration {
-	free, next := k.left(now)
-	if free == 0 {
-		return next
+	waits, free := k.waits(now), k.left(now)
+	spare := free - (k.rounds - 1)
+	switch {
+	case spare <= 0:
+		return waits[k.rounds-1]
+	case free == len(waits):
+		return 0
 	}
 	waited := max(now.Sub(k.first), time.Millisecond).Seconds()
-	ratio := math.Pow(1+next.Seconds()/waited, 1/float64(free))
-	return time.Duration((ratio - 1) * waited * float64(time.Second))
+	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(spare))
+	// Up, or it would come a nanosecond before another is free.
+	return time.Duration(math.Ceil((ratio - 1) * waited * float64(time.Second)))
 }
 
 // countdown watches the denials of keys that were free. Where their TTLs count

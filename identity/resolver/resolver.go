@@ -60,6 +60,9 @@ type Resolver struct {
 	// net.Dialer does.
 	Dial func(ctx context.Context, network, server string) (net.Conn, error)
 
+	// Rounds is how many a proof takes: keys are kept for all of them.
+	Rounds int
+
 	servers  []netip.AddrPort
 	turn     int  // servers[turn%len] is asked
 	vc       bool // everything by TCP
@@ -78,6 +81,7 @@ type Resolver struct {
 func New(servers []netip.AddrPort, vc bool) *Resolver {
 	return &Resolver{
 		Dial:     new(net.Dialer).DialContext,
+		Rounds:   2,
 		servers:  servers,
 		vc:       vc,
 		patience: firstPatience,
@@ -179,7 +183,7 @@ func reverseName(addr netip.Addr) string {
 func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answer {
 	k := e.r.keys[name]
 	if k == nil {
-		k = newKeys()
+		k = newKeys(e.r.Rounds)
 		e.r.keys[name] = k
 	}
 	qtype, wait := k.take(time.Now())
@@ -201,8 +205,7 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 	if a.Is == identity.Denied {
 		a.Again = max(a.Again, min(k.down.denied(now, life.left), maxAgain))
 	}
-	free, _ := k.left(now)
-	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), free, len(keyTypes))
+	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), k.left(now), len(keyTypes))
 	return a
 }
 

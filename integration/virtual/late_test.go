@@ -1,11 +1,14 @@
 package virtual
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
@@ -132,6 +135,30 @@ func TestALateRecordIsSeenInProportionToTheWait(t *testing.T) {
 					})
 				}
 				t.Logf("lateness %v (%.0f%%), %d packets", worst.Round(time.Millisecond), 100*float64(worst)/float64(late), most)
+			})
+		}
+	}
+}
+
+func TestKeysAreKeptForTheConfirmingRounds(t *testing.T) {
+	for _, confirm := range []int{1, 3} {
+		for _, ms := range []time.Duration{22900, 25000, 40000, 53600, 56000, 58000, 61000} {
+			late := ms * time.Millisecond
+			play(t, fmt.Sprint(confirm, " ", late), func(s *stage) {
+				s.policy.Confirm = confirm
+				s.publish(late)
+				o := s.walk()
+				o.agrees(late, late+6*time.Second)
+				t.Logf("lateness %v", (o.at - late).Round(time.Millisecond))
+				for _, turn := range o.turns {
+					var m *identity.Mismatch
+					if errors.As(turn.Err, &m) && m.Is == identity.Unasked {
+						t.Errorf("a proof that had begun found no key after %v", turn.Waited)
+					}
+				}
+				if n := o.asked(dns.TypeA); n != 1+confirm {
+					t.Errorf("A was asked %d times\n%s", n, o.story())
+				}
 			})
 		}
 	}

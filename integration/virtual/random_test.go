@@ -1,133 +1,352 @@
 package virtual
 
 import (
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"strings"
+	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
+	"pgregory.net/rapid"
 
+	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// scenarios is how many clusters TestEveryClusterKeepsTheRules makes up.
-const scenarios = 300
-
-// TestEveryClusterKeepsTheRules makes up clusters: cached or not, one to three replicas that learn late, a network that
-// loses packets, a record that comes within a minute, flickers or follows a predecessor's, and others who ask too early.
-// In each the walk keeps the rules of check, ends in time, and what it agrees on is what the application is told.
-func TestEveryClusterKeepsTheRules(t *testing.T) {
-	const batches = 4
-	for batch := range batches {
-		t.Run(fmt.Sprint(batch), func(t *testing.T) {
-			t.Parallel()
-			for seed := batch; seed < scenarios; seed += batches {
-				synctest.Test(t, func(t *testing.T) { scenario(t, uint64(seed)) })
-			}
-		})
+func init() {
+	for name, value := range map[string]string{
+		"rapid.checks":     "400",  // 3 s
+		"rapid.nofailfile": "true", // the seed that rapid prints does as well
+	} {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 }
 
-func scenario(t *testing.T, seed uint64) {
-	random := rand.New(rand.NewPCG(seed, 1))
-	chance := func(percent int) bool { return random.IntN(100) < percent }
-	within := func(d time.Duration) time.Duration { return time.Duration(random.Int64N(int64(d))) }
-	var what []string
-	say := func(format string, args ...any) { what = append(what, fmt.Sprintf(format, args...)) }
-
-	s := newStage(t)
-	ttl, cached := []int{5, 30, 120}[random.IntN(3)], 0
-	if s.corefile = dnstest.Kubeadm; chance(70) {
-		cached = ttl
-		s.corefile = corefile(ttl, ttl)
-	}
-	say("seed %d, ttl %d, cached %d", seed, ttl, cached)
-	if chance(30) {
-		s.ips = []string{ip, ip6}
-		say("dual-stack")
-	}
-	if chance(20) {
-		s.policy.Confirm = random.IntN(4)
-		say("confirm %d", s.policy.Confirm)
-	}
-	var lag time.Duration
-	for i := range random.IntN(3) {
-		s.lags = append(s.lags, within(5*time.Second))
-		lag = max(lag, s.lags[i+1])
-	}
-	say("lags %v", s.lags)
-	s.choose = func(int) int { return random.IntN(len(s.lags)) }
-	drop := 0
-	if chance(60) {
-		drop = random.IntN(31)
-		s.loss = func() bool { return random.IntN(100) < drop }
-		say("%d%% of all answers are lost", drop)
-	}
-	if slow := within(30 * time.Millisecond); chance(50) {
-		s.fault = func(_ string, _ int, reply []byte) [][]byte { time.Sleep(slow); return [][]byte{reply} }
-		say("answers take %v", slow)
-	}
-	s.open()
-
-	record := within(time.Minute)
-	if chance(20) {
-		record = within(300 * time.Millisecond)
-	}
-	s.publish(record)
-	say("record at %v", record)
-	settled := record
-	if chance(20) { // the predecessor's record goes before, with or after ours
-		gone := record + within(4*time.Second) - 2*time.Second
-		s.at(0, func(c *dnstest.Cluster) { c.Publish(endpoints("db-0", old)...) })
-		s.at(max(gone, time.Millisecond), func(c *dnstest.Cluster) { c.Withdraw(endpoints("db-0", old)...) })
-		settled = max(settled, gone)
-		say("predecessor until %v", gone)
-	}
-	if chance(20) { // it goes once more
-		away := record + within(300*time.Millisecond)
-		back := away + within(3*time.Second)
-		s.at(away, func(c *dnstest.Cluster) { c.Withdraw(endpoints("db-0", s.ips...)...) })
-		s.publish(back)
-		settled = max(settled, back)
-		say("away from %v to %v", away, back)
-	}
-	for range random.IntN(4) { // others ask, early or late
-		when, i := within(record+3*time.Second), random.IntN(len(s.replicas))
-		name, qtype := db0, []uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}[random.IntN(3)]
-		if qtype == dns.TypePTR {
-			name = reverse(s.ips[0])
+// TestEveryClusterKeepsTheRules makes up clusters, as many as -rapid.checks says. In each the walk keeps the rules of
+// check, ends in time, and what it agrees on is what the application is told.
+func TestEveryClusterKeepsTheRules(t *testing.T) {
+	t.Parallel()
+	first, tries := t, 1
+	rapid.Check(t, func(rt *rapid.T) {
+		c := scenarios.Draw(rt, "scenario")
+		defer func() {
+			if rt.Failed() && first != nil {
+				// The walk's jitter is not drawn: it has several chances to fail again, and as rapid makes it smaller.
+				first.Logf("the first of them: %#v", c)
+				first, tries = nil, 10
+			}
+		}()
+		for range tries {
+			rapid.SyncTest(rt, func(rt *rapid.T) { c.play(failing{rt, first}) })
 		}
-		s.somebody(when, i, name, qtype)
-		settled = max(settled, when) // a denial may begin to be cached then
-		say("somebody asks replica %d for %s at %v", i, dns.Type(qtype), when)
+	})
+}
+
+// failing fails with the same words each time. By them rapid tells whether a failure is the one that it knows.
+type failing struct {
+	*rapid.T
+	first *testing.T // hears all as it was found; nil once it has
+}
+
+func (f failing) Log(args ...any) {
+	f.Helper()
+	f.T.Log(args...)
+	if f.first != nil {
+		f.first.Helper()
+		f.first.Log(args...)
 	}
-	settled += lag
-	// One lost answer costs a round; these are as many as a proof takes.
-	luck := math.Pow(1-float64(drop)/100, float64((1+s.policy.Confirm)*(1+2*len(s.ips))+1))
-	if s.timeout = 15 * time.Minute; chance(15) {
-		s.timeout = within(30 * time.Second)
-		say("deadline %v", s.timeout)
+}
+
+func (f failing) Errorf(format string, args ...any) {
+	f.Helper()
+	f.Log(fmt.Sprintf(format, args...))
+	f.Fail()
+}
+
+func (f failing) Fatal(args ...any) {
+	f.Helper()
+	f.Log(args...)
+	f.FailNow()
+}
+
+// scenario is a Pod, its cluster's DNS, and what happens there.
+type scenario struct {
+	Cache       int    // seconds for which all is cached; 0 is kubeadm's Corefile
+	Node        bool   // NodeLocal DNSCache is in front
+	Mesh        string // what a proxy in front of that does
+	Refuses     bool   // the server refuses other types
+	Lags        []time.Duration
+	Loss        int // percent of all answers
+	Slow        time.Duration
+	Dual        bool
+	Confirm     int
+	Ignore      bool          // the reverse
+	Record      time.Duration // when it comes
+	Away, Back  time.Duration // when it goes once more, and comes again
+	Holder      bool          // another Pod holds the name too, as the policy allows
+	Predecessor time.Duration // when the record of one goes
+	Others      []other
+	Timeout     time.Duration
+	Seed        uint64 // of the replica that each socket meets, and of the answers that are lost
+}
+
+// other is somebody who asks as an application or a peer does.
+type other struct {
+	At      time.Duration
+	Replica int
+	Type    string
+}
+
+// GoString is how rapid prints a scenario.
+func (c scenario) GoString() string { return fmt.Sprintf("%+v", c) }
+
+// What a mesh may do.
+const (
+	dropsSOA = "drops the SOA"
+	byName   = "keeps denials by name"
+)
+
+var scenarios = rapid.Custom(func(t *rapid.T) scenario {
+	oneIn := func(n int, what string) bool { return rapid.IntRange(0, n-1).Draw(t, what) == n-1 }
+	within := func(d time.Duration, what string) time.Duration {
+		return d * time.Duration(rapid.IntRange(0, 999).Draw(t, what)) / 1000
+	}
+	c := scenario{
+		Cache: rapid.SampledFrom([]int{0, 5, 30, 120}).Draw(t, "cache"), Node: oneIn(5, "node"), Refuses: oneIn(12, "refuses"),
+		Lags: []time.Duration{0}, Dual: oneIn(3, "dual"), Confirm: 1, Ignore: oneIn(8, "ignore"),
+		Record: within(time.Minute, "record"), Timeout: 15 * time.Minute, Seed: rapid.Uint64().Draw(t, "seed"),
+	}
+	if oneIn(6, "mesh") {
+		c.Mesh = rapid.SampledFrom([]string{dropsSOA, byName}).Draw(t, "kind")
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "replicas") {
+		c.Lags = append(c.Lags, within(5*time.Second, "lag"))
+	}
+	if oneIn(3, "loss") {
+		c.Loss = rapid.IntRange(1, 30).Draw(t, "percent")
+	}
+	if oneIn(2, "slow") {
+		c.Slow = within(30*time.Millisecond, "rtt")
+	}
+	if oneIn(4, "confirm") {
+		c.Confirm = rapid.IntRange(0, 3).Draw(t, "rounds")
+	}
+	if oneIn(4, "early") {
+		c.Record = within(300*time.Millisecond, "record")
+	}
+	switch { // not both: where another keeps the name there, a cache may prove a record that is away
+	case oneIn(10, "holder"):
+		c.Holder = true
+	case oneIn(8, "flicker"):
+		c.Away = c.Record + within(300*time.Millisecond, "away")
+		c.Back = c.Away + within(3*time.Second, "back") + time.Millisecond
+	}
+	if !c.Holder && oneIn(8, "predecessor") {
+		c.Predecessor = max(c.Record+within(4*time.Second, "gone")-2*time.Second, time.Millisecond)
+	}
+	if oneIn(4, "others") {
+		for range rapid.IntRange(1, 3).Draw(t, "how many") {
+			c.Others = append(c.Others, other{
+				within(c.Record+3*time.Second, "at"),
+				rapid.IntRange(0, len(c.Lags)-1).Draw(t, "replica"),
+				rapid.SampledFrom([]string{"A", "AAAA", "PTR"}).Draw(t, "type"),
+			})
+		}
+	}
+	if oneIn(8, "deadline") {
+		c.Timeout = within(30*time.Second, "timeout")
+	}
+	return c
+})
+
+// stage sets it up.
+func (c scenario) stage(t failing) *stage {
+	s := newStage(t)
+	if c.Cache > 0 {
+		s.corefile = corefile(c.Cache, c.Cache)
+	}
+	if c.Mesh != "" {
+		s.front = func(behind plugin.Handler) plugin.Handler {
+			return &mesh{behind: behind, byName: c.Mesh == byName, denied: map[string]denial{}}
+		}
+	}
+	s.node, s.plain, s.lags = c.Node, c.Refuses, c.Lags
+	random := rand.New(rand.NewPCG(c.Seed, 1))
+	s.choose = func(int) int { return random.IntN(len(s.lags)) }
+	if c.Loss > 0 {
+		s.loss = func() bool { return random.IntN(100) < c.Loss }
+	}
+	if c.Slow > 0 {
+		s.fault = func(_ string, _ int, reply []byte) [][]byte { time.Sleep(c.Slow); return [][]byte{reply} }
+	}
+	theirs := []string{old}
+	if c.Dual {
+		s.ips, theirs = []string{ip, ip6}, []string{old, old6}
+	}
+	s.timeout, s.policy.Confirm = c.Timeout, c.Confirm
+	if c.Ignore {
+		s.policy.Reverse = identity.ReverseIgnore
+	}
+	if c.Holder {
+		s.policy.Forward = identity.ForwardContains
 	}
 
-	o := s.walk()
-	// What was cached at last lives on for the TTL; PTR, which upstream denies, for at least 30 s.
-	latest := settled + time.Duration(max(30, 2*cached))*time.Second
-	latest += latest/4 + 20*time.Second
+	if c.Holder || c.Predecessor > 0 {
+		s.at(0, func(c *dnstest.Cluster) { c.Publish(endpoints("db-0", theirs...)...) })
+	}
+	if c.Predecessor > 0 {
+		s.at(c.Predecessor, func(c *dnstest.Cluster) { c.Withdraw(endpoints("db-0", theirs...)...) })
+	}
+	s.publish(c.Record)
+	if c.Back > 0 {
+		s.at(c.Away, func(c *dnstest.Cluster) { c.Withdraw(endpoints("db-0", s.ips...)...) })
+		s.publish(c.Back)
+	}
+	for _, other := range c.Others {
+		name := db0
+		if other.Type == "PTR" {
+			name = reverse(ip)
+		}
+		s.somebody(other.At, other.Replica, name, dns.StringToType[other.Type])
+	}
+	return s
+}
+
+func (c scenario) play(t failing) {
+	o := c.stage(t).walk()
+	checked := !t.Failed()
 	switch {
-	case o.err == nil && o.at < record:
-		t.Errorf("agreed at %v, before the record", o.at)
-	case o.err == nil && s.loss == nil && o.at > latest:
-		t.Errorf("agreed only at %v, not by %v", o.at, latest)
-	case o.err != nil && o.at != s.timeout:
-		t.Errorf("ended at %v, before the deadline: %v", o.at, o.err)
-	case o.err != nil && s.timeout == 15*time.Minute && luck > 0.1:
-		t.Errorf("no agreement: %v", o.err)
+	case o.err == nil && o.at < c.Record:
+		t.Errorf("agreed before the record")
+	case o.err == nil && c.Loss == 0 && o.at > c.settled():
+		t.Errorf("agreed, but not by %v", c.settled())
+	case o.err == nil && c.undisturbed() && o.at > c.bound(o):
+		t.Errorf("agreed, but not by %v", c.bound(o))
+	case o.err != nil && o.at != c.Timeout:
+		t.Errorf("ended before its deadline")
+	case o.err != nil && c.Timeout == 15*time.Minute && c.luck() > 0.5:
+		t.Errorf("no agreement")
 	}
-	if t.Failed() {
-		t.Fatalf("%s\n%s", strings.Join(what, "; "), o.story())
+	if checked && t.Failed() {
+		t.Log(o.story())
 	}
+}
+
+// known is when the last replica knows the record.
+func (c scenario) known() time.Duration { return c.Record + slices.Max(c.Lags) }
+
+// round is how many questions a round asks.
+func (c scenario) round() int {
+	families := 1
+	if c.Dual {
+		families = 2
+	}
+	if c.Ignore {
+		return 1 + families
+	}
+	return 1 + 2*families
+}
+
+// questions is how many a proof asks, one after the other: seven, or ten for two families.
+func (c scenario) questions() int {
+	n := (1 + c.Confirm) * c.round()
+	if !c.Dual {
+		n++ // the other family, in the last round
+	}
+	return n
+}
+
+// denied is for how long a denial is cached.
+func (c scenario) denied() time.Duration {
+	if c.Cache > 0 {
+		return time.Duration(c.Cache) * time.Second
+	}
+	return 30 * time.Second
+}
+
+// luck is how likely a turn is to lose no round to the network. A question is sent once more where the one before was
+// answered.
+func (c scenario) luck() float64 {
+	p := float64(c.Loss) / 100
+	return (1 - p) * math.Pow(1-p*p, float64(c.questions()-1))
+}
+
+// settled is when the walk has agreed whatever went before, if nothing is lost.
+func (c scenario) settled() time.Duration {
+	last := max(c.Record, c.Back, c.Predecessor)
+	for _, other := range c.Others {
+		last = max(last, other.At)
+	}
+	last += slices.Max(c.Lags)
+	// What was cached then lives on; PTR, which upstream denies, for 30 s.
+	last += max(c.denied(), 30*time.Second)
+	if c.Node {
+		last += 5 * time.Second // the least for which it keeps what was about to end behind it
+	}
+	if c.Mesh == byName {
+		last += c.denied()
+	}
+	// Then the walk looks as after any wait, or when there are keys again.
+	return last + max(share(4, last), c.denied(), 30*time.Second) + time.Duration(2*c.questions())*c.Slow
+}
+
+// undisturbed tells whether the record is seen as soon as it is looked for: nothing is lost, and nowhere can another
+// answer be cached.
+func (c scenario) undisturbed() bool {
+	return c.Loss == 0 && c.Back == 0 && !c.Holder && c.Predecessor == 0 && c.Others == nil &&
+		// Plain denials, and those that are kept by name, are waited out.
+		!c.Refuses && c.Mesh != byName &&
+		// Without SOA a denial counts as cached for the 30 s that are CoreDNS's default, and this is longer.
+		!(c.Mesh == dropsSOA && c.Cache > 30)
+}
+
+const privateKeys = 34
+
+// bound is when the walk has agreed if nothing delays it but its own rules: a quarter of the wait, 30 ms and the round
+// trips after the record is known everywhere, or a little more where the keys have to last.
+func (c scenario) bound(o outcome) time.Duration {
+	rtts := func(n int) time.Duration { return time.Duration(n) * c.Slow }
+	// A question that was under way may yet be denied, and then each name asked for that DNS may publish instead.
+	wait := c.known() + rtts(1+len(o.ips))
+	limit := time.Second
+	if wait > time.Minute {
+		limit = 5 * time.Second
+	}
+	// A turn is followed by as long a pause as it took. It may have agreed in all rounds but the last.
+	pause := max(min(share(4, wait), limit), rtts(c.Confirm*c.round()+1+len(o.ips)))
+
+	life := c.denied()
+	if c.Mesh == dropsSOA {
+		life = 30 * time.Second
+	}
+	before := slices.DeleteFunc(slices.Clone(o.packets), func(p *packet) bool { return p.at > wait })
+	var spent []time.Duration // when each key is free again that was not when the last turn before ended
+	for _, p := range before {
+		if p.private() && p.name == dns.Fqdn(o.name) && p.until+life > before[len(before)-1].until {
+			spent = append(spent, p.until+life)
+		}
+	}
+	left := privateKeys - len(spent)
+	// How long the keys have to last is told by an answer, and counts from the end of its turn.
+	late := rtts(len(o.ips))
+	switch {
+	case len(spent) == 0:
+	case left > c.Confirm:
+		// Those that are left, but for the confirming rounds', make the wait grow by one ratio until the next is free.
+		// That is less than a quarter where a denial is cached for 30 s and a turn spends one key; it is not where
+		// lagging replicas let a turn spend one a round.
+		ratio := math.Pow(float64(spent[0])/float64(wait), 1/float64(left-c.Confirm))
+		late += time.Microsecond // the ratio is no exact number
+		pause = max(pause, time.Duration((ratio-1)*float64(wait))+late)
+	default:
+		// Until there are enough for a proof.
+		pause = max(pause, spent[c.Confirm-left]-wait+late)
+	}
+	return wait + pause + rtts(c.questions())
 }
