@@ -6,7 +6,8 @@
 // port, and with it the replica behind a Service's address, is the same for
 // all questions of a round; a truncated answer is fetched by TCP from the same
 // server. What does not answer the question exactly is discarded, and reading
-// goes on until the deadline.
+// goes on until the deadline; a server that has answered before is sent the
+// question again meanwhile.
 package resolver
 
 import (
