@@ -220,12 +220,7 @@ func (s *space) start(pods ...*corev1.Pod) {
 // headless creates a headless Service that selects app and publishes early.
 func (s *space) headless(name, app string, change ...func(*corev1.ServiceSpec)) {
 	s.Helper()
-	spec := corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true, Selector: map[string]string{"app": app}}
-	for _, c := range change {
-		c(&spec)
-	}
-	_, err := s.kube.CoreV1().Services(s.name).Create(s.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}, metav1.CreateOptions{})
-	if err != nil {
+	if err := s.tryHeadless(name, app, change...); err != nil {
 		s.Fatal(err)
 	}
 }
