@@ -23,7 +23,11 @@ var errTCP = errors.New("by TCP")
 // TCP where UDP's is truncated, and without EDNS0 where the server does not
 // know it.
 func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.patience())
+	e.patience = e.r.patience
+	if _, heard := e.r.rtts[e.server]; heard {
+		e.patience = maxPatience // as the question is sent again meanwhile
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	msg, err := e.query(ctx, name, qtype)
 	if err == nil && !e.r.noEDNS[e.server] &&
@@ -77,14 +81,6 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 type framing interface {
 	write(packed []byte) error
 	read() ([]byte, error) // valid until the next read
-}
-
-// patience is how long an answer is waited for.
-func (e *exchange) patience() time.Duration {
-	if _, heard := e.r.rtts[e.server]; heard {
-		return max(e.r.patience, knownPatience)
-	}
-	return e.r.patience
 }
 
 // resend tells after how long without an answer a question is sent once more,

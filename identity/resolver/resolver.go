@@ -32,10 +32,6 @@ const (
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
 
-	// knownPatience is the least for a server that has answered last time, and
-	// has the question sent to it several times meanwhile.
-	knownPatience = 5 * time.Second
-
 	// minResend is the least after which a packet counts as lost.
 	minResend = 200 * time.Millisecond
 
@@ -120,7 +116,8 @@ func (r *Resolver) Open(ctx context.Context) (identity.Exchange, error) {
 type exchange struct {
 	r        *Resolver
 	server   netip.AddrPort
-	udp, tcp net.Conn // dialled when needed
+	udp, tcp net.Conn      // dialled when needed
+	patience time.Duration // with the question under way
 }
 
 func (e *exchange) Close() error {
@@ -245,9 +242,8 @@ type lifetime struct{ left, full time.Duration }
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
 	msg, err := e.exchange(ctx, name, qtype)
 	if err != nil {
-		a := identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}
 		delete(e.r.rtts, e.server)
-		return a, lifetime{}
+		return identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}, lifetime{}
 	}
 	return read(msg)
 }
@@ -260,7 +256,7 @@ func (e *exchange) silence(err error) string {
 		by = " by TCP, where UDP's answer is cut"
 	}
 	if errors.Is(err, errTimeout) {
-		return fmt.Sprintf("nothing within %s%s", e.patience(), by)
+		return fmt.Sprintf("nothing within %s%s", e.patience, by)
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return fmt.Sprintf("nothing%s (%s)", by, errno)

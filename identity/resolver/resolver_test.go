@@ -459,6 +459,24 @@ func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestSilenceByTCPTellsHowLongItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(network, _ string, q *dns.Msg) [][]byte {
+			if network == "tcp" {
+				return nil
+			}
+			m := reply(q, dns.RcodeSuccess)
+			m.Truncated = true
+			return [][]byte{pack(m)}
+		}}
+		begin := time.Now()
+		got := ask(t, w.resolver(), a)
+		if want := "nothing within 1s by TCP, where UDP's answer is cut"; got.Wire != want || time.Since(begin) != time.Second {
+			t.Errorf("%q after %s, want %q", got.Wire, time.Since(begin), want)
+		}
+	})
+}
+
 func TestATCPPortThatIsClosedIsToldFromADeadServer(t *testing.T) {
 	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 		m := reply(q, dns.RcodeSuccess)
