@@ -88,7 +88,10 @@ const maxBackoff = 5 * time.Second
 // server is there again: a crowd that is too much for its DNS has to become
 // less, or questions that are asked in vain crowd out the others.
 func slower(before, took time.Duration, m *Mismatch) time.Duration {
-	if m.Verdict == Unanswered {
+	switch {
+	case m.Is == Unasked: // which tells nothing of the server
+		return before
+	case m.Verdict == Unanswered:
 		return min(max(2*before, 250*time.Millisecond), maxBackoff)
 	}
 	return max(before/2, took)

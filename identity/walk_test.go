@@ -142,6 +142,26 @@ func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {
 	})
 }
 
+func TestWalkDoesNotTakeAMissingKeyForTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var opened []time.Time
+		s := resolverFunc(func(context.Context) (identity.Exchange, error) {
+			now := time.Now()
+			opened = append(opened, now)
+			return spent{now.Add(-1), now.Add(800 * time.Millisecond)}, nil
+		})
+		walk(t, identity.Walk{Claim: db0(t, identity.Policy{}, ip4, ""), Resolver: s}, 30*time.Second)
+		for i := 1; i < len(opened); i++ {
+			if gap := opened[i].Sub(opened[i-1]); gap > time.Second {
+				t.Errorf("turn %d came %s after the one before", i, gap)
+			}
+		}
+		if len(opened) < 30 {
+			t.Errorf("%d turns", len(opened))
+		}
+	})
+}
+
 // resolverFunc is a Resolver of one func.
 type resolverFunc func(context.Context) (identity.Exchange, error)
 
