@@ -111,6 +111,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.title, err))
 		}
 		// What was measured so far is worth its time.
+		failed = errors.Join(failed, r.write(o.folder, io.Discard))
 		if ctx.Err() != nil {
 			break
 		}
