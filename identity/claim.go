@@ -36,6 +36,16 @@ func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
 // of another form than Kubernetes gives.
 func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
 
+// Witness gives the name of the API server's Service, which DNS has in every
+// cluster; none where nobody says which cluster this is.
+func (c Claim) Witness() (Name, bool) {
+	if c.zone.IsZero() {
+		return Name{}, false
+	}
+	name, err := ParseName("kubernetes.default.svc." + c.zone.String())
+	return name, err == nil
+}
+
 // Unproven gives the Pod's addresses that are not among proven ones.
 func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(c.own), func(a netip.Addr) bool { return slices.Contains(proven, a) })

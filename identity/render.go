@@ -151,3 +151,13 @@ func (c Claim) Keeps(files []File) error {
 	}
 	return nil
 }
+
+// Published gives the addresses, primary first, of the files of a generation
+// that Claim.Keeps; none of others.
+func Published(files []File) []netip.Addr {
+	var r record
+	if i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON }); i >= 0 {
+		_ = json.Unmarshal(files[i].Data, &r)
+	}
+	return r.IPs
+}

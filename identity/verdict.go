@@ -37,12 +37,21 @@ const (
 	absent Verdict = "absent"
 )
 
+// Verdicts lists every verdict that a Turn may come to.
+func Verdicts() []Verdict {
+	return []Verdict{
+		Agrees, Shared, Stale, Missing, Unnamed, Poisoned, ForeignServer, Unanswered, Unsettled,
+		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused,
+	}
+}
+
 // Finding is one answer and what it means.
 type Finding struct {
 	Answer
 	Verdict Verdict
 	Want    string // what would have agreed
 	Others  string // who else was named, where the verdict is about that
+	Witness bool   // about a name that is not the Pod's, to see what the server knows
 	// Tolerated tells that the policy lets pass what Others names.
 	Tolerated bool
 }
@@ -96,12 +105,29 @@ type Report []Finding
 // Tolerated gives the findings of the last round that agree only because the
 // policy lets others be there: worth a warning.
 func (r Report) Tolerated() []Finding {
-	var found []Finding
-	for _, f := range r {
-		if f.Kind == Exists {
+	return r.last(func(f Finding) bool { return f.Tolerated })
+}
+
+// holds reports whether the last round saw one of the Pod's addresses under
+// its name.
+func (r Report) holds() bool {
+	return len(r.last(func(f Finding) bool {
+		return f.Verdict == Agrees && !f.Witness && (f.Kind == Forward4 || f.Kind == Forward6)
+	})) > 0
+}
+
+// attested reports whether the server of the last round knows the witness.
+func (r Report) attested() bool {
+	return len(r.last(func(f Finding) bool { return f.Witness && f.Verdict == Agrees })) > 0
+}
+
+// last gives the findings of the last round that are as said.
+func (r Report) last(is func(Finding) bool) (found []Finding) {
+	for i, f := range r {
+		if f.Kind == Exists && (i == 0 || r[i-1].Kind != Exists) {
 			found = nil // a round begins
 		}
-		if f.Tolerated {
+		if is(f) {
 			found = append(found, f)
 		}
 	}

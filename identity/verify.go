@@ -34,19 +34,19 @@ func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
 func Verify(ctx context.Context, r Resolver, c Claim, p Policy) (Agreement, Report, error) {
-	return verify(ctx, r, c, p, true)
+	return verify(ctx, r, round{claim: c, policy: p, instead: true})
 }
 
-// verify is Verify; instead tells whether to look for the names that DNS may
-// publish in place of the one claimed.
-func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (Agreement, Report, error) {
+// verify is Verify, with rounds like the one given.
+func verify(ctx context.Context, r Resolver, like round) (Agreement, Report, error) {
 	var (
 		report Report
 		agreed []netip.Addr
 	)
-	confirm := max(p.Confirm, 0)
+	confirm := max(like.policy.Confirm, 0)
 	for i := 0; i <= confirm; i++ {
-		round := round{claim: c, policy: p, last: i == confirm, instead: instead}
+		round := like
+		round.last = i == confirm
 		addrs, err := round.run(ctx, r)
 		report = append(report, round.report...)
 		if over(ctx) {
@@ -56,13 +56,13 @@ func verify(ctx context.Context, r Resolver, c Claim, p Policy, instead bool) (A
 			return Agreement{}, report, err
 		}
 		if i > 0 && !slices.Equal(addrs, agreed) {
-			asked := Question{Kind: Exists, Name: c.name}
+			asked := Question{Kind: Exists, Name: like.claim.name}
 			last := Answer{Question: asked, Server: report[len(report)-1].Server}
 			return Agreement{}, report, round.mismatchAt(Finding{Answer: last}, Unsettled)
 		}
 		agreed = addrs
 	}
-	return Agreement{claim: c, policy: p, addrs: agreed}, report, nil
+	return Agreement{claim: like.claim, policy: like.policy, addrs: agreed}, report, nil
 }
 
 // over reports whether ctx has ended. A socket's deadline may pass a moment
@@ -80,7 +80,8 @@ type round struct {
 	claim   Claim
 	policy  Policy
 	last    bool
-	instead bool
+	instead bool          // look for the names that DNS may publish in place of the one claimed
+	witness bool          // ask for the witness too, where the name is not the Pod's
 	spacing time.Duration // until the next question of existence has a key
 	report  Report
 }
@@ -97,12 +98,11 @@ func (r *round) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 	}
 	defer exchange.Close()
 
-	known, err := r.exists(ctx, exchange)
+	addrs, err := r.forward(ctx, exchange)
 	if err != nil {
-		return nil, err
-	}
-	addrs, err := r.forward(ctx, exchange, known)
-	if err != nil {
+		if r.witness {
+			r.attest(ctx, exchange)
+		}
 		return nil, err
 	}
 	if r.policy.Reverse == ReverseIgnore {
@@ -144,10 +144,14 @@ func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err 
 	return false, r.mismatchAt(f, Missing)
 }
 
-// forward asks for the name's addresses, of every family that the policy
-// proves, and in the last round of the other one too: to musl's resolver a
-// denial of one family denies the name.
-func (r *round) forward(ctx context.Context, exchange Exchange, known bool) ([]netip.Addr, error) {
+// forward asks whether the name exists, and then for its addresses, of every
+// family that the policy proves, and in the last round of the other one too: to
+// musl's resolver a denial of one family denies the name.
+func (r *round) forward(ctx context.Context, exchange Exchange) ([]netip.Addr, error) {
+	known, err := r.exists(ctx, exchange)
+	if err != nil {
+		return nil, err
+	}
 	var proven []netip.Addr
 	var missing Finding
 	for _, kind := range []Kind{Forward4, Forward6} {
@@ -173,6 +177,24 @@ func (r *round) forward(ctx context.Context, exchange Exchange, known bool) ([]n
 		slices.Reverse(proven) // primary first
 	}
 	return proven, nil
+}
+
+// attest asks for the witness: the name of the API server's Service, which
+// every cluster has. Whoever resolves that knows the cluster.
+func (r *round) attest(ctx context.Context, exchange Exchange) {
+	witness, ok := r.claim.Witness()
+	if !ok {
+		return
+	}
+	for _, kind := range []Kind{Forward4, Forward6} {
+		f := Finding{Answer: exchange.Ask(ctx, Question{Kind: kind, Name: witness}), Witness: true, Verdict: Unanswered}
+		if f.Is == Found {
+			f.Verdict = Agrees
+		}
+		if r.note(f); f.Verdict == Agrees {
+			return
+		}
+	}
 }
 
 func (r *round) note(f Finding) { r.report = append(r.report, f) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -13,6 +14,17 @@ type Walk struct {
 	Claim    Claim
 	Resolver Resolver
 	Policy   Policy
+
+	// Every has the walk go on after an agreement: at most so long lies
+	// between two verifications, and a random half of it may be missing. With
+	// 0 the first agreement ends the walk.
+	Every time.Duration
+	// Agreed tells that an earlier walk of this Pod has come to an agreement,
+	// and that what it published stands.
+	Agreed bool
+	// Grace is for how long DNS has to do without this Pod before a Turn calls
+	// it Lost.
+	Grace time.Duration
 }
 
 // Turn is one verification of a Walk.
@@ -21,44 +33,72 @@ type Turn struct {
 	Report    Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
-	Err    error
+	Err error
+	// Lost tells, after an agreement, that DNS knows this Pod no more: for
+	// Walk.Grace it has answered without this Pod's address each time that it
+	// answered, and the server which says so now knows the cluster, as it
+	// resolves kubernetes.default.
+	Lost   bool
 	Waited time.Duration // since the walk began
 	Pause  time.Duration // until the next turn; 0 for the last
 }
 
 // Turns verifies again and again, with pauses, until the first agreement, a
-// refusal or the end of ctx. A verification that ctx cuts off is no turn, nor
-// is one for which no private key was free: they say nothing about DNS.
+// refusal or the end of ctx; with Every until the end of ctx, and after the
+// first agreement there is no refusal. A verification that ctx cuts off is no
+// turn, nor is one for which no private key was free: they say nothing about
+// DNS.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		start := time.Now()
+		agreed := w.Agreed
 		var unnamed lookout
+		var gone absence
 		var slow time.Duration
 		for {
 			begin := time.Now()
 			waited := begin.Sub(start)
-			agreement, report, err := verify(ctx, w.Resolver, w.Claim, w.Policy, unnamed.due(waited))
+			agreement, report, err := verify(ctx, w.Resolver, round{
+				claim: w.Claim, policy: w.Policy,
+				instead: !agreed && unnamed.due(waited),
+				witness: agreed && gone.lasted(begin, w.Grace),
+			})
 			if ctx.Err() != nil {
 				return
 			}
 			turn := Turn{Agreement: agreement, Report: report, Err: err, Waited: time.Since(start)}
 			mismatch := (*Mismatch)(nil)
-			if !errors.As(err, &mismatch) {
+			switch isMismatch := errors.As(err, &mismatch); {
+			case !isMismatch && w.Every == 0:
 				yield(turn)
 				return
+			case !isMismatch:
+				agreed, gone = true, absence{}
+				turn.Pause = w.rest()
+			case agreed:
+				turn.Lost = gone.seen(begin, w.Grace, mismatch, report)
+				turn.Pause = w.rest()
+			default:
+				if err := unnamed.seen(mismatch, turn.Waited); err != nil {
+					turn.Err = err
+					yield(turn)
+					return
+				}
+				slow = slower(slow, time.Since(begin), mismatch)
+				turn.Pause = pause(turn.Waited, slow, mismatch.Again())
 			}
-			if err := unnamed.seen(mismatch, turn.Waited); err != nil {
-				turn.Err = err
-				yield(turn)
-				return
-			}
-			slow = slower(slow, time.Since(begin), mismatch)
-			turn.Pause = pause(turn.Waited, slow, mismatch.Again())
-			if mismatch.Is != Unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
+			unasked := mismatch != nil && mismatch.Is == Unasked
+			if !unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
 				return
 			}
 		}
 	}
+}
+
+// rest gives the pause after an agreement. The jitter keeps Pods that started
+// together from asking together.
+func (w Walk) rest() time.Duration {
+	return w.Every - time.Duration(rand.Int64N(int64(w.Every)/2+1))
 }
 
 // pause gives the time until the next turn. The record usually comes within
@@ -138,4 +178,29 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 		l.found, l.next = false, 2*waited
 	}
 	return nil
+}
+
+// absence is that DNS does without this Pod, after an agreement.
+type absence struct{ since time.Time }
+
+// lasted reports whether it has, at now, for so long.
+func (a absence) lasted(now time.Time, grace time.Duration) bool {
+	return !a.since.IsZero() && now.Sub(a.since) >= grace
+}
+
+// seen takes note of a turn that began then, and reports whether this Pod is
+// lost. Who cannot say, says nothing; who gives the name another address
+// besides ours, or the address another name, still has us.
+func (a *absence) seen(begin time.Time, grace time.Duration, m *Mismatch, r Report) bool {
+	switch {
+	case (m.Verdict == Missing || m.Verdict == Stale) && !r.holds():
+		if a.since.IsZero() {
+			a.since = begin
+		}
+		return a.lasted(begin, grace) && r.attested()
+	case slices.Contains([]Verdict{Unanswered, ForeignServer, Poisoned, Unsettled}, m.Verdict):
+	default:
+		*a = absence{}
+	}
+	return false
 }

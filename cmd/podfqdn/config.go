@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +30,11 @@ type config struct {
 	Reverse   identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
 	Families  identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
 	Confirm   int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
-	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"how long to wait for DNS; 0 for ever"`
+	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS; 0 for ever"`
+	Interval  duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications"`
+	Withdraw  bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
+	Grace     duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
+	Listen    listen               `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for; for tests"`
 	LogLevel  level                `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
@@ -36,6 +43,10 @@ type config struct {
 // maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key, of which
 // package resolver has 30 and holds 11 ready.
 const maxConfirm = 10
+
+// minInterval is the least PODFQDN_INTERVAL for each round of a verification.
+// Each spends a private key, of which DNS caches leave about one a second.
+const minInterval = 3 * time.Second
 
 // policy gives what identity is to hold DNS to.
 func (c config) policy() identity.Policy {
@@ -72,6 +83,9 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
 	known := variables()
 	var mistakes []error
+	parsed := func(name string) bool {
+		return !slices.ContainsFunc(mistakes, func(err error) bool { return strings.HasPrefix(err.Error(), name+"=") })
+	}
 	err = env.ParseWithOptions(&c, env.Options{Environment: values})
 	var all env.AggregateError
 	if err != nil && !errors.As(err, &all) {
@@ -86,8 +100,12 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		name := known[i].name
 		mistakes = append(mistakes, fmt.Errorf("%s=%+q: %w", name, values[name], meaning(parse.Err)))
 	}
-	if c.Confirm < 0 || c.Confirm > maxConfirm {
+	least := minInterval * time.Duration(1+c.Confirm)
+	switch {
+	case c.Confirm < 0 || c.Confirm > maxConfirm:
 		mistakes = append(mistakes, fmt.Errorf("PODFQDN_CONFIRM=%d: must be 0 to %d", c.Confirm, maxConfirm))
+	case parsed("PODFQDN_INTERVAL") && time.Duration(c.Interval) < least:
+		mistakes = append(mistakes, fmt.Errorf("PODFQDN_INTERVAL=%s: must be at least %s with PODFQDN_CONFIRM=%d", time.Duration(c.Interval), least, c.Confirm))
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !strings.HasPrefix(name, prefix) || injected.MatchString(name) ||
@@ -108,8 +126,10 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 
 // meaning puts into words what package strconv says.
 func meaning(err error) error {
-	var number interface{ Unwrap() error }
-	if errors.As(err, &number) && strings.Contains(err.Error(), "strconv.") {
+	if number, ok := errors.AsType[*strconv.NumError](err); ok {
+		if number.Func == "ParseBool" {
+			return errors.New("must be true or false")
+		}
 		return errors.New("must be a whole number")
 	}
 	return err
@@ -183,6 +203,33 @@ func (d *duration) UnmarshalText(text []byte) error {
 	}
 	*d = duration(parsed)
 	return nil
+}
+
+// listen is where HTTP is served, or "".
+type listen string
+
+func (l *listen) UnmarshalText(text []byte) error {
+	*l = ""
+	if string(text) == "off" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(string(text))
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	number, bad := strconv.ParseUint(port, 10, 16)
+	if err != nil || bad != nil || number == 0 {
+		return errors.New("must be off, :PORT or ADDRESS:PORT, such as :8053")
+	}
+	*l = listen(text)
+	return nil
+}
+
+// open reports whether it is every address of the machine.
+func (l listen) open() bool {
+	host, _, _ := net.SplitHostPort(string(l))
+	addr, err := netip.ParseAddr(host)
+	return l != "" && (err != nil || addr.IsUnspecified())
 }
 
 // level is the least that is logged.

@@ -122,7 +122,8 @@ func TestNearMissOfAVariable(t *testing.T) {
 		"PODFQDN_NAMESPACE":        "POD_NAMESPACE",
 		"PODFQDN_FAMILY":           "", // three letters
 		"PODFQDN_LOG":              "",
-		"PODFQDN_INTERVAL":         "",
+		"PODFQDN_PERIOD":           "",
+		"PODFQDN_INTERVALL":        "PODFQDN_INTERVAL",
 		"PODFQDN_SOMETHING_ELSE":   "",
 		"PODFQDN_":                 "",
 		"PODFQDN_HOSTNAME_PREFIX_": "",
@@ -247,6 +248,46 @@ func TestLogLevelsAreThoseOfItsRow(t *testing.T) {
 	for _, level := range []string{"dpanic", "panic", "fatal"} {
 		if _, _, err := readConfig([]string{"PODFQDN_LOG_LEVEL=" + level}); err == nil {
 			t.Errorf("%s is taken for a level", level)
+		}
+	}
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	for text, open := range map[string]bool{
+		"off": false, ":8053": true, "0.0.0.0:8053": true, "[::]:8053": true,
+		"127.0.0.1:8053": false, "[::1]:8053": false, "10.244.1.7:1": false,
+	} {
+		var l listen
+		if err := l.UnmarshalText([]byte(text)); err != nil || l.open() != open || (l == "") != (text == "off") {
+			t.Errorf("%q: %q, open to everybody: %t, %v", text, l, l.open(), err)
+		}
+	}
+	for _, text := range []string{"", "on", "8053", ":", ":0", ":65536", ":-1", ":http", "localhost:8053", "127.0.0.1", "::1:8053", "[127.0.0.1:8053", " :8053", ":8053\n"} {
+		var l listen
+		if err := l.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "such as :8053") || l != "" {
+			t.Errorf("%q: %q, %v", text, l, err)
+		}
+	}
+}
+
+func TestTheIntervalLeavesKeysFree(t *testing.T) {
+	t.Parallel()
+	for environ, want := range map[string]string{
+		"PODFQDN_INTERVAL=6s":                     "",
+		"PODFQDN_INTERVAL=5s":                     "PODFQDN_INTERVAL=5s: must be at least 6s with PODFQDN_CONFIRM=1",
+		"PODFQDN_INTERVAL=0":                      "PODFQDN_INTERVAL=0s: must be at least 6s with PODFQDN_CONFIRM=1",
+		"PODFQDN_INTERVAL=3s,PODFQDN_CONFIRM=0":   "",
+		"PODFQDN_INTERVAL=60s,PODFQDN_CONFIRM=10": "",
+		"PODFQDN_INTERVAL=x":                      `PODFQDN_INTERVAL="x": must be a time with its unit, such as 90s, 15m or 1h30m, or 0`,
+		"PODFQDN_WITHDRAW=yes":                    `PODFQDN_WITHDRAW="yes": must be true or false`,
+	} {
+		got := ""
+		if _, _, err := readConfig(strings.Split(environ, ",")); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, not %q", environ, got, want)
 		}
 	}
 }

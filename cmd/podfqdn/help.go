@@ -15,6 +15,7 @@ func help(w io.Writer) {
 usage: podfqdn COMMAND
 
   init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
+  sidecar  the same, then go on verifying, and serve probes and metrics
   check    exit 0 if the volume holds this Pod's verified name, and print it
   help     print this
   version  print the version
@@ -32,18 +33,27 @@ variables, all optional:
 	table.Flush()
 }
 
-// version tells what was built, from the build itself.
+// version tells what was built.
 func version() string {
-	number, revision := "(devel)", ""
+	number, revision := built()
+	if revision != "" {
+		revision = " " + revision
+	}
+	return fmt.Sprintf("podfqdn %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// built gives the module's version and the commit, from the build itself.
+func built() (number, revision string) {
+	number = "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if info.Main.Version != "" {
 			number = info.Main.Version
 		}
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				revision = " " + s.Value
+				revision = s.Value
 			}
 		}
 	}
-	return fmt.Sprintf("podfqdn %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return number, revision
 }

@@ -19,17 +19,21 @@ import (
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
-// runInit walks the path once and leaves its reason where people look first:
-// the log, and the Pod's status by way of the termination log.
-func runInit(ctx context.Context, args, environ []string, stderr io.Writer) int {
-	cfg, facts, unknown, err := prepare("init", args, environ)
+// runWalk walks the path: to the first agreement for "init", and on from there
+// for "sidecar". It leaves its reason where people look first: the log, and the
+// Pod's status by way of the termination log.
+func runWalk(ctx context.Context, command string, args, environ []string, stderr io.Writer) int {
+	cfg, facts, unknown, err := prepare(command, args, environ)
 	log := newLogger(cfg, stderr)
 	defer log.Sync()
 	for _, name := range unknown {
 		log.Warn("unknown variable is ignored", zap.String("variable", printable(name)))
 	}
 	if err == nil {
-		err = publish(ctx, cfg, facts, log)
+		dns := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
+		dns.Rounds = 1 + cfg.Confirm
+		k := keeper{cfg: cfg, log: log, facts: facts, dns: dns, sidecar: command == "sidecar", probes: newProbes()}
+		err = k.run(ctx)
 	}
 	code := exitCode(err)
 	if err != nil {
@@ -41,81 +45,190 @@ func runInit(ctx context.Context, args, environ []string, stderr io.Writer) int 
 	return code
 }
 
-// publish is the path from what was seen: claim, verify until DNS agrees,
-// render, publish.
-func publish(ctx context.Context, cfg config, facts identity.Facts, log *zap.Logger) error {
-	if cfg.Timeout > 0 {
+// keeper publishes what a walk proves, and, in a sidecar, keeps it.
+type keeper struct {
+	cfg     config
+	log     *zap.Logger
+	facts   identity.Facts
+	dns     identity.Resolver
+	sidecar bool
+	probes  *probes
+
+	claim  identity.Claim
+	vol    *volume.Volume
+	warned once
+	// published are the addresses of what is published; none if nothing is, or
+	// if it was withdrawn.
+	published []netip.Addr
+}
+
+// run is the path from what was seen: claim, verify until DNS agrees, render,
+// publish.
+func (k *keeper) run(ctx context.Context) (err error) {
+	timeout := time.Duration(k.cfg.Timeout)
+	if k.sidecar {
+		timeout = 0
+		end, err := k.probes.serve(k.cfg.Listen, k.facts.HostNetwork)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(cfg.Timeout))
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	claim, err := facts.Claim(cfg.policy())
-	if err != nil {
+	if k.claim, err = k.facts.Claim(k.cfg.policy()); err != nil {
 		return err
 	}
 	// Before the first question to DNS: what another Pod or an earlier sandbox
 	// left must not be read any more.
-	vol, err := volume.Open(cfg.Dir, identity.Files(), claim.Keeps)
+	if k.vol, err = volume.Open(k.cfg.Dir, identity.Files(), k.claim.Keeps); err != nil {
+		return volumeError{err}
+	}
+	defer k.vol.Close()
+	if err := k.vol.Dropped(); err != nil {
+		k.log.Warn("an earlier identity was removed", zap.String("because", printable(err.Error())))
+	}
+	walk := identity.Walk{Claim: k.claim, Resolver: k.dns, Policy: k.cfg.policy()}
+	if k.sidecar {
+		walk.Every, walk.Grace = time.Duration(k.cfg.Interval), time.Duration(k.cfg.Grace)
+		if err := k.resume(); err != nil {
+			return err
+		}
+		walk.Agreed = len(k.published) > 0
+	}
+	k.log.Info("waiting for forward and reverse DNS to agree",
+		zap.Stringer("fqdn", k.claim.Name()),
+		zap.Stringers("ips", k.claim.Addrs()),
+		zap.Stringers("nameservers", k.facts.Nameservers))
+	return k.follow(ctx, walk, timeout)
+}
+
+// resume has a sidecar that was started again go on where it was.
+func (k *keeper) resume() error {
+	if _, ok := k.claim.Witness(); k.cfg.Withdraw && !ok {
+		return configError{errors.New("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")}
+	}
+	files, verified, err := volume.Read(k.cfg.Dir)
 	if err != nil {
 		return volumeError{err}
 	}
-	defer vol.Close()
-	if err := vol.Dropped(); err != nil {
-		log.Warn("an earlier identity was removed", zap.String("because", printable(err.Error())))
+	if verified {
+		k.published = identity.Published(files)
+		k.probes.set(true)
 	}
-	log.Info("waiting for forward and reverse DNS to agree",
-		zap.Stringer("fqdn", claim.Name()),
-		zap.Stringers("ips", claim.Addrs()),
-		zap.Stringers("nameservers", facts.Nameservers))
+	return nil
+}
 
-	dns := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
-	dns.Rounds = 1 + cfg.Confirm
-	walk := identity.Walk{Claim: claim, Resolver: dns, Policy: cfg.policy()}
-	turn, err := prove(ctx, walk, cfg, facts.Nameservers, narrator{log: log, claim: claim})
-	if err != nil {
-		return err
+// follow follows the walk to its end.
+func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Duration) error {
+	start := time.Now()
+	end := gaveUp{after: timeout, claim: k.claim, servers: k.facts.Nameservers}
+	tell := narrator{log: k.log, claim: k.claim, agreed: walk.Agreed}
+	agreed := walk.Agreed
+	for turn := range walk.Turns(ctx) {
+		tell.turn(turn)
+		k.probes.turn(turn)
+		switch {
+		case turn.Err == nil:
+			if err := k.publish(turn); err != nil && !agreed {
+				return err
+			}
+			agreed = true
+		case !errors.As(turn.Err, &end.last):
+			return turn.Err
+		case turn.Lost && k.cfg.Withdraw:
+			k.withdraw(turn)
+		}
+		if end.last != nil && end.last.Verdict != identity.Unanswered {
+			end.said = end.last
+		}
 	}
+	if agreed {
+		return nil
+	}
+	if signal, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {
+		end.cause, end.after = signal, time.Since(start)
+	}
+	return &end
+}
+
+// publish puts what was proven into the volume, or sees that it is there.
+func (k *keeper) publish(turn identity.Turn) error {
 	for _, f := range turn.Report.Tolerated() {
-		log.Warn("tolerated", zap.Stringer("what", f))
+		k.warn("tolerated", f.String())
+	}
+	proven := turn.Agreement.Addrs()
+	// An address that was proven once stays this Pod's, whatever DNS leaves out
+	// later.
+	for _, addr := range k.published {
+		if !slices.Contains(proven, addr) {
+			k.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
+			return nil
+		}
 	}
 	generation, err := identity.Render(turn.Agreement)
 	if err != nil {
 		return err
 	}
-	changed, err := vol.Publish(generation)
+	changed, err := k.vol.Publish(generation)
 	if err != nil {
+		k.probes.volumeFailed()
+		k.warn("the volume is not as it should be", err.Error())
 		return volumeError{err}
 	}
-	log.Info("published",
+	if len(k.published) == len(proven) && !changed {
+		return nil // as before
+	}
+	k.published = proven
+	k.probes.set(true)
+	k.log.Info("published",
 		zap.Stringer("fqdn", turn.Agreement.Name()),
-		zap.Stringers("ips", turn.Agreement.Addrs()),
-		zap.String("dir", printable(cfg.Dir)),
+		zap.Stringers("ips", proven),
+		zap.String("dir", printable(k.cfg.Dir)),
 		zap.Duration("waited", turn.Waited),
 		zap.Bool("changed", changed))
-	if missing := claim.Unproven(turn.Agreement.Addrs()); len(missing) > 0 {
-		log.Info("not published: DNS does not give the name these addresses", zap.Stringers("ips", missing))
+	if missing := k.claim.Unproven(proven); len(missing) > 0 {
+		k.log.Info("not published: DNS does not give the name these addresses", zap.Stringers("ips", missing))
 	}
 	return nil
 }
 
-// prove waits for the first agreement.
-func prove(ctx context.Context, walk identity.Walk, cfg config, servers []netip.AddrPort, tell narrator) (identity.Turn, error) {
-	start := time.Now()
-	end := gaveUp{after: time.Duration(cfg.Timeout), claim: walk.Claim, servers: servers}
-	for turn := range walk.Turns(ctx) {
-		tell.turn(turn)
-		if !errors.As(turn.Err, &end.last) {
-			return turn, turn.Err
-		}
-		if end.last.Verdict != identity.Unanswered {
-			end.said = end.last
-		}
+// withdraw takes the start signal and readiness away.
+func (k *keeper) withdraw(turn identity.Turn) {
+	if len(k.published) == 0 {
+		return
 	}
-	var signal interrupted
-	if errors.As(context.Cause(ctx), &signal) {
-		end.cause, end.after = signal, time.Since(start)
+	if err := k.vol.Withdraw(); err != nil {
+		k.probes.volumeFailed()
+		k.warn("the volume is not as it should be", err.Error())
+		return
 	}
-	return identity.Turn{}, &end
+	k.published = nil
+	k.probes.set(false)
+	k.log.Warn("withdrawn", zap.String("reason", printable(turn.Err.Error())), zap.Duration("grace", time.Duration(k.cfg.Grace)))
+}
+
+// warn warns of the same thing once.
+func (k *keeper) warn(msg, what string) {
+	if k.warned.first(msg + what) {
+		k.log.Warn(msg, zap.String("what", printable(what)))
+	}
+}
+
+// once remembers what was said lately.
+type once []string
+
+// first reports whether this is said for the first time. Of what DNS says
+// there is no end, so little is remembered.
+func (o *once) first(s string) bool {
+	if slices.Contains(*o, s) {
+		return false
+	}
+	*o = append((*o)[max(0, len(*o)-31):], s)
+	return true
 }
 
 // gaveUp is the end of the wait, with its last reason.
@@ -148,10 +261,11 @@ func (g *gaveUp) Unwrap() error { return g.cause }
 // narrator tells of a wait: a new reason at once, the same again at growing
 // intervals, with a hint once it has lasted or where a cache will make it last.
 type narrator struct {
-	log   *zap.Logger
-	claim identity.Claim
-	told  []string // reasons, since the last repetition
-	next  time.Duration
+	log    *zap.Logger
+	claim  identity.Claim
+	agreed bool // so what DNS says now changes nothing
+	told   once // reasons, since the last repetition or agreement
+	next   time.Duration
 }
 
 // hintAfter is how long a reason usually lasts when nothing is wrong.
@@ -166,23 +280,32 @@ func (n *narrator) turn(t identity.Turn) {
 		}
 		n.log.Debug("asked", fields...)
 	}
+	if t.Err == nil {
+		if n.agreed && len(n.told) > 0 {
+			n.log.Info("forward and reverse DNS agree again")
+		}
+		n.agreed, n.told = true, nil
+	}
 	var m *identity.Mismatch
 	if !errors.As(t.Err, &m) {
 		return
 	}
 	reason := m.Error()
-	again := t.Waited >= n.next
-	if !again && slices.Contains(n.told, reason) {
-		return
-	}
+	again := !n.agreed && t.Waited >= n.next
 	if again {
 		n.told = nil
 		n.next = max(hintAfter, 2*t.Waited)
 	}
-	n.told = append(n.told, reason)
+	if !n.told.first(reason) {
+		return
+	}
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
 	if t.Waited+m.Again() >= hintAfter { // or is known to last
 		fields = append(fields, zap.String("hint", hint(m, n.claim)))
+	}
+	if n.agreed {
+		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
+		return
 	}
 	n.log.Info("not yet", fields...)
 }

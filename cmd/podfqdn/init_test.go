@@ -73,17 +73,10 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 		if err != nil {
 			t.Fatal(err)
 		}
-		claim, err := facts.Claim(cfg.policy())
-		if err != nil {
-			t.Fatal(err)
-		}
+		cfg.Timeout, cfg.Dir = duration(timeout), t.TempDir()
 		var log bytes.Buffer
-		start := time.Now()
-		ctx, cancel := context.WithTimeout(t.Context(), timeout)
-		defer cancel()
-		cfg.Timeout = duration(timeout)
-		walk := identity.Walk{Claim: claim, Resolver: answering{start, says}, Policy: cfg.policy()}
-		_, end = prove(ctx, walk, cfg, facts.Nameservers, narrator{log: newLogger(cfg, &log), claim: claim})
+		k := keeper{cfg: cfg, log: newLogger(cfg, &log), facts: facts, dns: answering{time.Now(), says}, probes: newProbes()}
+		end = k.run(t.Context())
 		for line := range bytes.Lines(log.Bytes()) {
 			if strings.ContainsFunc(string(bytes.TrimSpace(line)), unprintable) {
 				t.Errorf("not plain ASCII: %+q", line)
@@ -92,7 +85,10 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 			if err := json.Unmarshal(line, &l); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
-			if l.at, err = time.ParseDuration(l.Waited); err != nil || l.Msg != "not yet" {
+			if l.Msg != "not yet" {
+				continue
+			}
+			if l.at, err = time.ParseDuration(l.Waited); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
 			lines = append(lines, l)

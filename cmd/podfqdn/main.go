@@ -45,15 +45,15 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "version", "--version":
 		fmt.Fprintln(stdout, version())
 		return exitOK
-	case "init":
-		return runInit(ctx, args[1:], environ, stderr)
+	case "init", "sidecar":
+		return runWalk(ctx, command, args[1:], environ, stderr)
 	case "check":
 		return runCheck(args[1:], environ, stdout, stderr)
 	case "":
 		help(stderr)
 		return exitRefused
 	}
-	err := fmt.Errorf("podfqdn: no command %+q: use init, check, help or version", command)
+	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, check, help or version", command)
 	fmt.Fprintln(stderr, err)
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case

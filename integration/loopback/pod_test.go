@@ -73,8 +73,13 @@ func cluster(ips ...string) *dnstest.Cluster {
 
 func publish(c *dnstest.Cluster, ips ...string) {
 	for _, ip := range ips {
-		c.Publish(dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip})
+		c.Publish(endpoint(ip))
 	}
+}
+
+// endpoint is db-0 with an address.
+func endpoint(ip string) dnstest.Endpoint {
+	return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip}
 }
 
 // corefile has a TTL that a test can wait for.
@@ -157,6 +162,8 @@ type pod struct {
 	servers []netip.AddrPort
 	policy  identity.Policy
 	timeout time.Duration
+
+	hostNetwork bool
 }
 
 func newPod(t testing.TB, servers ...netip.AddrPort) *pod {
@@ -167,6 +174,9 @@ func newPod(t testing.TB, servers ...netip.AddrPort) *pod {
 func (p *pod) lay() {
 	p.t.Helper()
 	hosts := "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"
+	if p.hostNetwork {
+		hosts = strings.Replace(hosts, "file.", "file (host network).", 1)
+	}
 	for _, ip := range p.ips {
 		hosts += ip + "\t" + db0 + "\tdb-0\n"
 	}

@@ -1,0 +1,373 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// answers is what DNS says to each question.
+type answers func(q identity.Question) identity.Answer
+
+// without is a DNS that knows the cluster, and not the Pod.
+func without(q identity.Question) identity.Answer {
+	if q.Name.String() == "kubernetes.default.svc.cluster.local" && q.Kind == identity.Forward4 {
+		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Wire: "10.96.0.1"}
+	}
+	return denied
+}
+
+// lost is a DNS that has lost the cluster, as by a bad Corefile.
+func lost(identity.Question) identity.Answer { return denied }
+
+// broken is a DNS that cannot say.
+func broken(identity.Question) identity.Answer { return servfail }
+
+// dead is no DNS.
+func dead(identity.Question) identity.Answer {
+	return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s", Err: errors.New("timeout")}
+}
+
+// elsewhere is a DNS that gives the name another address.
+func elsewhere(q identity.Question) identity.Answer {
+	switch q.Kind {
+	case identity.Exists:
+		return agreed(q)
+	case identity.Forward4:
+		if a := without(q); a.Is == identity.Found {
+			return a
+		}
+		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.244.9.9")}, Wire: "10.244.9.9"}
+	}
+	return denied
+}
+
+// besides is a DNS that gives the name another address, too, as after kubectl
+// debug --copy-to.
+func besides(q identity.Question) identity.Answer {
+	a := agreed(q)
+	if q.Kind == identity.Forward4 {
+		a.Addrs, a.Wire = append(a.Addrs, netip.MustParseAddr("10.244.9.9")), "10.244.1.7 and 10.244.9.9"
+	}
+	return a
+}
+
+// sidecar is one in virtual time, over a real volume.
+type sidecar struct {
+	*testing.T
+	dns  answers
+	dir  string
+	log  bytes.Buffer
+	k    *keeper
+	kill context.CancelCauseFunc
+	err  error
+	done chan struct{}
+}
+
+// start starts one in the bubble of the test.
+func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
+	t.Helper()
+	s := &sidecar{T: t, dns: dns, dir: dir, done: make(chan struct{})}
+	cfg, _, err := readConfig(append(environ, "PODFQDN_DIR="+dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := identity.Look(fstest.MapFS{
+		"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n10.244.1.7\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
+		"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
+	}, cfg.Given, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := func(_ time.Duration, q identity.Question) identity.Answer { return s.dns(q) }
+	s.k = &keeper{cfg: cfg, log: newLogger(cfg, &s.log), facts: facts, dns: answering{time.Now(), says}, sidecar: true, probes: newProbes()}
+	ctx, kill := context.WithCancelCause(t.Context())
+	s.kill = kill
+	go func() {
+		defer close(s.done)
+		s.err = s.k.run(ctx)
+	}()
+	return s
+}
+
+// end sends SIGTERM, and gives the exit code.
+func (s *sidecar) end() int {
+	s.Helper()
+	began := time.Now()
+	s.kill(interrupted{syscall.SIGTERM})
+	<-s.done
+	if took := time.Since(began); took > time.Second {
+		s.Errorf("ended %s after SIGTERM", took)
+	}
+	return exitCode(s.err)
+}
+
+// holds sees whether the identity stands, for readers as for the probes.
+func (s *sidecar) holds(want bool) {
+	s.Helper()
+	synctest.Wait()
+	if _, err := os.Stat(filepath.Join(s.dir, "verified")); (err == nil) != want {
+		s.Errorf("verified: %v, but it is to stand: %t", err, want)
+	}
+	w := httptest.NewRecorder()
+	s.k.probes.readyz(w, nil)
+	if code := w.Code; (code == 200) != want || strings.Count(w.Body.String(), "\n") != 1 {
+		s.Errorf("/readyz gives %d, %q, but it is to stand: %t", code, w.Body, want)
+	}
+}
+
+// said gives the lines of the log at a level, "message: reason".
+func (s *sidecar) said(level string) (all []string) {
+	s.Helper()
+	synctest.Wait()
+	for line := range bytes.Lines(s.log.Bytes()) {
+		var l struct{ Level, Msg, Reason, What string }
+		if err := json.Unmarshal(line, &l); err != nil {
+			s.Fatal(err)
+		}
+		if l.Level == level {
+			all = append(all, l.Msg+": "+l.Reason+l.What)
+		}
+	}
+	return all
+}
+
+// counts gives a line of /metrics.
+func (s *sidecar) counts(metric string) string {
+	s.Helper()
+	w := httptest.NewRecorder()
+	s.k.probes.metrics(w, nil)
+	for line := range strings.Lines(w.Body.String()) {
+		if value, ok := strings.CutPrefix(line, metric+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	s.Fatalf("there is no %s in\n%s", metric, w.Body)
+	return ""
+}
+
+func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		dns     answers
+		verdict identity.Verdict
+		warning string
+		lost    bool // for WITHDRAW
+	}{
+		"silent":              {dead, identity.Unanswered, "db-0.db.default.svc.cluster.local: 10.96.0.10 says nothing within 1s", false},
+		"in trouble":          {broken, identity.Unanswered, "db-0.db.default.svc.cluster.local: 10.96.0.10 says SERVFAIL", false},
+		"a bad Corefile":      {lost, identity.Missing, "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN", false},
+		"a debug copy":        {besides, identity.Shared, "db-0.db.default.svc.cluster.local: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9", false},
+		"without this Pod":    {without, identity.Missing, "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN", true},
+		"with another's name": {elsewhere, identity.Stale, "db-0.db.default.svc.cluster.local: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7", true},
+	} {
+		for _, withdraw := range []string{"false", "true"} {
+			t.Run(name+", WITHDRAW="+withdraw, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW="+withdraw, "PODFQDN_GRACE=2m")
+					time.Sleep(time.Minute)
+					s.holds(true)
+
+					s.dns = c.dns
+					// GRACE, INTERVAL and a round.
+					time.Sleep(2*time.Minute - time.Second)
+					s.holds(true)
+					time.Sleep(time.Minute + 2*time.Second)
+					taken := c.lost && withdraw == "true"
+					s.holds(!taken)
+					time.Sleep(7 * time.Minute)
+					s.holds(!taken)
+					want := []string{"DNS does not agree any more: what is published stays: " + c.warning}
+					if taken {
+						want = append(want, "withdrawn: "+c.warning)
+					}
+					if got := s.said("warn"); !slices.Equal(got, want) {
+						t.Errorf("warned of %q, not of %q", got, want)
+					}
+					if n := s.counts(`podfqdn_verifications_total{verdict="` + string(c.verdict) + `"}`); len(n) > 2 || n < "10" {
+						t.Errorf("%s times %s in ten minutes", n, c.verdict)
+					}
+					if got, want := s.counts("podfqdn_withdrawals_total"), map[bool]string{false: "0", true: "1"}[taken]; got != want {
+						t.Errorf("%s withdrawals, not %s", got, want)
+					}
+
+					s.dns = agreed
+					time.Sleep(time.Minute + time.Second)
+					s.holds(true)
+					if got := s.said("info"); got[len(got)-1] != "forward and reverse DNS agree again: " && got[len(got)-2] != "forward and reverse DNS agree again: " {
+						t.Errorf("said %q", got)
+					}
+					if code := s.end(); code != exitOK {
+						t.Errorf("exit code %d: %v", code, s.err)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestADisagreementThatEndsBeforeItsGraceTakesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5m")
+		for range 10 {
+			time.Sleep(time.Minute)
+			s.dns = without
+			time.Sleep(4 * time.Minute)
+			s.holds(true)
+			s.dns = besides // who has ours too has ours
+			time.Sleep(time.Minute)
+		}
+		s.holds(true)
+		s.end()
+	})
+}
+
+func TestSilenceIsNoAnswerToTheGrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5m")
+		time.Sleep(time.Minute)
+		s.dns = without
+		time.Sleep(2 * time.Minute)
+		s.dns = dead
+		time.Sleep(time.Hour)
+		s.holds(true)
+		s.dns = lost
+		time.Sleep(time.Hour)
+		s.holds(true)
+		s.dns = without
+		time.Sleep(time.Minute + time.Second)
+		s.holds(false)
+		s.end()
+	})
+}
+
+func TestASidecarThatIsStartedAgainGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		first := start(t, dir, agreed)
+		time.Sleep(time.Second)
+		first.holds(true)
+		first.end()
+		second := start(t, dir, dead, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=0")
+		time.Sleep(time.Minute)
+		second.holds(true)
+		second.dns = without
+		time.Sleep(2*time.Minute + time.Second)
+		second.holds(false)
+		if code := second.end(); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+		third := start(t, dir, without)
+		time.Sleep(time.Hour)
+		third.holds(false)
+		if code := third.end(); code != exitSignal+int(syscall.SIGTERM) {
+			t.Errorf("exit code %d: %v", code, third.err)
+		}
+		fourth := start(t, dir, agreed)
+		time.Sleep(time.Second)
+		fourth.holds(true)
+		fourth.end()
+	})
+}
+
+func TestASidecarHasNoDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), lost, "PODFQDN_TIMEOUT=1m")
+		time.Sleep(24 * time.Hour)
+		s.holds(false)
+		s.dns = agreed
+		time.Sleep(6 * time.Second)
+		s.holds(true)
+		s.end()
+	})
+}
+
+// dual is a DNS for a Pod of two families; has6 tells whether it has the second.
+func dual(has6 *bool) answers {
+	const six = "fd00:10:244::7"
+	return func(q identity.Question) identity.Answer {
+		switch {
+		case q.Kind == identity.Forward6 && *has6:
+			return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr(six)}, Wire: six}
+		default:
+			return agreed(q)
+		}
+	}
+}
+
+func TestAFamilyThatComesLaterIsPublishedAndNoneIsTakenBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		has6 := false
+		s := start(t, t.TempDir(), dual(&has6), "POD_IPS=10.244.1.7,fd00:10:244::7")
+		ips := func(want string) {
+			t.Helper()
+			synctest.Wait()
+			if got, _ := os.ReadFile(filepath.Join(s.dir, "ips")); string(got) != want {
+				t.Errorf("ips holds %q, not %q", got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		ips("10.244.1.7\n")
+		has6 = true
+		time.Sleep(time.Minute + time.Second)
+		ips("10.244.1.7\nfd00:10:244::7\n")
+		has6 = false
+		time.Sleep(10 * time.Minute)
+		ips("10.244.1.7\nfd00:10:244::7\n")
+		if got := s.said("warn"); len(got) != 1 || !strings.Contains(got[0], "fd00:10:244::7") {
+			t.Errorf("warned of %q", got)
+		}
+		s.end()
+	})
+}
+
+func TestAVolumeThatVanishesUnderASidecarIsWarnedAboutOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := filepath.Join(t.TempDir(), "identity")
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		s := start(t, dir, agreed)
+		time.Sleep(time.Second)
+		// What others remove comes back.
+		if err := errors.Join(os.Remove(filepath.Join(dir, "verified")), os.Remove(filepath.Join(dir, "fqdn"))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		s.holds(true)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := s.said("warn"); len(got) != 1 || !strings.Contains(got[0], "the volume is not as it should be") {
+			t.Errorf("warned of %q", got)
+		}
+		if n := s.counts("podfqdn_volume_errors_total"); n < "10" || len(n) != 2 {
+			t.Errorf("%s errors in ten minutes", n)
+		}
+		if code := s.end(); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+	})
+}
