@@ -147,6 +147,9 @@ func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Du
 		}
 	}
 	if agreed {
+		if k.sidecar {
+			k.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", len(k.published) > 0))
+		}
 		return nil
 	}
 	if signal, ok := errors.AsType[interrupted](context.Cause(ctx)); ok {

@@ -50,6 +50,8 @@ func scenarios() []scenario {
 		{number: 13, title: "unusual Pod specs", run: specs},
 		{number: 14, title: "readers of the volume", run: volumes},
 		{number: 15, title: "a three-member etcd", run: etcd},
+		{number: 16, title: "a sidecar", run: sidecars},
+		{number: 19, title: "sidecars while DNS has lost the cluster", run: clusterLost, alone: true},
 	}
 }
 

@@ -82,9 +82,12 @@ func documents(t *testing.T, name, text string) manifest {
 			strict(&c)
 			m.claims = append(m.claims, c.Name)
 		case "":
-			// A part of a container, as in the README.
-			var c corev1.Container
-			strict(&c)
+			// A part of a Pod's spec or of a container, as in the README.
+			var part struct {
+				corev1.PodSpec
+				Env []corev1.EnvVar
+			}
+			strict(&part)
 		default:
 			t.Errorf("%s: a %s is not held to anything here", name, kind.Kind)
 		}
@@ -263,8 +266,13 @@ func initContainer(t *testing.T, p pod) corev1.Container {
 		t.Fatalf("the first init container of %s is not podfqdn", p.owner)
 	}
 	c := p.spec.InitContainers[0]
-	if c.Image == "" || len(c.Command) > 0 || len(c.Args) > 0 && !slices.Equal(c.Args, []string{"init"}) {
-		t.Errorf("podfqdn runs %q %q of %q", c.Command, c.Args, c.Image)
+	// What starts after a sidecar waits for its startupProbe only.
+	args := []string(nil)
+	if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && c.StartupProbe != nil {
+		args = []string{"sidecar"}
+	}
+	if c.Image == "" || len(c.Command) > 0 || !slices.Equal(c.Args, args) {
+		t.Errorf("podfqdn runs %q %q of %q, with restartPolicy %v and startupProbe %v", c.Command, c.Args, c.Image, c.RestartPolicy, c.StartupProbe)
 	}
 	return c
 }

@@ -1,0 +1,270 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// sidecar makes podfqdn of a Pod a native sidecar with both probes, which looks
+// as often as it may.
+func sidecar(p *corev1.Pod, variables ...string) *corev1.Pod {
+	always, port := corev1.ContainerRestartPolicyAlways, intstr.FromInt32(8053)
+	for i := range p.Spec.InitContainers {
+		if c := &p.Spec.InitContainers[i]; c.Name == "podfqdn" {
+			ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: port}}
+			c.Args, c.RestartPolicy = []string{"sidecar"}, &always
+			c.StartupProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: 1, FailureThreshold: 600}
+			c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 2}
+		}
+	}
+	return with(p, append([]string{"PODFQDN_LISTEN=:8053", "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=3s"}, variables...)...)
+}
+
+// isReady tells whether the Pod has the condition.
+func isReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// keeps waits until a sidecar has published, the application runs, and the Pod
+// is Ready, and checks every file.
+func (s *space) keeps(pod, fqdn string) *corev1.Pod {
+	s.Helper()
+	p := s.until(pod, "it is ready and the application runs", func(p *corev1.Pod) bool { return isReady(p) && runs(p, "app") })
+	s.holds(pod, "app", fqdn, s.addresses(p, fqdn)...)
+	waited, err := waitOf(s.log(pod))
+	if err != nil {
+		s.Errorf("%s: %v", pod, err)
+	}
+	results.waited(s.T, waited)
+	return p
+}
+
+// get asks podfqdn's probes, from the application's container.
+func (s *space) get(pod, path string) string {
+	s.Helper()
+	out, code := s.exec(pod, "app", "wget", "-q", "-O", "-", "http://127.0.0.1:8053"+path)
+	if code != 0 {
+		s.Errorf("%s: %s: wget ends with %d: %s", pod, path, code, out)
+	}
+	return out
+}
+
+// verified tells whether the start signal stands.
+func (s *space) verified(pod string) bool {
+	s.Helper()
+	_, code := s.exec(pod, "app", "test", "-e", "/identity/verified")
+	return code == 0
+}
+
+func sidecars(t *testing.T, w world) {
+	w.parallel(t, "the example", func(s *space) {
+		s.example("sidecar.yaml")
+		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+		for _, pod := range s.pods("db", 3) {
+			s.keeps(pod, s.fqdn(pod, "db"))
+			if out := s.shell(pod, `echo "$(cat /identity/fqdn)"`); strings.TrimSpace(out) != s.fqdn(pod, "db") {
+				s.Errorf("%s reads %q", pod, out)
+			}
+			if out := s.get(pod, "/metrics"); !strings.Contains(out, "podfqdn_verified 1\n") {
+				s.Errorf("%s: /metrics says\n%s", pod, out)
+			}
+		}
+	})
+	w.parallel(t, "the startupProbe holds back the application", func(s *space) {
+		s.start(sidecar(named(s.podOf("db"), "db-0", "db")))
+		s.waits("db", "NXDOMAIN")
+		events := s.kubectl("events", "--for=pod/db")
+		for deadline := time.Now().Add(patience); !strings.Contains(events, "Startup probe failed: HTTP probe failed with statuscode: 503"); {
+			if time.Now().After(deadline) {
+				s.Fatalf("no event tells of the probe:\n%s", events)
+			}
+			time.Sleep(200 * time.Millisecond)
+			events = s.kubectl("events", "--for=pod/db")
+		}
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); runs(p, "app") || isReady(p) {
+			s.Errorf("the application runs: %+v", p.Status)
+		}
+		s.headless("db", "db")
+		s.keeps("db", s.fqdn("db-0", "db"))
+	})
+	w.parallel(t, "it ends with the application, and well", func(s *space) {
+		s.headless("db", "db")
+		p := sidecar(named(s.podOf("db"), "db-0", "db"))
+		p.Spec.Containers[0].Command = []string{"sh", "-c", "cat /identity/fqdn"}
+		s.start(p)
+		var end, app *corev1.ContainerStateTerminated
+		s.until("db", "it is over", func(p *corev1.Pod) bool {
+			if len(p.Status.ContainerStatuses) > 0 {
+				end, app = podfqdn(p).State.Terminated, p.Status.ContainerStatuses[0].State.Terminated
+			}
+			return end != nil && app != nil
+		})
+		if end.ExitCode != 0 || end.Message != "" || app.ExitCode != 0 {
+			s.Errorf("podfqdn ended with %d, %q, the application with %d", end.ExitCode, end.Message, app.ExitCode)
+		}
+		// The kubelet takes its time to send SIGTERM, and tells whole seconds.
+		told := regexp.MustCompile(`"ts":"([^"]*)","msg":"ended","by":"SIGTERM","verified":true`).FindStringSubmatch(s.log("db"))
+		if told == nil {
+			s.Fatalf("podfqdn does not say that it ended:\n%s", s.log("db"))
+		}
+		at, err := time.Parse(time.RFC3339Nano, told[1])
+		if took := end.FinishedAt.Sub(at); err != nil || took > time.Second {
+			s.Errorf("podfqdn ended %v after SIGTERM, %v", took, err)
+		}
+	})
+	w.parallel(t, "without an address", func(s *space) {
+		s.headless("db", "db")
+		p := named(s.podOf("db"), "db-0", "db")
+		always := corev1.ContainerRestartPolicyAlways
+		check := corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/podfqdn", "check"}}}
+		c := &p.Spec.InitContainers[1]
+		c.Args, c.RestartPolicy = []string{"sidecar"}, &always
+		c.StartupProbe = &corev1.Probe{ProbeHandler: check, PeriodSeconds: 1, FailureThreshold: 600, TimeoutSeconds: 10}
+		s.start(p)
+		s.keeps("db", s.fqdn("db-0", "db"))
+	})
+	w.parallel(t, "after an ordinary init container", func(s *space) {
+		s.headless("db", "db")
+		p := sidecar(named(s.podOf("db"), "db-0", "db"))
+		first := p.Spec.InitContainers[1].DeepCopy()
+		first.Name, first.Args, first.RestartPolicy, first.StartupProbe, first.ReadinessProbe, first.Env = "first", nil, nil, nil, nil, nil
+		p.Spec.InitContainers = append([]corev1.Container{*first}, p.Spec.InitContainers...)
+		s.start(p)
+		p = s.until("db", "it is ready and the application runs", func(p *corev1.Pod) bool { return isReady(p) && runs(p, "app") })
+		s.holds("db", "app", s.fqdn("db-0", "db"), s.addresses(p, s.fqdn("db-0", "db"))...)
+	})
+	w.parallel(t, "a name that is taken away", func(s *space) {
+		s.headless("db", "db")
+		stands, goes := named(s.podOf("db"), "db-0", "db"), named(s.podOf("db"), "db-1", "db")
+		stands.Name, goes.Name = "stands", "goes"
+		s.start(sidecar(stands), sidecar(goes, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5s"))
+		s.keeps("stands", s.fqdn("db-0", "db"))
+		s.keeps("goes", s.fqdn("db-1", "db"))
+		fqdn, err := s.files("goes", "app")
+		if err != nil {
+			s.Fatal(err)
+		}
+
+		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"another"}}}`)
+		s.until("goes", "it is not ready", func(p *corev1.Pod) bool { return !isReady(p) })
+		if s.verified("goes") {
+			s.Error("verified still stands")
+		}
+		if files, err := s.files("goes", "app"); err != nil || files["fqdn"] != fqdn["fqdn"] || len(files) != len(fqdn)-1 {
+			s.Errorf("the volume holds %q, %v", files, err)
+		}
+		s.says("goes", "withdrawn", "NXDOMAIN")
+		s.says("stands", "DNS does not agree any more: what is published stays", "NXDOMAIN")
+		if p := s.until("stands", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("stands") {
+			s.Errorf("what is to stand does not: %+v", p.Status)
+		}
+
+		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
+		s.until("goes", "it is ready again", isReady)
+		if !s.verified("goes") {
+			s.Error("verified is not given back")
+		}
+		s.says("stands", "forward and reverse DNS agree again")
+	})
+	w.parallel(t, "kubectl debug --copy-to --keep-labels", func(s *space) {
+		s.headless("db", "db")
+		s.start(sidecar(named(s.podOf("db"), "db-0", "db"), "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1s"))
+		original := s.keeps("db", s.fqdn("db-0", "db"))
+		s.kubectl("debug", "db", "--copy-to=copy", "--keep-labels", "--set-image=app="+s.server)
+		copied := s.until("copy", "it has an address", func(p *corev1.Pod) bool { return p.Status.PodIP != "" })
+		s.waits("copy", "another Pod holds this name: "+original.Status.PodIP)
+		s.says("db", "DNS does not agree any more: what is published stays", "another Pod holds this name: "+copied.Status.PodIP)
+		// A few more looks at it, each longer than GRACE.
+		for deadline := time.Now().Add(patience); metric(s.get("db", "/metrics"), `podfqdn_verifications_total{verdict="shared"}`) < 3; time.Sleep(time.Second) {
+			if time.Now().After(deadline) {
+				s.Fatal("it does not look again")
+			}
+		}
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("db") {
+			s.Errorf("a debug copy takes down what it copies: %+v", p.Status)
+		}
+	})
+}
+
+// metric gives a number out of a text in Prometheus's format.
+func metric(text, name string) (value float64) {
+	for line := range strings.Lines(text) {
+		if number, ok := strings.CutPrefix(line, name+" "); ok {
+			fmt.Sscan(number, &value)
+		}
+	}
+	return value
+}
+
+// clusterLost takes cluster DNS away from sidecars that would withdraw: by a
+// Corefile for another domain, and then altogether.
+func clusterLost(t *testing.T, w world) {
+	s := w.restricted(t)
+	s.headless("db", "db")
+	s.start(sidecar(named(s.podOf("db"), "db-0", "db"), "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1s"))
+	s.keeps("db", s.fqdn("db-0", "db"))
+	looks := func(verdicts ...string) {
+		t.Helper()
+		count := func() (n float64) {
+			text := s.get("db", "/metrics")
+			for _, v := range verdicts {
+				n += metric(text, fmt.Sprintf("podfqdn_verifications_total{verdict=%q}", v))
+			}
+			return n
+		}
+		for first, deadline := count(), time.Now().Add(patience); count() < first+4; time.Sleep(time.Second) {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not come to %q:\n%s", verdicts, s.get("db", "/metrics"))
+			}
+		}
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("db") {
+			t.Errorf("what is to stand does not: %+v", p.Status)
+		}
+	}
+
+	maps := s.kube.CoreV1().ConfigMaps(system)
+	before, err := maps.Get(t.Context(), "coredns", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(ctx context.Context, corefile string) {
+		t.Helper()
+		m, err := maps.Get(ctx, "coredns", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Data["Corefile"] = corefile
+		if _, err := maps.Update(ctx, m, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		s.restart()
+	}
+	bad := strings.Replace(before.Data["Corefile"], "kubernetes "+w.domain, "kubernetes another.example", 1)
+	if bad == before.Data["Corefile"] {
+		t.Fatalf("the Corefile is not kubeadm's:\n%s", bad)
+	}
+	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), before.Data["Corefile"]) })
+	set(t.Context(), bad)
+	looks("missing", "foreign server", "unanswered")
+	set(t.Context(), before.Data["Corefile"])
+	s.says("db", "forward and reverse DNS agree again")
+	s.scale(0)
+	looks("unanswered")
+	s.scale(2)
+	looks("agrees")
+}
