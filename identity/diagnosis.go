@@ -1,0 +1,84 @@
+package identity
+
+import "net/netip"
+
+// Diagnosis is what podfqdn doctor found out. It prints exactly this with
+// -o json, so it is a public interface: fields are added, never changed.
+type Diagnosis struct {
+	Schema    int          `json:"schema"` // 1
+	Healthy   bool         `json:"healthy"`
+	FQDN      string       `json:"fqdn,omitempty"` // as claimed
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Facts     []Seen       `json:"facts"`
+	Questions []Asked      `json:"questions"`
+	Verdict   Verdict      `json:"verdict,omitempty"` // of the first question that did not agree
+	Reason    string       `json:"reason,omitempty"`  // why it is not healthy: one sentence
+	Causes    []Cause      `json:"causes,omitempty"`  // the most likely first
+}
+
+// Seen is one fact and where it comes from.
+type Seen struct {
+	Name  string `json:"name"` // "hostname", "governing Service", "nameserver", ...
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
+// Asked is one question to one server and what came of it.
+type Asked struct {
+	Server        string  `json:"server"`            // ADDRESS:PORT
+	Kind          string  `json:"kind"`              // "existence", "A", "AAAA", "PTR"
+	Type          string  `json:"type"`              // as asked on the wire: "TXT", "A", ...
+	Subject       string  `json:"subject"`           // a name without root dot, or an address
+	Witness       bool    `json:"witness,omitempty"` // another name than the Pod's, for comparison
+	Rcode         string  `json:"rcode,omitempty"`   // "" if no answer came
+	Authoritative bool    `json:"authoritative"`
+	TTL           int     `json:"ttl"`            // in seconds; of a denial, its SOA's
+	Zone          string  `json:"zone,omitempty"` // whose SOA vouches for a denial
+	Answer        string  `json:"answer"`         // addresses or names, or why there is none
+	NSID          string  `json:"nsid,omitempty"` // who of several replicas answered (RFC 5001), where it says so
+	Milliseconds  float64 `json:"ms"`
+	Verdict       Verdict `json:"verdict,omitempty"`
+}
+
+// Cause is why DNS does not agree, and what to change.
+type Cause struct {
+	Kind    CauseKind `json:"kind"`
+	Why     string    `json:"why"`               // one sentence, with what was seen
+	Change  string    `json:"change"`            // the field to change: one clause
+	Command string    `json:"command,omitempty"` // does it, to be copied; none where no single command does
+	Guess   bool      `json:"guess,omitempty"`   // what was seen has other possible causes
+}
+
+// CauseKind is a Cause in one word, for programs.
+type CauseKind string
+
+// What can be told in the Pod, and, where "API" is said, only by the API.
+const (
+	NoService         CauseKind = "service-missing"
+	SelectorMismatch  CauseKind = "selector-mismatch"  // API says which label
+	NotReadyHidden    CauseKind = "not-ready-hidden"   // publishNotReadyAddresses is missing
+	ReadinessDeadlock CauseKind = "readiness-deadlock" // the same, and readiness waits for DNS; API
+	SubdomainMismatch CauseKind = "subdomain-mismatch" // not the Service's name
+	NoSubdomain       CauseKind = "subdomain-missing"  // a StatefulSet's serviceName
+	NoHostname        CauseKind = "hostname-missing"
+	HostnameShared    CauseKind = "hostname-shared"         // by another Pod
+	RollingUpdate     CauseKind = "rolling-update"          // the same, and it passes or deadlocks; API
+	Terminating       CauseKind = "terminating-predecessor" // the same; API
+	DebugCopy         CauseKind = "debug-copy"              // the same; API
+	SecondService     CauseKind = "second-service"          // adds a PTR
+	ClusterDomain     CauseKind = "cluster-domain"          // the kubelet's is not CoreDNS's
+	NoReverseZone     CauseKind = "reverse-zone-missing"    // the Corefile does not serve it
+	DNSRefusesPTR     CauseKind = "reverse-refused"         // REFUSED for arpa
+	DNSSilent         CauseKind = "dns-silent"              // port 53: a policy, or nobody there
+	DNSFails          CauseKind = "dns-fails"               // SERVFAIL and the like
+	CachedDenial      CauseKind = "denial-cached"           // until when is in Why
+	StaleRecord       CauseKind = "record-stale"            // an earlier Pod's
+	NotInSlice        CauseKind = "endpointslice-lag"       // API
+	NotInDNS          CauseKind = "dns-lag"                 // in the slice, not in DNS; API
+	SingleFamily      CauseKind = "single-family"           // dual-stack Pod, single-stack Service
+	HostNetwork       CauseKind = "host-network"
+	HostnameOverride  CauseKind = "hostname-override"
+	ForeignDNS        CauseKind = "dns-policy"    // the nameserver does not know the cluster
+	Misconfigured     CauseKind = "configuration" // a variable
+	Unexplained       CauseKind = "unexplained"
+)
