@@ -77,7 +77,18 @@ type Answer struct {
 	// Again is how long asking the same is in vain: the answer comes from a
 	// cache until then.
 	Again time.Duration
-	Key   string // the private key of Exists, for people: "TXT, and 33 of 34 are free"
-	Wire  string // the answer for people: "NXDOMAIN", "10.1.2.3", "no answer within 1s"
-	Err   error  // why there is none; for people too
+
+	// The rest is for people, never for decisions.
+
+	Wire   string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
+	Err    error         // why there is no answer
+	Key    string        // the private key of Exists: "TXT, and 33 of 34 are free"
+	Type   string        // as asked on the wire: "TXT"; "" where nothing was
+	Rcode  string        // "NOERROR"; "" where no answer came
+	AA     bool          // the answer says that it is authoritative
+	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
+	Cached bool          // its TTL was seen to be less than its full length
+	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
+	At     time.Time     // when the answer came, or was waited for no longer
+	Took   time.Duration // from the first packet to At
 }

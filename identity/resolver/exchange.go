@@ -27,6 +27,9 @@ func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dn
 	if _, heard := e.r.rtts[e.server]; heard {
 		e.patience = maxPatience // as the question is sent again meanwhile
 	}
+	if e.r.beside {
+		e.patience = besidePatience
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
 	msg, err := e.query(ctx, name, qtype)
@@ -47,6 +50,9 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 	q.SetQuestion(name, qtype)
 	if !e.r.noEDNS[e.server] {
 		q.SetEdns0(udpSize, false)
+		if e.r.beside {
+			q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
+		}
 	}
 	if e.udp != nil {
 		reply, rtt, err := talk(ctx, e.udp, datagrams{e.udp, e.r.buffer}, q, e.resend())
@@ -89,7 +95,10 @@ type framing interface {
 // round need not be asked anew. 0 is never, for one that has not.
 func (e *exchange) resend() time.Duration {
 	rtt, heard := e.r.rtts[e.server]
-	if !heard {
+	switch {
+	case e.r.beside:
+		return besidePatience / 4
+	case !heard:
 		return 0
 	}
 	return max(minResend, 4*rtt)
@@ -137,6 +146,13 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 			// The end of ctx may have set a deadline of its own a moment ago.
 			if ctx.Err() != nil {
 				return nil, 0, ctx.Err()
+			}
+			// Whoever drops what asks for an NSID is not silent for that.
+			if opt := q.IsEdns0(); opt != nil && opt.Option != nil {
+				opt.Option = nil
+				if packed, err = q.Pack(); err != nil {
+					return nil, 0, fmt.Errorf("pack the question: %w", err)
+				}
 			}
 			id := dns.Id()
 			sent[id] = time.Now()

@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -32,11 +33,20 @@ type keys struct {
 	free  map[uint16]time.Time // when each may be asked again
 	down  countdown
 
-	rounds int // of a proof, each of which takes one
+	rounds int      // of a proof, each of which takes one
+	order  []uint16 // keyTypes as they are to be taken
 }
 
-func newKeys(rounds int) *keys {
-	return &keys{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(keyTypes))}
+// newKeys gives the keys of a name in order; beside another process that takes
+// them so, those from the other half first, and each time others.
+func newKeys(rounds int, beside bool) *keys {
+	order := slices.Clone(keyTypes[:])
+	if beside {
+		slices.Reverse(order)
+		half := order[:len(order)/2]
+		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
+	}
+	return &keys{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(keyTypes)), order: order}
 }
 
 // take gives a type that is free at now, or how long until there are as many as
@@ -45,7 +55,7 @@ func (k *keys) take(now time.Time) (qtype uint16, wait time.Duration) {
 	if k.first.IsZero() {
 		k.first = now
 	}
-	for _, t := range keyTypes {
+	for _, t := range k.order {
 		if !k.free[t].After(now) {
 			return t, 0
 		}

@@ -11,7 +11,9 @@
 package resolver
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -31,6 +33,9 @@ const (
 	// silence up to maxPatience, glibc's RES_TIMEOUT, and an answer resets it.
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
+
+	// besidePatience is how long Beside waits for an answer.
+	besidePatience = 2 * time.Second
 
 	// minResend is the least after which a packet counts as lost.
 	minResend = 200 * time.Millisecond
@@ -63,6 +68,7 @@ type Resolver struct {
 	servers  []netip.AddrPort
 	turn     int  // servers[turn%len] is asked
 	vc       bool // everything by TCP
+	beside   bool // see Beside
 	patience time.Duration
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
@@ -89,6 +95,17 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 		ttls:     make(map[string]time.Duration),
 		buffer:   make([]byte, dns.MaxMsgSize),
 	}
+}
+
+// Beside gives a Resolver that looks at one server while another process of the
+// Pod waits for it. It takes private keys that the other comes to last, and
+// each time others, lest it be told from a cache what it asked a moment ago. It
+// asks which replica answers (RFC 5001), and wants to know soon: it waits 2 s
+// for an answer, no longer, and sends each question up to three times meanwhile.
+func Beside(server netip.AddrPort, vc bool) *Resolver {
+	r := New([]netip.AddrPort{server}, vc)
+	r.beside = true
+	return r
 }
 
 // Open begins a round with one fresh socket.
@@ -181,7 +198,7 @@ func reverseName(addr netip.Addr) string {
 func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answer {
 	k := e.r.keys[name]
 	if k == nil {
-		k = newKeys(e.r.Rounds)
+		k = newKeys(e.r.Rounds, e.r.beside)
 		e.r.keys[name] = k
 	}
 	qtype, wait := k.take(time.Now())
@@ -212,25 +229,23 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) identit
 	a, life := e.ask(ctx, name, qtype)
 	switch a.Is {
 	case identity.Found, identity.NoData, identity.Denied:
-		a.Again = e.again(name+dns.Type(qtype).String(), a, life)
+		e.again(name+dns.Type(qtype).String(), &a, life)
 	}
 	return a
 }
 
-// again tells how long the same question will have the same answer. A TTL at
+// again notes how long the same question will have the same answer. A TTL at
 // its full length does not tell whether a cache keeps the answer; one that is
 // less, or that has become less since it was last seen, does. Where nothing
 // can be asked but plainly, each denial has to be taken for cached.
-func (e *exchange) again(question string, a identity.Answer, life lifetime) time.Duration {
+func (e *exchange) again(question string, a *identity.Answer, life lifetime) {
 	before, seen := e.r.ttls[question]
 	e.r.ttls[question] = life.left
 	denied := a.Is != identity.Found
-	switch {
-	case seen && life.left < before, life.left < life.full,
-		denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
-		return min(life.left, maxAgain)
+	a.Cached = seen && life.left < before || life.left < life.full
+	if a.Cached || denied && a.Zone.IsZero() || denied && e.r.refuses[e.server] {
+		a.Again = min(life.left, maxAgain)
 	}
-	return 0
 }
 
 // lifetime is how long an answer may be cached, as it says itself: what is
@@ -240,12 +255,19 @@ type lifetime struct{ left, full time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
+	start := time.Now()
 	msg, err := e.exchange(ctx, name, qtype)
+	var a identity.Answer
+	var life lifetime
 	if err != nil {
 		delete(e.r.rtts, e.server)
-		return identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}, lifetime{}
+		a = identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}
+	} else {
+		a, life = read(msg)
 	}
-	return read(msg)
+	a.Type, a.At = dns.Type(qtype).String(), time.Now()
+	a.Took = a.At.Sub(start)
+	return a, life
 }
 
 // silence tells why no answer came, without addresses and other words that
@@ -270,7 +292,7 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 	if rcode == "" {
 		rcode = fmt.Sprintf("RCODE%d", msg.Rcode)
 	}
-	a.Wire = rcode
+	a.Wire, a.Rcode, a.AA, a.NSID = rcode, rcode, msg.Authoritative, nsid(msg)
 	switch msg.Rcode {
 	case dns.RcodeSuccess:
 		a.Is = identity.NoData
@@ -284,6 +306,9 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 		return a, life
 	}
 	life, a.Zone = denial(msg)
+	if !a.Zone.IsZero() {
+		a.TTL = life.left
+	}
 	if a.Is == identity.Denied {
 		return a, life
 	}
@@ -312,7 +337,7 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 		}
 	}
 	life.left = time.Duration(ttl) * time.Second
-	life.full = life.left
+	life.full, a.TTL = life.left, life.left
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
@@ -325,6 +350,25 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 		a.Is, a.Wire = identity.Failed, "a record without content"
 	}
 	return a, life
+}
+
+// nsid gives who a server says it is (RFC 5001): text where it is some, else
+// hexadecimal digits; "" where it does not say.
+func nsid(msg *dns.Msg) string {
+	opt := msg.IsEdns0()
+	if opt == nil {
+		return ""
+	}
+	for _, option := range opt.Option {
+		if option, ok := option.(*dns.EDNS0_NSID); ok {
+			raw, err := hex.DecodeString(option.Nsid)
+			if err != nil || bytes.ContainsFunc(raw, func(r rune) bool { return r <= ' ' || r > '~' }) {
+				return option.Nsid
+			}
+			return string(raw)
+		}
+	}
+	return ""
 }
 
 // denial gives how long a negative answer may be cached and whose it is. Here
