@@ -36,15 +36,8 @@ func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
 // of another form than Kubernetes gives.
 func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
 
-// Witness gives the name of the API server's Service, which DNS has in every
-// cluster; none where nobody says which cluster this is.
-func (c Claim) Witness() (Name, bool) {
-	if c.zone.IsZero() {
-		return Name{}, false
-	}
-	name, err := ParseName("kubernetes.default.svc." + c.zone.String())
-	return name, err == nil
-}
+// Zone gives the cluster domain; the zero Name where nobody says.
+func (c Claim) Zone() Name { return c.zone }
 
 // Unproven gives the Pod's addresses that are not among proven ones.
 func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
@@ -58,7 +51,7 @@ func (c Claim) Dashed() bool { return c.name.first() == dashed(c.addrs[0]) }
 // or several joined.
 func (f Facts) Claim(p Policy) (Claim, error) {
 	if untold := f.untold(p.NameForm); len(untold) > 0 {
-		return Claim{}, refuse("this Pod has hostNetwork: true and sees the node's files, not its own: set %s", list(untold))
+		return Claim{}, refuse(HostNetwork, "this Pod has hostNetwork: true and sees the node's files, not its own").mend("set %s", list(untold))
 	}
 	addrs, err := f.wanted(p.Families)
 	if err != nil {
@@ -71,7 +64,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if p.NameForm == AddressForm {
 		// A dashed name holds one address, so the claim does too.
 		if p.Families == FamiliesAll && len(addrs) > 1 {
-			return Claim{}, refuse("PODFQDN_NAME_FORM=address gives each address a name of its own, so PODFQDN_FAMILIES=all cannot be met: set PODFQDN_FAMILIES to ipv4 or ipv6")
+			return Claim{}, refuse(Misconfigured, "PODFQDN_NAME_FORM=address gives each address a name of its own, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
 		}
 		c.addrs = addrs[:1]
 		f.Hostname = Fact{dashed(addrs[0]), "the Pod's address"}
@@ -81,7 +74,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	}
 	c.zone, err = ParseName(f.ClusterDomain.Value)
 	if err != nil {
-		return Claim{}, refuse("the cluster domain (from %s): %w: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.ClusterDomain.From, err)
+		return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	var odd []error
 	for _, part := range []struct {
@@ -94,7 +87,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 		{"the namespace", f.Namespace, "POD_NAMESPACE"},
 	} {
 		if err := checkLabel(lower(part.Value)); err != nil {
-			odd = append(odd, refuse("%s %+q (from %s) cannot stand in a DNS name: %w: set %s", part.what, part.Value, part.From, err, part.variable))
+			odd = append(odd, refuse(Misconfigured, "%s %+q (from %s) cannot stand in a DNS name: %w", part.what, part.Value, part.From, err).mend("set %s", part.variable))
 		}
 	}
 	if len(odd) > 0 {
@@ -103,7 +96,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
 	if err != nil {
-		return Claim{}, refuse("%w: set shorter ones of PODFQDN_HOSTNAME, PODFQDN_SERVICE and PODFQDN_CLUSTER_DOMAIN", err)
+		return Claim{}, refuse(Misconfigured, "%w", err).mend("set shorter ones of PODFQDN_HOSTNAME, PODFQDN_SERVICE and PODFQDN_CLUSTER_DOMAIN")
 	}
 	c.parts = c.name.split(c.zone)
 	if p.NameForm == HostnameForm {
@@ -120,19 +113,19 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 func (f Facts) claimGiven(c Claim) (Claim, error) {
 	name, err := ParseName(f.FQDN.Value)
 	if err != nil {
-		return Claim{}, refuse("PODFQDN_FQDN: %w: write a name such as db-0.db.default.svc.cluster.local", err)
+		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN: %w", err).mend("write a name such as db-0.db.default.svc.cluster.local")
 	}
 	if _, err := netip.ParseAddr(name.String()); err == nil {
-		return Claim{}, refuse("PODFQDN_FQDN=%+q is an address: write a name such as db-0.db.default.svc.cluster.local", f.FQDN.Value)
+		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN=%+q is an address", f.FQDN.Value).mend("write a name such as db-0.db.default.svc.cluster.local")
 	}
 	if name.first() == name.String() {
-		return Claim{}, refuse("PODFQDN_FQDN=%+q has one label only: write the whole name, such as db-0.db.default.svc.cluster.local", f.FQDN.Value)
+		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN=%+q has one label only", f.FQDN.Value).mend("write the whole name, such as db-0.db.default.svc.cluster.local")
 	}
 	c.name = name
 	if f.ClusterDomain.Value != "" {
 		c.zone, err = ParseName(f.ClusterDomain.Value)
 		if err != nil {
-			return Claim{}, refuse("the cluster domain (from %s): %w: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.ClusterDomain.From, err)
+			return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 		}
 	} else if labels := strings.SplitN(name.String(), ".", 5); len(labels) == 5 && labels[3] == "svc" {
 		// The name says it itself: no other one has this form.
@@ -159,7 +152,7 @@ func (n Name) split(zone Name) parts {
 // wanted gives the Pod's addresses of the wanted families, primary first.
 func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	if len(f.Addrs) == 0 {
-		return nil, refuse("no address of this Pod is to be found: set POD_IPS from status.podIPs")
+		return nil, refuse(Misconfigured, "no address of this Pod is to be found").mend("set POD_IPS from status.podIPs")
 	}
 	var only Family
 	switch families {
@@ -175,7 +168,7 @@ func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 			return []netip.Addr{addr}, nil
 		}
 	}
-	return nil, refuse("PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s): set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs", families, only, f.AddrsFrom, Enumerate(f.Addrs))
+	return nil, refuse(Misconfigured, "PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s)", families, only, f.AddrsFrom, Enumerate(f.Addrs)).mend("set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs")
 }
 
 // untold lists what a Pod with hostNetwork would have to be told, as it shares
@@ -201,29 +194,33 @@ func (f Facts) untold(form NameForm) (set []string) {
 	return set
 }
 
+// nameOrForm is what to change where DNS publishes the address without a
+// hostname.
+const nameOrForm = "set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do"
+
 // complete sees that every part of the name is known, and otherwise says
 // which field or variable would give it.
 func (f Facts) complete() error {
 	hostname, service := f.Hostname.Value, f.Service.Value
 	switch {
 	case f.Override.Value != "" && f.Override.Value == f.PodName && (hostname == "" || service == ""):
-		return refuse("the Pod's name %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label and spec.subdomain to the governing Service", f.Override.Value)
+		return refuse(NoHostname, "the Pod's name %+q has dots, and DNS publishes no such hostname", f.Override.Value).mend("set spec.hostname to one label and spec.subdomain to the governing Service")
 	case f.Override.Value != "" && (hostname == "" || service == ""):
-		return refuse("/%s says only %+q: spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain", hostsPath, f.Override.Value)
+		return refuse(HostnameOverride, "/%s says only %+q: spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots)", hostsPath, f.Override.Value).mend("set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain")
 	case hostname == "":
-		return refuse("no hostname of this Pod is to be found: set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
+		return refuse(NoHostname, "no hostname of this Pod is to be found").mend("set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
 	case f.Hostname.From == "/"+hostsPath && strings.Contains(hostname, "."):
-		return refuse("the hostname %+q has dots, and DNS publishes no such hostname: set spec.hostname to one label", hostname)
+		return refuse(NoHostname, "the hostname %+q has dots, and DNS publishes no such hostname", hostname).mend("set spec.hostname to one label")
 	case f.Hostname.From != "PODFQDN_HOSTNAME" && len(f.PodName) > maxLabel && hostname == cut(f.PodName):
-		return refuse("the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", hostname, maxLabel)
+		return refuse(NoHostname, "the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it", hostname, maxLabel).mend("%s", nameOrForm)
 	case service == "" && f.Stray.IsValid():
-		return refuse("%s says %s, but the kubelet wrote %s into /%s: set POD_IPS from status.podIPs", f.AddrsFrom, Enumerate(f.Addrs), f.Stray, hostsPath)
+		return refuse(Misconfigured, "%s says %s, but the kubelet wrote %s into /%s", f.AddrsFrom, Enumerate(f.Addrs), f.Stray, hostsPath).mend("set POD_IPS from status.podIPs")
 	case service == "":
-		return refuse("this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
+		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
 	case f.Namespace.Value == "":
-		return refuse("this Pod's namespace is to be found nowhere: set POD_NAMESPACE from metadata.namespace")
+		return refuse(Misconfigured, "this Pod's namespace is to be found nowhere").mend("set POD_NAMESPACE from metadata.namespace")
 	case f.ClusterDomain.Value == "":
-		return refuse("the cluster domain is to be found nowhere (no %+q entry in the search list of /%s): set PODFQDN_CLUSTER_DOMAIN, usually cluster.local", f.Namespace.Value+".svc.", resolvConfPath)
+		return refuse(ClusterDomain, "the cluster domain is to be found nowhere (no %+q entry in the search list of /%s)", f.Namespace.Value+".svc.", resolvConfPath).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	return nil
 }

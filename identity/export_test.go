@@ -38,9 +38,6 @@ func HostsRead(text string) string {
 // CheckOwn tells why an address cannot be a Pod's.
 func CheckOwn(addr netip.Addr) error { return checkOwn(addr) }
 
-// Zone gives the cluster domain of a claim.
-func (c Claim) Zone() Name { return c.zone }
-
 // Instead gives the names that DNS may publish in place of the one claimed.
 func (c Claim) Instead() []Name { return c.instead }
 

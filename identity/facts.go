@@ -34,6 +34,10 @@ type Given struct {
 	Service       string `env:"PODFQDN_SERVICE" doc:"the governing Service, spec.subdomain; else from /etc/hosts"`
 	ClusterDomain string `env:"PODFQDN_CLUSTER_DOMAIN" doc:"such as cluster.local; else from /etc/hosts or the search list"`
 	Nameservers   string `env:"PODFQDN_NAMESERVERS" doc:"ADDRESS[:PORT],… to ask in place of those in /etc/resolv.conf"`
+
+	// Kubernetes is KUBERNETES_SERVICE_HOST, which the kubelet sets in every
+	// container: nobody's setting, so it has no tag.
+	Kubernetes string
 }
 
 // Fact is one thing seen, as written, and where.
@@ -54,6 +58,8 @@ type Facts struct {
 	AddrsFrom     string
 	Stray         netip.Addr // what the kubelet wrote into /etc/hosts, where that is none of Addrs
 	Nameservers   []netip.AddrPort
+	FromVariable  bool       // the Nameservers are PODFQDN_NAMESERVERS
+	Kubernetes    netip.Addr // of the Service kubernetes in default; invalid where nobody says
 	ResolvConf    ResolvConf
 }
 
@@ -61,8 +67,9 @@ type Facts struct {
 // files below root (the root of the Pod's file system), then, for a Pod
 // without any other word on its addresses, ifaces. ifaces may be nil.
 //
-// Errors, perhaps several joined, are a *Refusal for what somebody can change in the Pod's spec, and
-// otherwise say which file could not be read.
+// Errors, perhaps several joined, are a *Refusal for what somebody can change
+// in the Pod's spec, and otherwise say which file could not be read. The Facts
+// of a refusal are for people: they hold what could be seen.
 func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
 	hostsText, err := readHosts(root)
 	if err != nil {
@@ -83,9 +90,10 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		UID:         given.PodUID,
 		HostNetwork: h.hostNetwork,
 	}
-	if err := errors.Join(f.addresses(given, h, ifaces), f.nameservers(root, given)); err != nil {
-		return Facts{}, err
+	if addr, err := netip.ParseAddr(given.Kubernetes); err == nil {
+		f.Kubernetes = addr.Unmap()
 	}
+	mistakes := errors.Join(f.addresses(given, h, ifaces), f.nameservers(root, given))
 	var pod podName
 	for _, line := range h.lines {
 		if f.owns(line.addr) {
@@ -115,7 +123,7 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		Fact{given.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN"},
 		Fact{pod.domain, "/" + hostsPath},
 		Fact{f.ResolvConf.clusterDomain(f.Namespace.Value), "/" + resolvConfPath})
-	return f, nil
+	return f, mistakes
 }
 
 // firstOf gives the first fact with a value, or none.
@@ -160,7 +168,7 @@ func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, err
 			return err
 		}
 		if len(primary) != 1 || !f.owns(primary[0]) {
-			return refuse("POD_IP=%+q is not among POD_IPS=%+q: set POD_IPS from status.podIPs and leave POD_IP out", given.PodIP, given.PodIPs)
+			return refuse(Misconfigured, "POD_IP=%+q is not among POD_IPS=%+q", given.PodIP, given.PodIPs).mend("set POD_IPS from status.podIPs and leave POD_IP out")
 		}
 	case given.PodIP != "":
 		addrs, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
@@ -213,7 +221,7 @@ func onePerFamily(addrs []netip.Addr, from string) error {
 	for i, a := range addrs {
 		for _, b := range addrs[:i] {
 			if a.Is4() == b.Is4() {
-				return refuse("%s: two %s addresses, %s and %s, but a Pod has at most one: set POD_IPS from status.podIPs", from, familyOf(a), b, a)
+				return refuse(Misconfigured, "%s: two %s addresses, %s and %s, but a Pod has at most one", from, familyOf(a), b, a).mend("set POD_IPS from status.podIPs")
 			}
 		}
 	}
@@ -228,11 +236,11 @@ func parseAddrs(variable, field, value string) ([]netip.Addr, error) {
 		word = strings.Trim(word, blanks)
 		addr, err := netip.ParseAddr(word)
 		if err != nil {
-			return nil, refuse("%s=%+q: %+q is no IP address: set %s from %s", variable, value, word, variable, field)
+			return nil, refuse(Misconfigured, "%s=%+q: %+q is no IP address", variable, value, word).mend("set %s from %s", variable, field)
 		}
 		addr = addr.Unmap()
 		if err := checkOwn(addr); err != nil {
-			return nil, refuse("%s=%+q: %+q %w: set %s from %s", variable, value, word, err, variable, field)
+			return nil, refuse(Misconfigured, "%s=%+q: %+q %w", variable, value, word, err).mend("set %s from %s", variable, field)
 		}
 		addrs = append(addrs, addr)
 	}
@@ -269,7 +277,7 @@ var (
 func (f *Facts) nameservers(root fs.FS, given Given) error {
 	text, err := readFile(root, resolvConfPath)
 	if err != nil && (given.Nameservers == "" || !errors.Is(err, fs.ErrNotExist)) {
-		return refuse("%w: mount it, or set PODFQDN_NAMESERVERS", err)
+		return refuse(ForeignDNS, "%w", err).mend("mount it, or set PODFQDN_NAMESERVERS")
 	}
 	f.ResolvConf = parseResolvConf(text)
 	if given.Nameservers == "" {
@@ -278,10 +286,11 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 		case len(f.Nameservers) > 0:
 			return nil
 		case len(f.ResolvConf.Ignored) > 0:
-			return refuse("/%s: nameserver %+q is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS", resolvConfPath, f.ResolvConf.Ignored[0])
+			return refuse(ForeignDNS, "/%s: nameserver %+q is no IP address", resolvConfPath, f.ResolvConf.Ignored[0]).mend("correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS")
 		}
-		return refuse("/%s names no nameserver: set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS", resolvConfPath)
+		return refuse(ForeignDNS, "/%s names no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
 	}
+	f.FromVariable = true
 	for word := range strings.SplitSeq(given.Nameservers, ",") {
 		word = strings.Trim(word, blanks)
 		server, err := netip.ParseAddrPort(word)
@@ -291,7 +300,7 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 			server = netip.AddrPortFrom(parseServer(server.Addr().String()), server.Port())
 		}
 		if !server.IsValid() || server.Port() == 0 {
-			return refuse("PODFQDN_NAMESERVERS=%+q: %+q is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT", given.Nameservers, word)
+			return refuse(Misconfigured, "PODFQDN_NAMESERVERS=%+q: %+q is no address of a nameserver", given.Nameservers, word).mend("write an IP address, or ADDRESS:PORT, [IPV6]:PORT")
 		}
 		f.Nameservers = append(f.Nameservers, server)
 	}

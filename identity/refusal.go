@@ -5,12 +5,23 @@ import "fmt"
 // Refusal says in one sentence why there is no name to wait for and which
 // field or variable to set. It is final: nothing that DNS may do later
 // changes it.
-type Refusal struct{ err error }
+type Refusal struct {
+	Kind   CauseKind
+	Change string // the sentence's last clause: what to set
+	why    error  // its beginning
+}
 
-func (r *Refusal) Error() string { return r.err.Error() }
+func (r *Refusal) Error() string { return r.why.Error() + ": " + r.Change }
 
-func (r *Refusal) Unwrap() error { return r.err }
+func (r *Refusal) Unwrap() error { return r.why }
 
-func refuse(format string, args ...any) error {
-	return &Refusal{fmt.Errorf(format, args...)}
+// refuse begins a Refusal with what was seen; mend ends it.
+func refuse(kind CauseKind, format string, args ...any) *Refusal {
+	return &Refusal{Kind: kind, why: fmt.Errorf(format, args...)}
+}
+
+// mend says what to change.
+func (r *Refusal) mend(format string, args ...any) error {
+	r.Change = fmt.Sprintf(format, args...)
+	return r
 }

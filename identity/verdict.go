@@ -51,9 +51,11 @@ type Finding struct {
 	Verdict Verdict
 	Want    string // what would have agreed
 	Others  string // who else was named, where the verdict is about that
-	Witness bool   // about a name that is not the Pod's, to see what the server knows
 	// Tolerated tells that the policy lets pass what Others names.
 	Tolerated bool
+	// Witness tells that the question was about another name, for comparison;
+	// there is no verdict then.
+	Witness bool
 }
 
 // String gives a finding as a sentence, the same for the same answer in
@@ -80,7 +82,7 @@ func (f Finding) String() string {
 	case Poisoned:
 		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.subject(), says)
 	case ForeignServer:
-		return fmt.Sprintf("%s: %s in the name of zone %+q: it does not know the cluster", f.subject(), says, f.Zone.String())
+		return fmt.Sprintf("%s: %s in the name of zone %+q, not the cluster's", f.subject(), says, f.Zone.String())
 	case Unsettled:
 		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.subject())
 	case ReverseExtra:
@@ -118,13 +120,13 @@ func (r Report) holds() bool {
 
 // attested reports whether the server of the last round knows the witness.
 func (r Report) attested() bool {
-	return len(r.last(func(f Finding) bool { return f.Witness && f.Verdict == Agrees })) > 0
+	return len(r.last(func(f Finding) bool { return f.Witness && f.Is == Found })) > 0
 }
 
 // last gives the findings of the last round that are as said.
 func (r Report) last(is func(Finding) bool) (found []Finding) {
 	for i, f := range r {
-		if f.Kind == Exists && (i == 0 || r[i-1].Kind != Exists) {
+		if f.Kind == Exists && !f.Witness && (i == 0 || r[i-1].Kind != Exists) {
 			found = nil // a round begins
 		}
 		if is(f) {

@@ -123,17 +123,17 @@ var verifications = []verification{
 	{
 		name: "foreign server: the root", script: "exists: nxdomain zone=. again=30s",
 		asked: "exists", verdicts: "foreign server", verdict: identity.ForeignServer, again: 30 * time.Second,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone ".": it does not know the cluster`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's`,
 	},
 	{
 		name: "foreign server: a zone above", script: "exists: nxdomain zone=local",
 		asked: "exists", verdicts: "foreign server", verdict: identity.ForeignServer,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone "local": it does not know the cluster`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone "local", not the cluster's`,
 	},
 	{
 		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org",
 		asked: "exists, A", verdicts: "agrees foreign server", verdict: identity.ForeignServer,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org": it does not know the cluster`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org", not the cluster's`,
 	},
 	{
 		name: "a name outside the cluster has foreign zones by right", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org",

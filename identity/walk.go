@@ -171,7 +171,7 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 	switch {
 	case !l.asked:
 	case m.Verdict == Unnamed && l.found:
-		return refuse("%v, as for a Pod without spec.hostname: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do", m)
+		return refuse(NoHostname, "%v, as for a Pod without spec.hostname", m).mend("%s", nameOrForm)
 	case m.Verdict == Unnamed:
 		l.found, l.next = true, waited+time.Second
 	default:

@@ -108,7 +108,7 @@ func (k *keeper) run(ctx context.Context) (err error) {
 
 // resume has a sidecar that was started again go on where it was.
 func (k *keeper) resume() error {
-	if _, ok := k.claim.Witness(); k.cfg.Withdraw && !ok {
+	if k.cfg.Withdraw && k.claim.Zone().IsZero() {
 		return configError{errors.New("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")}
 	}
 	files, verified, err := volume.Read(k.cfg.Dir)

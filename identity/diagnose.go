@@ -1,0 +1,312 @@
+package identity
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Diagnose tells from where the path ended why there is no agreement, the most
+// likely cause first: err is what Look, Claim, Verify or a Turn gave, a
+// *Refusal (or several joined) or a *Mismatch, and r all that was asked before
+// it, Witnesses included. Without an error there is no cause.
+//
+// DNS shows a Service only by its endpoints: one that is missing, one that
+// selects nothing and one that hides what is not ready look alike. Causes that
+// cannot be told apart are all there, as guesses.
+func Diagnose(f Facts, c Claim, r Report, err error) []Cause {
+	var m *Mismatch
+	refused := refusals(err)
+	switch {
+	case err == nil:
+		return nil
+	case len(refused) > 0:
+		var causes []Cause
+		for _, refusal := range refused {
+			causes = append(causes, Cause{Kind: refusal.Kind, Why: refusal.why.Error(), Change: refusal.Change})
+		}
+		return causes
+	case !errors.As(err, &m):
+		return []Cause{{Kind: Unexplained, Why: err.Error(), Change: "see that podfqdn may read the Pod's files and can reach its nameservers"}}
+	}
+	s := scene{f: f, c: c, m: m, report: r}
+	causes := s.causes()
+	if what := s.replicas(); what != "" {
+		causes = append([]Cause{{Kind: ReplicasDisagree, Guess: true, Why: what,
+			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"}}, causes...)
+	}
+	return causes
+}
+
+// refusals gives the *Refusals in an error, however joined.
+func refusals(err error) (all []*Refusal) {
+	switch e := err.(type) {
+	case *Refusal:
+		return []*Refusal{e}
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			all = append(all, refusals(err)...)
+		}
+	case interface{ Unwrap() error }:
+		return refusals(e.Unwrap())
+	}
+	return all
+}
+
+// scene is what there is to be explained, and the evidence.
+type scene struct {
+	f      Facts
+	c      Claim
+	m      *Mismatch
+	report Report
+}
+
+// cause makes one; without a why of its own the Mismatch says it all.
+func (s scene) cause(kind CauseKind, guess bool, why, change string) Cause {
+	if why == "" {
+		return Cause{Kind: kind, Guess: guess, Why: s.m.Error(), Change: change, told: true}
+	}
+	return Cause{Kind: kind, Guess: guess, Why: why, Change: change}
+}
+
+// Clauses of several causes.
+const (
+	setPolicy   = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
+	serveArpa   = "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	ownHostname = "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"
+)
+
+func (s scene) causes() []Cause {
+	m := s.m
+	switch m.Verdict {
+	case Missing, ForeignServer:
+		if m.Is == NoData {
+			return s.family()
+		}
+		return s.missing()
+	case Unnamed:
+		return []Cause{s.cause(NoHostname, false, "", "set spec.hostname, or PODFQDN_NAME_FORM=address")}
+	case Shared:
+		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
+	case Stale:
+		return []Cause{
+			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
+			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
+		}
+	case Poisoned:
+		why, passes := s.until("the denial is cached"), "this passes then"
+		if why == "" {
+			passes = "this passes when the cached denial runs out"
+		}
+		return []Cause{s.cause(CachedDenial, false, why, passes+"; do not ask for the name before podfqdn has published it")}
+	case Unanswered:
+		return s.unanswered()
+	case Unsettled:
+		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not know the same yet")}
+	case ReverseExtra:
+		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("another Service selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", m.Others))}
+	case ReverseOther:
+		return []Cause{
+			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
+			s.cause(SubdomainMismatch, true, "cluster DNS knows this address by another name only", "see that spec.subdomain is the name of a Service that selects this Pod"),
+		}
+	case ReverseForeign, ReverseMissing:
+		return s.reverse()
+	case ReverseRefused:
+		return []Cause{s.cause(DNSRefusesPTR, false, "", "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore")}
+	}
+	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
+}
+
+// missing explains that the name is denied. What denies is asked for what it
+// knows: the cluster, then the Service.
+func (s scene) missing() []Cause {
+	if s.c.parts.service == "" && s.m.Verdict == Missing {
+		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
+	}
+	kubernetes, asked := s.witness(Forward4, s.c.kubernetes())
+	if asked && s.c.foreign(kubernetes) || !asked && s.m.Verdict == ForeignServer {
+		return s.foreign(asked)
+	}
+	service, namespace := s.c.Service()
+	fields := fmt.Sprintf("a headless Service %q in namespace %q", service, namespace)
+	see := "see that " + fields + " selects this Pod and has publishNotReadyAddresses: true"
+	if s.c.Dashed() {
+		see += "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"
+	}
+	exists, asked := s.witness(Exists, s.c.service())
+	why := ""
+	if asked && exists.Is == Denied {
+		why = fmt.Sprintf("Service %q has no address in DNS either", service)
+	}
+	addrs := s.published()
+	if len(addrs) > 0 {
+		why = fmt.Sprintf("Service %q publishes %s, but not this Pod", service, Enumerate(addrs))
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.own, a) }) {
+			// The address without the hostname.
+			return []Cause{s.cause(NoHostname, true, fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.parts.hostname),
+				"set spec.hostname to this, and spec.subdomain to the Service's name")}
+		}
+	}
+	if s.m.Verdict == ForeignServer && why != "" {
+		why = showServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
+	}
+	hidden := s.cause(NotReadyHidden, true, why, see)
+	hidden.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
+	pod := s.f.PodName
+	if checkLabel(pod) != nil {
+		pod = "POD"
+	}
+	selector := s.cause(SelectorMismatch, true, fmt.Sprintf("Service %q may select other Pods", service),
+		fmt.Sprintf("make the Service's selector and this Pod's labels match; kubectl podfqdn doctor -n %s %s names the label", namespace, pod))
+	if len(addrs) > 0 {
+		return []Cause{hidden, selector}
+	}
+	return []Cause{hidden,
+		s.cause(NoService, true, fmt.Sprintf("there may be no Service %q in namespace %q", service, namespace), "make "+fields+", named as spec.subdomain says"),
+		selector}
+}
+
+// foreign explains a server that does not know the cluster domain; seen tells
+// that it was asked for kubernetes.default.
+func (s scene) foreign(seen bool) []Cause {
+	server, zone := showServer(s.m.Server), s.c.zone.String()
+	why := ""
+	if seen {
+		why = fmt.Sprintf("%s does not know %s either", server, s.c.kubernetes())
+	}
+	policy := s.cause(ForeignDNS, true, why, setPolicy)
+	domain := func(guess bool, why, is string) Cause {
+		return s.cause(ClusterDomain, guess, why,
+			"make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN="+is)
+	}
+	if ptr, asked := s.witness(Reverse, s.f.Kubernetes); asked {
+		if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.zone {
+			return []Cause{domain(false, fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()), other.String())}
+		}
+		policy.Guess = ptr.Is != Denied
+		return []Cause{policy}
+	}
+	return []Cause{policy, domain(true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), "…")}
+}
+
+// zoneOf gives what stands behind prefix in one of names.
+func zoneOf(names []Name, prefix string) Name {
+	for _, name := range names {
+		if rest, ok := strings.CutPrefix(name.String(), prefix); ok {
+			if zone, err := ParseName(rest); err == nil {
+				return zone
+			}
+		}
+	}
+	return Name{}
+}
+
+// family explains a name that has no address of a family.
+func (s scene) family() []Cause {
+	cause := s.cause(SingleFamily, false, "", "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES")
+	if service, namespace := s.c.Service(); service != "" {
+		cause.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
+	}
+	if len(s.published()) > 0 {
+		// The Service has addresses of this family, but this Pod's is not there.
+		cause.Guess = true
+	}
+	return []Cause{cause}
+}
+
+func (s scene) unanswered() []Cause {
+	switch s.m.Is {
+	case Failed:
+		return []Cause{s.cause(DNSFails, false, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there")}
+	case Refused:
+		return []Cause{
+			s.cause(DNSFails, true, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there"),
+			s.cause(ForeignDNS, true, showServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
+		}
+	}
+	return []Cause{s.cause(DNSSilent, true, "", "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP")}
+}
+
+// reverse explains that the forward records are right and the PTR is not
+// cluster DNS's own.
+func (s scene) reverse() []Cause {
+	m := s.m
+	own := s.c.parts
+	if zone := zoneOf(m.Names, own.hostname+"."+own.service+"."+own.namespace+".svc."); own.service != "" && !zone.IsZero() {
+		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("cluster DNS has %q as its first domain", zone.String()),
+			"put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN="+zone.String())}
+	}
+	// A cache keeps an upstream's answer too: that it does is no evidence.
+	cached := s.cause(CachedDenial, true, cmp.Or(s.until("the answer is cached"), "the answer may be cached"),
+		"this passes when it runs out; do not ask for the address before podfqdn has published it")
+	change := serveArpa
+	switch {
+	case m.Verdict == ReverseForeign:
+		change = "an upstream resolver answered: " + change
+	default:
+		change += "; a denial cached too early passes within half a minute"
+	}
+	ptr, asked := s.witness(Reverse, s.f.Kubernetes)
+	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
+	switch {
+	case same && slices.Contains(ptr.Names, s.c.kubernetes()):
+		// The zone is served.
+		return []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", serveArpa)}
+	case same && ptr.Is == Denied:
+		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), change)}
+	}
+	return []Cause{s.cause(NoReverseZone, true, "", change), cached}
+}
+
+// until says until when m's answer is cached; "" where that is not known.
+func (s scene) until(what string) string {
+	// A denial of what exists can only be a cache's. An answer of hours is no
+	// cluster's, and its caches cut it.
+	if !s.m.Cached && s.m.Verdict != Poisoned || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
+		return ""
+	}
+	return fmt.Sprintf("%s until %s UTC (%s more)", what, s.m.At.Add(s.m.TTL).UTC().Format(time.TimeOnly), s.m.TTL)
+}
+
+// witness gives what m's server said of another name or address.
+func (s scene) witness(kind Kind, about any) (Answer, bool) {
+	for _, f := range s.report {
+		if f.Witness && f.Kind == kind && f.Server == s.m.Server && (about == f.Name || about == f.Addr) {
+			return f.Answer, true
+		}
+	}
+	return Answer{}, false
+}
+
+// published gives the governing Service's addresses.
+func (s scene) published() (addrs []netip.Addr) {
+	for _, kind := range []Kind{Forward4, Forward6} {
+		a, _ := s.witness(kind, s.c.service())
+		addrs = append(addrs, a.Addrs...)
+	}
+	return addrs
+}
+
+// replicas tells which question one server answered in two ways: in two rounds,
+// on two sockets; "" if none.
+func (s scene) replicas() string {
+	for i, f := range s.report {
+		for _, g := range s.report[:i] {
+			if f.Question != g.Question || f.Server != g.Server || f.Witness || g.Witness || !says(f) || !says(g) ||
+				f.Wire == g.Wire || f.Kind == Exists && (f.Is == Denied) == (g.Is == Denied) {
+				continue
+			}
+			who := showServer(f.Server)
+			return fmt.Sprintf("%s says %s to one socket and %s to another, so it is several replicas that do not know the same, or the record has just changed", who, g.Wire, f.Wire)
+		}
+	}
+	return ""
+}
+
+// says reports whether a finding tells what its server knows.
+func says(f Finding) bool { return f.Is == Found || f.Is == NoData || f.Is == Denied }
