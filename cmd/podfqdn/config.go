@@ -81,6 +81,7 @@ func (e configError) Unwrap() error { return e.error }
 // readConfig reads the variables, and reports all mistakes at once.
 func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
+	c.Kubernetes = values["KUBERNETES_SERVICE_HOST"]
 	known := variables()
 	var mistakes []error
 	parsed := func(name string) bool {

@@ -17,10 +17,11 @@ usage: podfqdn COMMAND
   init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
   sidecar  the same, then go on verifying, and serve probes and metrics
   check    exit 0 if the volume holds this Pod's verified name, and print it
+  doctor   why DNS does not agree, and what to change; -o json for programs
   help     print this
   version  print the version
 
-exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified)
+exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified; doctor: not healthy)
             12 deadline, another Pod holds the name · 13 volume · 130, 143 signal before publication
 
 variables, all optional:

@@ -126,24 +126,27 @@ func (k *keeper) resume() error {
 func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Duration) error {
 	start := time.Now()
 	end := gaveUp{after: timeout, claim: k.claim, servers: k.facts.Nameservers}
-	tell := narrator{log: k.log, claim: k.claim, agreed: walk.Agreed}
+	tell := narrator{log: k.log, why: explainer{walk: walk, facts: k.facts}, agreed: walk.Agreed}
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
-		tell.turn(turn)
+		tell.turn(ctx, turn)
 		k.probes.turn(turn)
-		switch {
-		case turn.Err == nil:
+		if turn.Err == nil {
 			if err := k.publish(turn); err != nil && !agreed {
 				return err
 			}
 			agreed = true
-		case !errors.As(turn.Err, &end.last):
-			return turn.Err
-		case turn.Lost && k.cfg.Withdraw:
-			k.withdraw(turn)
+			continue
 		}
-		if end.last != nil && end.last.Verdict != identity.Unanswered {
+		if !errors.As(turn.Err, &end.last) {
+			return turn.Err
+		}
+		end.hint = tell.why.cause(turn, end.last)
+		if end.last.Verdict != identity.Unanswered {
 			end.said = end.last
+		}
+		if turn.Lost && k.cfg.Withdraw {
+			k.withdraw(turn)
 		}
 	}
 	if agreed {
@@ -239,6 +242,7 @@ type gaveUp struct {
 	cause   error // interrupted, or nil for the deadline
 	after   time.Duration
 	last    *identity.Mismatch // nil if no answer came at all
+	hint    string             // its likeliest cause
 	said    *identity.Mismatch // the last that says anything about the name; or nil
 	claim   identity.Claim
 	servers []netip.AddrPort
@@ -252,7 +256,7 @@ func (g *gaveUp) Error() string {
 	if g.last == nil {
 		return fmt.Sprintf("%s: %s: no answer yet from %s", what, g.claim.Name(), identity.Enumerate(g.servers))
 	}
-	what = fmt.Sprintf("%s: %s; %s", what, g.last, hint(g.last, g.claim))
+	what = fmt.Sprintf("%s: %s; %s", what, g.last, g.hint)
 	if g.said != nil && g.said != g.last {
 		what += fmt.Sprintf("; before that: %s", g.said)
 	}
@@ -265,7 +269,7 @@ func (g *gaveUp) Unwrap() error { return g.cause }
 // intervals, with a hint once it has lasted or where a cache will make it last.
 type narrator struct {
 	log    *zap.Logger
-	claim  identity.Claim
+	why    explainer
 	agreed bool // so what DNS says now changes nothing
 	told   once // reasons, since the last repetition or agreement
 	next   time.Duration
@@ -274,20 +278,13 @@ type narrator struct {
 // hintAfter is how long a reason usually lasts when nothing is wrong.
 const hintAfter = 3 * time.Second
 
-func (n *narrator) turn(t identity.Turn) {
-	for _, f := range t.Report {
-		fields := []zap.Field{zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
-			zap.Stringer("finding", f), zap.String("verdict", string(f.Verdict)), zap.Duration("again", f.Again)}
-		if f.Key != "" {
-			fields = append(fields, zap.String("key", f.Key))
-		}
-		n.log.Debug("asked", fields...)
-	}
+func (n *narrator) turn(ctx context.Context, t identity.Turn) {
+	n.asked(t.Report)
 	if t.Err == nil {
 		if n.agreed && len(n.told) > 0 {
 			n.log.Info("forward and reverse DNS agree again")
 		}
-		n.agreed, n.told = true, nil
+		n.agreed, n.told, n.why.next = true, nil, 0
 	}
 	var m *identity.Mismatch
 	if !errors.As(t.Err, &m) {
@@ -304,13 +301,25 @@ func (n *narrator) turn(t identity.Turn) {
 	}
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
 	if t.Waited+m.Again() >= hintAfter { // or is known to last
-		fields = append(fields, zap.String("hint", hint(m, n.claim)))
+		n.asked(n.why.ask(ctx, t, m))
+		fields = append(fields, zap.String("hint", printable(n.why.cause(t, m))))
 	}
 	if n.agreed {
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
 		return
 	}
 	n.log.Info("not yet", fields...)
+}
+
+func (n *narrator) asked(r identity.Report) {
+	for _, f := range r {
+		fields := []zap.Field{zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
+			zap.Stringer("finding", f), zap.String("verdict", string(f.Verdict)), zap.Duration("again", f.Again)}
+		if f.Key != "" {
+			fields = append(fields, zap.String("key", f.Key))
+		}
+		n.log.Debug("asked", fields...)
+	}
 }
 
 // maxTermination is how much of a termination log the kubelet reads, in bytes.

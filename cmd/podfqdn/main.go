@@ -25,7 +25,7 @@ const (
 	exitOK         = 0
 	exitUnexpected = 1
 	exitRefused    = 10 // the configuration or the Pod's spec has to change
-	exitDeadline   = 11 // DNS did not agree in time; check: not published
+	exitDeadline   = 11 // DNS did not agree in time; check: not published; doctor: not healthy
 	exitShared     = 12 // the same, and another Pod holds the name
 	exitVolume     = 13
 	exitSignal     = 128 // and the signal's number
@@ -49,11 +49,13 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return runWalk(ctx, command, args[1:], environ, stderr)
 	case "check":
 		return runCheck(args[1:], environ, stdout, stderr)
+	case "doctor":
+		return runDoctor(ctx, args[1:], environ, stdout, stderr)
 	case "":
 		help(stderr)
 		return exitRefused
 	}
-	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, check, help or version", command)
+	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, check, doctor, help or version", command)
 	fmt.Fprintln(stderr, err)
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case

@@ -77,13 +77,16 @@ func (p *probes) volumeFailed() {
 	p.volumeErrors++
 }
 
-// rcode gives what came of a question in DNS's own words, of which there are
-// few here; "none" is no answer.
+// rcode gives what came of a question as a label, of which there are few:
+// "none" is no answer, "other" all that is rare.
 func rcode(a identity.Answer) string {
-	return [...]string{
-		identity.Silent: "none", identity.Unasked: "none", identity.Found: "NOERROR", identity.NoData: "NOERROR",
-		identity.Denied: "NXDOMAIN", identity.Refused: "REFUSED", identity.Failed: "SERVFAIL",
-	}[a.Is]
+	switch a.Rcode {
+	case "":
+		return "none"
+	case "NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "NOTIMP", "FORMERR":
+		return a.Rcode
+	}
+	return "other"
 }
 
 // serve answers on an address until end is called; "" is nowhere. It listens

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 //	code N [COMMAND…]            run COMMAND, or take the one that signal ended; see that its exit code is N
 //	signal TERM|INT              to the command in the background
 //	reason TEXT                  the last init failed with exactly this in its termination log and its log;
-//	                             $NAME in it is a variable, <time> is any duration
+//	                             $NAME in it is a variable, <time> is any duration, <clock> any time of day
 //	snapshot, unchanged          what the volume holds, to the inode
 //	watch, changes               the names of the contract, and ..data, as they appear (+) and go (-)
 //	published GOLDEN             the volume holds exactly testdata/golden/GOLDEN and its start signal
@@ -164,6 +164,7 @@ func cmdReason(ts *testscript.TestScript, _ bool, args []string) {
 	p := podOf(ts)
 	want := regexp.QuoteMeta(os.Expand(args[0], ts.Getenv))
 	want = strings.ReplaceAll(want, "<time>", `(\d+m)?[\d.]+m?s`)
+	want = strings.ReplaceAll(want, "<clock>", `\d\d:\d\d:\d\d`)
 	whole := regexp.MustCompile("^" + want + "$")
 	got := ts.ReadFile(filepath.Join(ts.Getenv("PODFQDN_ROOT"), "dev/termination-log"))
 	if !whole.MatchString(got) {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +25,7 @@ type answers func(q identity.Question) identity.Answer
 // without is a DNS that knows the cluster, and not the Pod.
 func without(q identity.Question) identity.Answer {
 	if q.Name.String() == "kubernetes.default.svc.cluster.local" && q.Kind == identity.Forward4 {
-		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Wire: "10.96.0.1"}
+		return found("10.96.0.1")
 	}
 	return denied
 }
@@ -51,7 +50,7 @@ func elsewhere(q identity.Question) identity.Answer {
 		if a := without(q); a.Is == identity.Found {
 			return a
 		}
-		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.244.9.9")}, Wire: "10.244.9.9"}
+		return found("10.244.9.9")
 	}
 	return denied
 }
@@ -59,11 +58,10 @@ func elsewhere(q identity.Question) identity.Answer {
 // besides is a DNS that gives the name another address, too, as after kubectl
 // debug --copy-to.
 func besides(q identity.Question) identity.Answer {
-	a := agreed(q)
 	if q.Kind == identity.Forward4 {
-		a.Addrs, a.Wire = append(a.Addrs, netip.MustParseAddr("10.244.9.9")), "10.244.1.7 and 10.244.9.9"
+		return found("10.244.1.7", "10.244.9.9")
 	}
-	return a
+	return agreed(q)
 }
 
 // sidecar is one in virtual time, over a real volume.
@@ -184,10 +182,10 @@ func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
 					s.holds(true)
 
 					s.dns = c.dns
-					// GRACE, INTERVAL and a round.
 					time.Sleep(2*time.Minute - time.Second)
 					s.holds(true)
-					time.Sleep(time.Minute + 2*time.Second)
+					// INTERVAL until it is seen; from then on GRACE, INTERVAL and a round.
+					time.Sleep(2*time.Minute + 2*time.Second)
 					taken := c.lost && withdraw == "true"
 					s.holds(!taken)
 					time.Sleep(7 * time.Minute)
@@ -303,14 +301,11 @@ func TestASidecarHasNoDeadline(t *testing.T) {
 
 // dual is a DNS for a Pod of two families; has6 tells whether it has the second.
 func dual(has6 *bool) answers {
-	const six = "fd00:10:244::7"
 	return func(q identity.Question) identity.Answer {
-		switch {
-		case q.Kind == identity.Forward6 && *has6:
-			return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr(six)}, Wire: six}
-		default:
-			return agreed(q)
+		if q.Kind == identity.Forward6 && *has6 {
+			return found("fd00:10:244::7")
 		}
+		return agreed(q)
 	}
 }
 

@@ -325,8 +325,8 @@ func TestOneServersDenialIsNotTheOthersReason(t *testing.T) {
 	p := newPod(t, outside.Addr())
 	p.timeout = time.Second
 	e := p.init()
-	e.stopped(t, `says NXDOMAIN in the name of zone ".": it does not know the cluster; set dnsPolicy: ClusterFirst`)
-	if e.code != 11 || !slices.ContainsFunc(e.reasons, func(r string) bool { return strings.Contains(r, "does not know the cluster") }) {
+	e.stopped(t, `says NXDOMAIN in the name of zone ".", not the cluster's; set dnsPolicy: ClusterFirst`)
+	if e.code != 11 || !slices.ContainsFunc(e.reasons, func(r string) bool { return strings.Contains(r, "not the cluster's") }) {
 		t.Errorf("exit %d: %q", e.code, e.reasons)
 	}
 }
