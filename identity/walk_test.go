@@ -167,6 +167,12 @@ type resolverFunc func(context.Context) (identity.Exchange, error)
 
 func (f resolverFunc) Open(ctx context.Context) (identity.Exchange, error) { return f(ctx) }
 
+// exchangeFunc is an Exchange of one func.
+type exchangeFunc func(identity.Question) identity.Answer
+
+func (f exchangeFunc) Ask(_ context.Context, q identity.Question) identity.Answer { return f(q) }
+func (exchangeFunc) Close() error                                                 { return nil }
+
 func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		policy := identity.Policy{Confirm: 1}
@@ -317,6 +323,60 @@ func TestWalkGivesNoTurnWithoutAFreeKey(t *testing.T) {
 		}
 		if n := count(turns, 20*time.Second, 21*time.Second); n == 0 {
 			t.Error("nobody looked when a key was free again")
+		}
+	})
+}
+
+func TestAWalkThatGoesOnRestsAtMostItsIntervalAndHalfOfItAtLeast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("exists: nxdomain | nodata")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Every: time.Minute}, time.Hour)
+		if end != time.Hour || len(turns) < 61 || len(turns) > 121 {
+			t.Errorf("%d turns until %s", len(turns), end)
+		}
+		pauses := make(map[time.Duration]bool)
+		for i, turn := range turns[1:] {
+			if turn.Err != nil || turn.Pause < 30*time.Second || turn.Pause > time.Minute {
+				t.Errorf("turn %d: a pause of %s, %v", i+1, turn.Pause, turn.Err)
+			}
+			pauses[turn.Pause] = true
+		}
+		if turns[0].Pause > time.Second || len(pauses) < 50 {
+			t.Errorf("a first pause of %s, and then %d different ones", turns[0].Pause, len(pauses))
+		}
+	})
+}
+
+// The name of a Pod that runs is not to be refused any more, and what DNS says
+// of other names is not asked.
+func TestAfterAnAgreementThereIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		asked := 0
+		gone := resolverFunc(func(context.Context) (identity.Exchange, error) {
+			return exchangeFunc(func(q identity.Question) identity.Answer {
+				if q.Name != claim.Name() && q.Name.String() != "kubernetes.default.svc.cluster.local" {
+					asked++
+					return identity.Answer{Question: q, Is: identity.NoData, Wire: "no data"}
+				}
+				return identity.Answer{Question: q, Is: identity.Denied, Wire: "NXDOMAIN"}
+			}), nil
+		})
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: gone, Every: time.Minute, Agreed: true}, time.Hour)
+		if end != time.Hour || len(turns) < 60 || asked > 0 {
+			t.Errorf("%d turns until %s, %d questions about other names", len(turns), end, asked)
+		}
+		for _, turn := range turns {
+			if turn.Lost {
+				t.Fatal("lost, by the word of a server that does not know the cluster")
+			}
+		}
+		// Without an agreement it is refused.
+		turns, _ = walk(t, identity.Walk{Claim: claim, Resolver: gone, Every: time.Minute}, time.Hour)
+		var refusal *identity.Refusal
+		if last := turns[len(turns)-1]; !errors.As(last.Err, &refusal) || last.at > time.Minute {
+			t.Errorf("ended with %v after %s", last.Err, last.at)
 		}
 	})
 }
