@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -67,7 +68,7 @@ func besides(q identity.Question) identity.Answer {
 // sidecar is one in virtual time, over a real volume.
 type sidecar struct {
 	*testing.T
-	dns  answers
+	says atomic.Pointer[answers]
 	dir  string
 	log  bytes.Buffer
 	k    *keeper
@@ -79,7 +80,8 @@ type sidecar struct {
 // start starts one in the bubble of the test.
 func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	t.Helper()
-	s := &sidecar{T: t, dns: dns, dir: dir, done: make(chan struct{})}
+	s := &sidecar{T: t, dir: dir, done: make(chan struct{})}
+	s.says.Store(&dns)
 	cfg, _, err := readConfig(append(environ, "PODFQDN_DIR="+dir))
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +93,7 @@ func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	if err != nil {
 		t.Fatal(err)
 	}
-	says := func(_ time.Duration, q identity.Question) identity.Answer { return s.dns(q) }
+	says := func(_ time.Duration, q identity.Question) identity.Answer { return (*s.says.Load())(q) }
 	s.k = &keeper{cfg: cfg, log: newLogger(cfg, &s.log), facts: facts, dns: answering{time.Now(), says}, sidecar: true, probes: newProbes()}
 	ctx, kill := context.WithCancelCause(t.Context())
 	s.kill = kill
@@ -101,6 +103,9 @@ func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	}()
 	return s
 }
+
+// turns has DNS say something else from now on.
+func (s *sidecar) turns(to answers) { s.says.Store(&to) }
 
 // end sends SIGTERM, and gives the exit code.
 func (s *sidecar) end() int {
@@ -181,7 +186,7 @@ func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
 					time.Sleep(time.Minute)
 					s.holds(true)
 
-					s.dns = c.dns
+					s.turns(c.dns)
 					time.Sleep(2*time.Minute - time.Second)
 					s.holds(true)
 					// INTERVAL until it is seen; from then on GRACE, INTERVAL and a round.
@@ -204,7 +209,7 @@ func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
 						t.Errorf("%s withdrawals, not %s", got, want)
 					}
 
-					s.dns = agreed
+					s.turns(agreed)
 					time.Sleep(time.Minute + time.Second)
 					s.holds(true)
 					if got := s.said("info"); got[len(got)-1] != "forward and reverse DNS agree again: " && got[len(got)-2] != "forward and reverse DNS agree again: " {
@@ -225,10 +230,10 @@ func TestADisagreementThatEndsBeforeItsGraceTakesNothing(t *testing.T) {
 		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5m")
 		for range 10 {
 			time.Sleep(time.Minute)
-			s.dns = without
+			s.turns(without)
 			time.Sleep(4 * time.Minute)
 			s.holds(true)
-			s.dns = besides // who has ours too has ours
+			s.turns(besides) // who has ours too has ours
 			time.Sleep(time.Minute)
 		}
 		s.holds(true)
@@ -241,15 +246,15 @@ func TestSilenceIsNoAnswerToTheGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5m")
 		time.Sleep(time.Minute)
-		s.dns = without
+		s.turns(without)
 		time.Sleep(2 * time.Minute)
-		s.dns = dead
+		s.turns(dead)
 		time.Sleep(time.Hour)
 		s.holds(true)
-		s.dns = lost
+		s.turns(lost)
 		time.Sleep(time.Hour)
 		s.holds(true)
-		s.dns = without
+		s.turns(without)
 		time.Sleep(time.Minute + time.Second)
 		s.holds(false)
 		s.end()
@@ -267,7 +272,7 @@ func TestASidecarThatIsStartedAgainGoesOnWhereItWas(t *testing.T) {
 		second := start(t, dir, dead, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=0")
 		time.Sleep(time.Minute)
 		second.holds(true)
-		second.dns = without
+		second.turns(without)
 		time.Sleep(2*time.Minute + time.Second)
 		second.holds(false)
 		if code := second.end(); code != exitOK {
@@ -292,28 +297,25 @@ func TestASidecarHasNoDeadline(t *testing.T) {
 		s := start(t, t.TempDir(), lost, "PODFQDN_TIMEOUT=1m")
 		time.Sleep(24 * time.Hour)
 		s.holds(false)
-		s.dns = agreed
+		s.turns(agreed)
 		time.Sleep(6 * time.Second)
 		s.holds(true)
 		s.end()
 	})
 }
 
-// dual is a DNS for a Pod of two families; has6 tells whether it has the second.
-func dual(has6 *bool) answers {
-	return func(q identity.Question) identity.Answer {
-		if q.Kind == identity.Forward6 && *has6 {
-			return found("fd00:10:244::7")
-		}
-		return agreed(q)
+// dual is a DNS that has the second family of a Pod, too.
+func dual(q identity.Question) identity.Answer {
+	if q.Kind == identity.Forward6 {
+		return found("fd00:10:244::7")
 	}
+	return agreed(q)
 }
 
 func TestAFamilyThatComesLaterIsPublishedAndNoneIsTakenBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		has6 := false
-		s := start(t, t.TempDir(), dual(&has6), "POD_IPS=10.244.1.7,fd00:10:244::7")
+		s := start(t, t.TempDir(), agreed, "POD_IPS=10.244.1.7,fd00:10:244::7")
 		ips := func(want string) {
 			t.Helper()
 			synctest.Wait()
@@ -323,10 +325,10 @@ func TestAFamilyThatComesLaterIsPublishedAndNoneIsTakenBack(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		ips("10.244.1.7\n")
-		has6 = true
+		s.turns(dual)
 		time.Sleep(time.Minute + time.Second)
 		ips("10.244.1.7\nfd00:10:244::7\n")
-		has6 = false
+		s.turns(agreed)
 		time.Sleep(10 * time.Minute)
 		ips("10.244.1.7\nfd00:10:244::7\n")
 		if got := s.said("warn"); len(got) != 1 || !strings.Contains(got[0], "fd00:10:244::7") {
