@@ -138,6 +138,65 @@ func sidecars(t *testing.T, w world) {
 		s.start(p)
 		s.keeps("db", s.fqdn("db-0", "db"))
 	})
+	w.parallel(t, "an address that cannot be listened on", func(s *space) {
+		s.headless("db", "db")
+		named := func(name string) *corev1.Pod {
+			p := named(s.podOf("db"), name, "db")
+			p.Name, p.Spec.RestartPolicy = name, corev1.RestartPolicyAlways
+			return p
+		}
+		s.start(sidecar(named("malformed"), "PODFQDN_LISTEN=8053"))
+		s.ended("malformed", 10, `PODFQDN_LISTEN="8053": must be off, :PORT or ADDRESS:PORT, such as :8053`)
+
+		taken := sidecar(named("taken"))
+		observer := &taken.Spec.InitContainers[0]
+		observer.Command = []string{"sh", "-c", "exec httpd -f -p 8053"}
+		observer.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8053)}}, PeriodSeconds: 1, FailureThreshold: 600}
+		s.start(taken)
+		s.ended("taken", 10, "PODFQDN_LISTEN=:8053: address already in use: choose a port that no other container of this Pod uses")
+	})
+	t.Run("with hostNetwork", func(t *testing.T) {
+		t.Parallel()
+		s := w.space(t, "privileged")
+		s.headless("db", "db")
+		pod := func(name, listen string) *corev1.Pod {
+			p := sidecar(named(s.podOf("db"), name, "db"), "PODFQDN_HOSTNAME="+name, "PODFQDN_SERVICE=db",
+				"POD_NAMESPACE=>metadata.namespace", "POD_IPS=>status.podIPs", "PODFQDN_LISTEN="+listen)
+			p.Name, p.Spec.HostNetwork, p.Spec.DNSPolicy = name, true, corev1.DNSClusterFirstWithHostNet
+			p.Spec.RestartPolicy = corev1.RestartPolicyAlways
+			for _, probe := range []*corev1.Probe{p.Spec.InitContainers[1].StartupProbe, p.Spec.InitContainers[1].ReadinessProbe} {
+				probe.HTTPGet.Host, probe.HTTPGet.Port = "127.0.0.1", intstr.FromInt32(18053)
+			}
+			return p
+		}
+		s.start(pod("open", ":18053"))
+		s.ended("open", 10, "PODFQDN_LISTEN=:18053: this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:18053")
+		s.start(pod("closed", "127.0.0.1:18053"))
+		s.keeps("closed", s.fqdn("closed", "db"))
+	})
+	w.parallel(t, "a volume that loses its files", func(s *space) {
+		if w.own == nil {
+			notShown(s.T, "needs a cluster that make e2e brings up: it reaches into the node")
+		}
+		s.headless("db", "db")
+		s.start(sidecar(named(s.podOf("db"), "db-0", "db")))
+		p := s.keeps("db", s.fqdn("db-0", "db"))
+		folder := "/var/lib/kubelet/pods/" + string(p.UID) + "/volumes/kubernetes.io~empty-dir/identity"
+		on := func(command ...string) {
+			s.Helper()
+			if out, err := w.own.Command(s.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
+				s.Fatalf("%q: %v: %s", command, err, out)
+			}
+		}
+		on("find", folder, "-mindepth", "1", "-delete")
+		again := regexp.MustCompile(`"msg":"published".*"changed":true`)
+		for deadline := time.Now().Add(patience); len(again.FindAllString(s.log("db"), -1)) < 2; time.Sleep(200 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				s.Fatalf("it does not publish again:\n%s", s.log("db"))
+			}
+		}
+		s.keeps("db", s.fqdn("db-0", "db"))
+	})
 	w.parallel(t, "after an ordinary init container", func(s *space) {
 		s.headless("db", "db")
 		p := sidecar(named(s.podOf("db"), "db-0", "db"))
