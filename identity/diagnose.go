@@ -208,13 +208,14 @@ func zoneOf(names []Name, prefix string) Name {
 
 // family explains a name that has no address of a family.
 func (s scene) family() []Cause {
-	cause := s.cause(SingleFamily, false, "", "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES")
-	if service, namespace := s.c.Service(); service != "" {
-		cause.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
+	service, namespace := s.c.Service()
+	if a, _ := s.witness(s.m.Kind, s.c.service()); len(a.Addrs) > 0 {
+		return []Cause{s.cause(NotInDNS, true, fmt.Sprintf("Service %q has addresses of this family, but not this Pod's", service),
+			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
 	}
-	if len(s.published()) > 0 {
-		// The Service has addresses of this family, but this Pod's is not there.
-		cause.Guess = true
+	cause := s.cause(SingleFamily, false, "", "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES")
+	if service != "" {
+		cause.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
 	}
 	return []Cause{cause}
 }
@@ -258,7 +259,7 @@ func (s scene) reverse() []Cause {
 		// The zone is served.
 		return []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", serveArpa)}
 	case same && ptr.Is == Denied:
-		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), change)}
+		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), serveArpa)}
 	}
 	return []Cause{s.cause(NoReverseZone, true, "", change), cached}
 }

@@ -18,7 +18,8 @@ import (
 // answers of one round after the other; the last holds for all later rounds.
 //
 // An answer is addresses or names, or one of nodata, nxdomain, refused,
-// servfail and silent; then perhaps zone=… of its SOA, and again=….
+// servfail and silent; then perhaps zone=… of its SOA, again=… and ttl=…, and
+// whether it is cached. Each came at noon.
 type server struct {
 	t       testing.TB
 	name    identity.Name // the one that questions are about unless they say so
@@ -114,20 +115,19 @@ func (s *server) spell(q identity.Question) string {
 	switch {
 	case q.Kind == identity.Reverse:
 		return "PTR " + q.Addr.String()
-	case q.Kind == identity.Exists && q.Name != s.name:
-		return "exists " + q.Name.String()
-	case q.Kind == identity.Exists:
+	case q.Kind == identity.Exists && q.Name == s.name:
 		return "exists"
+	case q.Kind == identity.Exists:
+		return "exists " + q.Name.String()
+	case q.Name == s.name:
+		return q.Kind.String()
 	}
-	if q.Name != s.name {
-		s.t.Errorf("%s of %s", q.Kind, q.Name)
-	}
-	return q.Kind.String()
+	return q.Kind.String() + " " + q.Name.String()
 }
 
 func (e exchange) Ask(ctx context.Context, q identity.Question) identity.Answer {
 	e.t.Helper()
-	a := identity.Answer{Question: q, Server: nameserver}
+	a := identity.Answer{Question: q, Server: nameserver, At: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	word := e.spell(q)
 	e.rounds[len(e.rounds)-1] = append(e.rounds[len(e.rounds)-1], word)
 	if e.latency > 0 {
@@ -159,6 +159,10 @@ func read(a *identity.Answer, text string) error {
 		switch key {
 		case "again":
 			a.Again, err = time.ParseDuration(value)
+		case "ttl":
+			a.TTL, err = time.ParseDuration(value)
+		case "cached":
+			a.Cached = true
 		case "zone":
 			a.Zone = identity.WireName(value)
 		case "nodata":

@@ -711,3 +711,113 @@ func TestTheReverseNameIsThatOfTheAddress(t *testing.T) {
 		t.Errorf("asked %q, want %q", w.asked, want)
 	}
 }
+
+func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			time.Sleep(3 * time.Millisecond)
+			m := reply(q, dns.RcodeNameError, "cluster.local. 17 SOA a. b. 1 2 3 4 30")
+			if q.Question[0].Qtype == dns.TypeTXT {
+				m = reply(q, dns.RcodeSuccess)
+			}
+			m.Authoritative = true
+			return [][]byte{pack(m)}
+		}}
+		r := w.resolver()
+		got := ask(t, r, a)
+		if got.Type != "A" || got.Rcode != "NXDOMAIN" || !got.AA || got.TTL != 17*time.Second || !got.Cached || got.Took != 3*time.Millisecond || got.At != time.Now() || got.NSID != "" {
+			t.Errorf("got %+v", got)
+		}
+		// What nobody vouches for has no TTL.
+		if got := ask(t, r, exists); got.Type != "TXT" || got.Rcode != "NOERROR" || got.TTL != 0 || got.Cached {
+			t.Errorf("got %+v", got)
+		}
+		w.answer = func(_, _ string, q *dns.Msg) [][]byte { return nil }
+		if got := ask(t, r, a); got.Type != "A" || got.Rcode != "" || got.AA || got.Took != 5*time.Second {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// beside gives a resolver that looks on.
+func (w *wire) beside() *resolver.Resolver {
+	r := resolver.Beside(server, false)
+	r.Dial = w.dial
+	return r
+}
+
+func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError, soa))} }}
+		waiting := w.resolver()
+		for range 17 {
+			ask(t, waiting, exists)
+		}
+		begin := map[string]bool{}
+		for range 30 {
+			r := w.beside()
+			before := len(w.asked)
+			for range 17 {
+				if got := ask(t, r, exists); got.Is != identity.Denied {
+					t.Fatalf("got %+v", got)
+				}
+			}
+			begin[w.asked[before]] = true
+			for i, q := range w.asked[before:] {
+				if slices.Contains(w.asked[:17], q) || slices.Contains(w.asked[before:before+i], q) {
+					t.Errorf("asked %s", q)
+				}
+			}
+		}
+		if len(begin) < 5 {
+			t.Errorf("thirty began with %v", begin)
+		}
+	})
+}
+
+func TestWhoLooksOnAsksWhichReplicaAnswers(t *testing.T) {
+	for text, want := range map[string]string{"636f7265646e732d61": "coredns-a", "0102ff": "0102ff", "": "", "61200a": "61200a"} {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			opt := q.IsEdns0()
+			if opt == nil || len(opt.Option) != 1 || opt.Option[0].Option() != dns.EDNS0NSID || opt.UDPSize() != 1232 {
+				t.Errorf("asked %s", q)
+			}
+			m := reply(q, dns.RcodeNameError, soa)
+			m.SetEdns0(1232, false)
+			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011223344556677"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: text}}
+			return [][]byte{pack(m)}
+		}}
+		if got := ask(t, w.beside(), exists); got.NSID != want {
+			t.Errorf("%s is shown as %q, not %q", text, got.NSID, want)
+		}
+	}
+}
+
+func TestWhoDropsWhatAsksForTheReplicaIsAskedWithoutThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if len(q.IsEdns0().Option) > 0 {
+				return nil
+			}
+			return [][]byte{pack(reply(q, dns.RcodeNameError, soa))}
+		}}
+		if got := ask(t, w.beside(), a); got.Is != identity.Denied || got.Took != 500*time.Millisecond {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+func TestWhoLooksOnWaitsTwoSecondsForASilentServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return nil }}
+		r := w.beside()
+		for range 3 {
+			if got := ask(t, r, a); got.Is != identity.Silent || got.Took != 2*time.Second || got.Wire != "nothing within 2s" {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if len(w.asked) != 9 {
+			t.Errorf("%d packets for three questions", len(w.asked))
+		}
+	})
+}

@@ -18,6 +18,7 @@ import (
 	_ "github.com/coredns/coredns/plugin/forward"
 	"github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/nsid"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
 )
 
@@ -67,6 +68,7 @@ var directives = []struct {
 	setup func(*caddy.Controller) error
 }{
 	{"reload", nil},
+	{"nsid", stock("nsid")},
 	{"bufsize", stock("bufsize")},
 	{"ready", nil},
 	{"health", nil},

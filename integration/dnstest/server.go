@@ -19,8 +19,8 @@ import (
 // with its own cache.
 type CoreDNS struct {
 	// Corefile is the configuration; Kubeadm if empty. Its port is ignored, /etc/resolv.conf in it means Upstream.
-	// It may use bufsize, errors, loadbalance, cache, kubernetes and forward; health, ready, prometheus, log, loop
-	// and reload are accepted and do nothing.
+	// It may use nsid, bufsize, errors, loadbalance, cache, kubernetes and forward; health, ready, prometheus, log,
+	// loop and reload are accepted and do nothing.
 	Corefile string
 	Cluster  *Cluster       // what the kubernetes plugin knows
 	Upstream plugin.Handler // who answers what falls through; nil is Upstream(), which denies all

@@ -30,6 +30,7 @@ const (
 	db0 = "db-0.db.default.svc.cluster.local"
 	ip  = "10.244.0.17"
 	ip6 = "fd00:10:244::11"
+	api = "10.96.0.1"
 )
 
 // binary and maxrss are built once, as they are shipped: without the race detector.
@@ -66,6 +67,7 @@ func TestMain(m *testing.M) {
 // cluster is one in which db-0 is published or not yet.
 func cluster(ips ...string) *dnstest.Cluster {
 	c := new(dnstest.Cluster)
+	c.Service("default", "kubernetes", api)
 	c.Service("default", "db")
 	publish(c, ips...)
 	return c
@@ -211,7 +213,7 @@ func (p *pod) environ() []string {
 		"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_NAMESERVERS=" + p.nameservers(),
 		"PODFQDN_TIMEOUT=" + p.timeout.String(), fmt.Sprintf("PODFQDN_CONFIRM=%d", p.policy.Confirm),
 		"PODFQDN_FORWARD=" + p.policy.Forward.String(), "PODFQDN_REVERSE=" + p.policy.Reverse.String(),
-		"PODFQDN_FAMILIES=" + p.policy.Families.String(),
+		"PODFQDN_FAMILIES=" + p.policy.Families.String(), "KUBERNETES_SERVICE_HOST=" + api,
 	}
 }
 

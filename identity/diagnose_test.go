@@ -1,0 +1,489 @@
+package identity_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+const (
+	api     = "10.96.0.1"
+	known   = "A kubernetes.default.svc.cluster.local: " + api
+	service = "db.default.svc.cluster.local"
+	see     = `see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
+	patch   = `kubectl -n default patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`
+	policy  = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
+)
+
+// diagnosis is one row: what DNS says, and the causes that come of it.
+type diagnosis struct {
+	name   string
+	ips    string // ip4 if empty
+	fqdn   string
+	policy identity.Policy
+	script string // what differs from a server on which everything agrees
+
+	witnesses string // who was asked
+	causes    string // the kinds, each with a ? if it is a guess
+	line      string // the first for behind a reason
+	command   string // of the first
+}
+
+var diagnoses = []diagnosis{
+	{
+		name:      "everything agrees",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		script:    known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+	},
+
+	// The name is denied.
+	{
+		name:      "the Service is missing, or hides or selects nobody",
+		script:    "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nxdomain zone=cluster.local",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
+		line: `Service "db" has no address in DNS either: ` + see,
+	},
+	{
+		name: "the Service is there, with others",
+		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
+			"A " + service + ": 10.244.0.7 10.244.0.8",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "not-ready-hidden? selector-mismatch?", command: patch,
+		line: `Service "db" publishes 10.244.0.7 and 10.244.0.8, but not this Pod: ` + see,
+	},
+	{
+		name: "the Service is there, with this Pod's address",
+		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
+			"A " + service + ": 10.244.0.7 " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "hostname-missing?",
+		line:      `Service "db" publishes this Pod's address, but not as "db-0": set spec.hostname to this, and spec.subdomain to the Service's name`,
+	},
+	{
+		name:      "both families of the Service are asked for a Pod of both",
+		ips:       dual,
+		script:    "exists: nxdomain zone=cluster.local\nexists " + dash6 + ": nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.7\nAAAA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
+		causes:    "not-ready-hidden? selector-mismatch?", command: patch,
+		line: `Service "db" publishes 10.244.0.7, but not this Pod: ` + see,
+	},
+	{
+		name:      "a server that keeps default to itself still knows the cluster",
+		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nexists " + service + ": nxdomain",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
+		line: `Service "db" has no address in DNS either: ` + see,
+	},
+	{
+		name:      "the Service's address is not asked plainly where other types are refused",
+		script:    "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": refused",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch, line: see,
+	},
+	{
+		name:      "a witness that is silent is the last",
+		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: silent",
+		witnesses: "A kubernetes.default.svc.cluster.local",
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch, line: see,
+	},
+	{
+		name: "nobody publishes a name that is no Pod's", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org\n" + known,
+		witnesses: "A kubernetes.default.svc.cluster.local",
+		causes:    "unexplained?", line: "see that somebody publishes this name in DNS",
+	},
+	{
+		name: "DNS publishes the address without the hostname", script: "exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "hostname-missing", line: "set spec.hostname, or PODFQDN_NAME_FORM=address",
+	},
+
+	// The server does not know the cluster.
+	{
+		name:      "the cluster has another domain",
+		script:    "exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": kubernetes.default.svc.corp.example",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "cluster-domain",
+		line:      `the cluster domain is "cluster.local" (from /etc/hosts), but that of 10.96.0.10 is "corp.example": make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+	},
+	{
+		name:      "a foreign server",
+		script:    "exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": nxdomain zone=10.in-addr.arpa",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "dns-policy", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
+	},
+	{
+		name:      "a foreign server that will not say",
+		script:    "exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": refused",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "dns-policy?", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
+	},
+	{
+		name:      "a foreign server that leaves out the SOA",
+		script:    "exists: nxdomain\nA kubernetes.default.svc.cluster.local: nxdomain\nPTR " + api + ": nxdomain",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "dns-policy", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
+	},
+	{
+		name:      "a name of this Pod falls through to a foreign server",
+		script:    "exists: nxdomain zone=.\n" + known + "\nexists " + service + ": nxdomain zone=.",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
+		line: `10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
+	},
+	{
+		name:      "the claim's evil twin in a PTR is no cluster domain",
+		script:    "exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + `: kubernetes.default.svc.\027[31m.example`,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "dns-policy?", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
+	},
+
+	// The name is there, with other addresses.
+	{
+		name: "shared", script: "A: 10.244.0.27 10.244.0.28\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.27 10.244.0.28",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "hostname-shared", line: "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name",
+	},
+	{
+		name: "stale", script: "A: 10.244.0.28 ttl=17s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "record-stale? hostname-shared?", line: "this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+	},
+	{
+		name: "stale, in a cache", script: "A: 10.244.0.28 ttl=17s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC (17s more): this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+	},
+	{
+		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC (23s more): this passes then; do not ask for the name before podfqdn has published it",
+	},
+	{
+		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "denial-cached", line: "this passes when the cached denial runs out; do not ask for the name before podfqdn has published it",
+	},
+	{
+		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
+		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
+		causes:    "single-family", line: "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES",
+		command: `kubectl -n default patch service db -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
+	},
+	{
+		name: "one family is missing, and others have it", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
+		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": fd00:10:244::7",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
+		causes:    "dns-lag?", line: `Service "db" has addresses of this family, but not this Pod's: see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it`,
+	},
+
+	// The server does not say.
+	{
+		name: "silent", script: "exists: silent", causes: "dns-silent?",
+		line: "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP",
+	},
+	{
+		name: "fails", script: "exists: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service, causes: "dns-fails",
+		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
+	},
+	{
+		name: "refuses", script: "exists: refused\nA: refused\nA kubernetes.default.svc.cluster.local: refused\nexists " + service + ": refused",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service, causes: "dns-fails? dns-policy?",
+		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
+	},
+	{
+		name: "two rounds on two sockets hear two things", script: "exists: nodata | nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "replicas-disagree? hostname-missing?",
+		line:      "10.96.0.10 says no data to one socket and NXDOMAIN to another, so it is several replicas that do not know the same, or the record has just changed: see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes",
+	},
+
+	// The reverse.
+	{
+		name: "another Service adds a PTR", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + name4 + " " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "second-service", line: "another Service selects this Pod too and adds " + vip4 + ": narrow its selector, or set PODFQDN_REVERSE=contains",
+	},
+	{
+		name: "only another name", script: "PTR 10.244.0.27: " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "record-stale? subdomain-mismatch?", line: "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it",
+	},
+	{
+		name: "no PTR, and none of the API server", script: "PTR 10.244.0.27: nxdomain zone=.\n" + known + "\nPTR " + api + ": nxdomain zone=.\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-zone-missing",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "no PTR, but one of the API server", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "denial-cached? reverse-zone-missing?",
+		line:      "the answer is cached until 12:00:12 UTC (12s more): this passes when it runs out; do not ask for the address before podfqdn has published it",
+	},
+	{
+		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", AAAA " + service,
+		causes:    "reverse-zone-missing? denial-cached?",
+		line:      "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute",
+	},
+	{
+		name: "an upstream's PTR", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-zone-missing",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "the PTR has the name in another cluster domain", script: "PTR 10.244.0.27: db-0.db.default.svc.corp.example\n" + known + "\nPTR " + api + ": kubernetes.default.svc.corp.example\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "cluster-domain",
+		line:      `cluster DNS has "corp.example" as its first domain: put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+	},
+	{
+		name: "PTR is refused", script: "PTR 10.244.0.27: refused\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "reverse-refused", line: "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+}
+
+func TestDiagnoseTellsTheLikeliestCauseFirstAndMarksGuesses(t *testing.T) {
+	for _, d := range diagnoses {
+		t.Run(d.name, d.run)
+	}
+}
+
+func (d diagnosis) run(t *testing.T) {
+	if d.ips == "" {
+		d.ips = ip4
+	}
+	spec := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}
+	facts, err := identity.Look(spec.files("cluster.local", strings.Split(d.ips, ",")...),
+		identity.Given{PodIPs: d.ips, FQDN: d.fqdn, Kubernetes: api}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim, err := facts.Claim(d.policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := agreeing(t, claim).script(d.script)
+	report, err := identity.Examine(t.Context(), s, facts, claim, d.policy)
+	if s.closed != len(s.rounds) {
+		t.Errorf("%d of %d exchanges were closed", s.closed, len(s.rounds))
+	}
+	var witnesses []string
+	for _, f := range report {
+		if f.Witness {
+			witnesses = append(witnesses, s.spell(f.Question))
+			if f.Verdict != "" {
+				t.Errorf("a witness has the verdict %s", f.Verdict)
+			}
+		}
+	}
+	if got := strings.Join(witnesses, ", "); got != d.witnesses {
+		t.Errorf("witnesses\n%s, not\n%s", got, d.witnesses)
+	}
+	causes := identity.Diagnose(facts, claim, report, err)
+	if got := kinds(causes); got != d.causes {
+		t.Errorf("causes %s, not %s", got, d.causes)
+	}
+	if len(causes) == 0 {
+		return
+	}
+	if got := causes[0].String(); got != d.line || causes[0].Command != d.command {
+		t.Errorf("got  %s\nwant %s\nand by %s, not %s", got, d.line, causes[0].Command, d.command)
+	}
+	for _, c := range causes {
+		checkCause(t, c)
+	}
+	// Where the wait has not lasted, no witness was asked; a cause there is all the same.
+	if causes := identity.Diagnose(facts, claim, nil, err); len(causes) == 0 {
+		t.Error("without a report there is no cause")
+	}
+}
+
+// kinds gives the causes in short, "a? b": a guess has a question mark.
+func kinds(causes []identity.Cause) string {
+	var all []string
+	for _, c := range causes {
+		s := string(c.Kind)
+		if c.Guess {
+			s += "?"
+		}
+		all = append(all, s)
+	}
+	return strings.Join(all, " ")
+}
+
+// checkCause holds a cause to its form.
+func checkCause(t *testing.T, c identity.Cause) {
+	t.Helper()
+	for _, text := range []string{c.Why, c.Change} {
+		if text == "" || strings.HasSuffix(text, ".") || strings.Contains(text, `""`) ||
+			strings.ContainsFunc(text+c.Command, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' && r != '…' }) {
+			t.Errorf("%s: %+q", c.Kind, c)
+		}
+	}
+}
+
+// A question is only ever put plainly where the name has just been shown, but
+// for what always exists and what nobody else asks.
+func TestAWitnessIsNotAskedPlainlyBeforeItIsSeen(t *testing.T) {
+	for _, d := range diagnoses {
+		before, plainly := strings.Index(d.witnesses, "exists "+service), strings.Index(d.witnesses, "A "+service)
+		if plainly >= 0 && (before < 0 || before > plainly) {
+			t.Errorf("%s: %s", d.name, d.witnesses)
+		}
+	}
+}
+
+func TestADashedNameMayBeThatOfAPodWithHostname(t *testing.T) {
+	policy := identity.Policy{NameForm: identity.AddressForm}
+	claim := db0(t, policy, ip4, "")
+	s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+	_, report, err := identity.Verify(t.Context(), s, claim, policy)
+	causes := identity.Diagnose(identity.Facts{}, claim, report, err)
+	if want := see + "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"; causes[0].String() != want {
+		t.Errorf("got  %s\nwant %s", causes[0], want)
+	}
+}
+
+func TestARefusalIsItsOwnDiagnosis(t *testing.T) {
+	for pod, want := range map[string]identity.CauseKind{
+		"statefulset-without-service-name":   identity.NoSubdomain,
+		"deployment-plain":                   identity.NoSubdomain,
+		"pod-name-with-dots":                 identity.NoHostname,
+		"no-hostname-anywhere":               identity.NoHostname,
+		"hostnetwork-untold":                 identity.HostNetwork,
+		"hostname-override":                  identity.HostnameOverride,
+		"no-nameserver":                      identity.ForeignDNS,
+		"no-resolv-conf":                     identity.ForeignDNS,
+		"dnspolicy-none-with-hostname-override":                     identity.ClusterDomain,
+		"nameserver-variable-that-is-a-name": identity.Misconfigured,
+		"fqdn-of-one-label":                  identity.Misconfigured,
+		"families-not-of-this-pod":           identity.Misconfigured,
+		"address-that-is-none":               identity.Misconfigured,
+	} {
+		p, ok := corpus(t)[pod]
+		if !ok {
+			t.Errorf("no Pod %s", pod)
+			continue
+		}
+		facts, err := p.look(t)
+		if err == nil {
+			_, err = facts.Claim(p.policy)
+		}
+		if got := identity.Diagnose(facts, identity.Claim{}, nil, err); len(got) == 0 || got[0].Kind != want || got[0].Guess {
+			t.Errorf("%s: %s, not %s", pod, kinds(got), want)
+		}
+	}
+}
+
+func TestEveryRefusalOfTheCorpusIsACauseWithAChange(t *testing.T) {
+	for name, p := range corpus(t) {
+		if p.refusal == "" {
+			continue
+		}
+		facts, err := p.look(t)
+		if err == nil {
+			_, err = facts.Claim(p.policy)
+		}
+		var said []string
+		for _, c := range identity.Diagnose(facts, identity.Claim{}, nil, err) {
+			checkCause(t, c)
+			if c.Kind == identity.Unexplained {
+				t.Errorf("%s: %s", name, c)
+			}
+			said = append(said, c.String())
+		}
+		if got := strings.Join(said, "\n"); got != err.Error() {
+			t.Errorf("%s: the causes say\n%s, not\n%v", name, got, err)
+		}
+		// What could be seen is told all the same.
+		if len(facts.Seen()) < 5 {
+			t.Errorf("%s: seen %v", name, facts.Seen())
+		}
+	}
+}
+
+func TestWhatIsNoRefusalAndNoMismatchIsNotExplained(t *testing.T) {
+	got := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, errors.New("read /etc/hosts: permission denied"))
+	if kinds(got) != "unexplained" || got[0].Why != "read /etc/hosts: permission denied" {
+		t.Errorf("%+v", got)
+	}
+	if got := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, nil); got != nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestASilentServerIsAskedOnce(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	s := agreeing(t, claim).script("exists: silent")
+	if _, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{}); err == nil || s.asked() != "exists" {
+		t.Errorf("asked %s: %v", s.asked(), err)
+	}
+	s.refuses = errors.New("network is unreachable")
+	report, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{})
+	if err == nil || len(report) != 1 || len(s.rounds) != 1 {
+		t.Errorf("asked %s: %v, %v", s.asked(), report, err)
+	}
+	asked := report.Asked(nameserver)
+	if len(asked) != 1 || asked[0].Server != nameserver.String() || asked[0].Answer != "network is unreachable" || asked[0].Type != "" {
+		t.Errorf("%+v", asked)
+	}
+}
+
+func TestAnotherServersWitnessesAreNoEvidence(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	facts := identity.Facts{Kubernetes: netip.MustParseAddr(api)}
+	first := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+	_, report, err := identity.Verify(t.Context(), first, claim, identity.Policy{})
+	var m *identity.Mismatch
+	if !errors.As(err, &m) {
+		t.Fatal(err)
+	}
+	other := agreeing(t, claim).script("A kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": nxdomain")
+	report = append(report, identity.Witnesses(t.Context(), ported{other}, facts, claim, m)...)
+	if got := identity.Diagnose(facts, claim, report, err)[0].String(); got != see {
+		t.Errorf("got  %s\nwant %s", got, see)
+	}
+}
+
+func TestTheFactsAreShownWithWhereTheyComeFromAndWhatIsAbsent(t *testing.T) {
+	show := func(p pod) string {
+		facts, _ := p.look(t)
+		var lines []string
+		for _, s := range facts.Seen() {
+			lines = append(lines, fmt.Sprintf("%s: %s (%s)", s.Name, s.Value, s.From))
+		}
+		return strings.Join(lines, "\n")
+	}
+	pods := corpus(t)
+	for name, want := range map[string][]string{
+		"statefulset-without-service-name": {
+			"governing Service:  (neither PODFQDN_SERVICE nor spec.subdomain in /etc/hosts)",
+		},
+		"hostname-override":          {"hostnameOverride: ", "hostname:  (neither PODFQDN_HOSTNAME nor /etc/hosts)"},
+		"hostnetwork-untold":         {"hostNetwork: true (/etc/hosts)"},
+		"nameserver-that-is-a-name":  {"ignored: ", "nameservers:  (/etc/resolv.conf)"},
+		"no-address":                 {"addresses:  (neither POD_IPS nor POD_IP nor /etc/hosts)"},
+		"dual-stack-ipv4-primary":    {"addresses: 10.244.0.27 fd00:10:244::1b (/etc/hosts)", "options: ndots:5 (/etc/resolv.conf)"},
+		"fqdn-outside-the-zone":      {"whole name: "},
+		"nameserver-with-scope":      {"nameservers: "},
+		"pod-ip-contradicts-pod-ips": {"nameservers: 10.96.0.10 (/etc/resolv.conf)"},
+	} {
+		got := show(pods[name])
+		for _, line := range want {
+			if !slices.ContainsFunc(strings.Split(got, "\n"), func(l string) bool { return strings.HasPrefix(l, line) }) {
+				t.Errorf("%s: no %q in\n%s", name, line, got)
+			}
+		}
+	}
+}
