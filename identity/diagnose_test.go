@@ -357,19 +357,19 @@ func TestADashedNameMayBeThatOfAPodWithHostname(t *testing.T) {
 
 func TestARefusalIsItsOwnDiagnosis(t *testing.T) {
 	for pod, want := range map[string]identity.CauseKind{
-		"statefulset-without-service-name":   identity.NoSubdomain,
-		"deployment-plain":                   identity.NoSubdomain,
-		"pod-name-with-dots":                 identity.NoHostname,
-		"no-hostname-anywhere":               identity.NoHostname,
-		"hostnetwork-untold":                 identity.HostNetwork,
-		"hostname-override":                  identity.HostnameOverride,
-		"no-nameserver":                      identity.ForeignDNS,
-		"no-resolv-conf":                     identity.ForeignDNS,
-		"dnspolicy-none-with-hostname-override":                     identity.ClusterDomain,
-		"nameserver-variable-that-is-a-name": identity.Misconfigured,
-		"fqdn-of-one-label":                  identity.Misconfigured,
-		"families-not-of-this-pod":           identity.Misconfigured,
-		"address-that-is-none":               identity.Misconfigured,
+		"statefulset-without-service-name":      identity.NoSubdomain,
+		"deployment-plain":                      identity.NoSubdomain,
+		"pod-name-with-dots":                    identity.NoHostname,
+		"no-hostname-anywhere":                  identity.NoHostname,
+		"hostnetwork-untold":                    identity.HostNetwork,
+		"hostname-override":                     identity.HostnameOverride,
+		"no-nameserver":                         identity.ForeignDNS,
+		"no-resolv-conf":                        identity.ForeignDNS,
+		"dnspolicy-none-with-hostname-override": identity.ClusterDomain,
+		"nameserver-variable-that-is-a-name":    identity.Misconfigured,
+		"fqdn-of-one-label":                     identity.Misconfigured,
+		"families-not-of-this-pod":              identity.Misconfigured,
+		"address-that-is-none":                  identity.Misconfigured,
 	} {
 		p, ok := corpus(t)[pod]
 		if !ok {

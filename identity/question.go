@@ -87,7 +87,7 @@ type Answer struct {
 	Rcode  string        // "NOERROR"; "" where no answer came
 	AA     bool          // the answer says that it is authoritative
 	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
-	Cached bool          // its TTL was seen to be less than its full length
+	Cached bool          // its TTL is less than its full length, as a cache makes it
 	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
 	At     time.Time     // when the answer came, or was waited for no longer
 	Took   time.Duration // from the first packet to At

@@ -64,7 +64,7 @@ func (s screen) show(d identity.Diagnosis) {
 		if !slices.Contains(servers, q.Server) {
 			servers = append(servers, q.Server)
 			s.title("asked of " + q.Server)
-			s.questions(d.Questions, q.Server)
+			s.questions(d, q.Server)
 		}
 	}
 	if len(d.Causes) == 0 {
@@ -89,14 +89,18 @@ func (s screen) show(d identity.Diagnosis) {
 func (s screen) title(text string) { fmt.Fprintf(s, "\n%s\n", s.paint(bold, text)) }
 
 // questions shows what one server was asked, the same with the same answer once.
-func (s screen) questions(all []identity.Asked, server string) {
+func (s screen) questions(d identity.Diagnosis, server string) {
+	home := "" // whose denials need no zone beside them
+	if i := slices.IndexFunc(d.Facts, func(f identity.Seen) bool { return f.Name == "cluster domain" }); i >= 0 {
+		home = d.Facts[i].Value
+	}
 	type row struct {
 		cells []string
 		times int
 		good  bool
 	}
 	var rows []row
-	for _, q := range all {
+	for _, q := range d.Questions {
 		if q.Server != server {
 			continue
 		}
@@ -107,7 +111,7 @@ func (s screen) questions(all []identity.Asked, server string) {
 		if q.Witness {
 			kind = "witness"
 		}
-		r := row{cells: []string{kind, q.Type, q.Subject, answer, string(q.Verdict), signs(q)}, times: 1,
+		r := row{cells: []string{kind, q.Type, q.Subject, answer, string(q.Verdict), "", signs(q, home)}, times: 1,
 			good: q.Witness || q.Verdict == identity.Agrees || q.Verdict == "absent"}
 		same := slices.IndexFunc(rows, func(o row) bool {
 			return o.cells[0] == kind && o.cells[2] == q.Subject && o.cells[3] == answer && (kind != "witness" || o.cells[1] == q.Type)
@@ -118,8 +122,11 @@ func (s screen) questions(all []identity.Asked, server string) {
 			rows = append(rows, r)
 		}
 	}
-	wide := make([]int, 6)
+	wide := make([]int, 7)
 	for _, r := range rows {
+		if r.times > 1 {
+			r.cells[5] = fmt.Sprintf("x%d", r.times)
+		}
 		for i := range r.cells {
 			r.cells[i] = printable(r.cells[i])
 			wide[i] = max(wide[i], min(len(r.cells[i]), 60))
@@ -128,26 +135,27 @@ func (s screen) questions(all []identity.Asked, server string) {
 	for _, r := range rows {
 		var line strings.Builder
 		for i, cell := range r.cells {
-			cell = fmt.Sprintf("%-*s", wide[i], cell)
-			if i == 4 && !r.good {
-				cell = s.paint(red, cell)
+			if wide[i] == 0 {
+				continue
 			}
-			if i == 5 {
+			switch pad := strings.Repeat(" ", max(wide[i]-len(cell), 0)); {
+			case i == 4 && !r.good:
+				cell = s.paint(red, cell) + pad
+			case i == 6:
 				cell = s.paint(faint, cell)
+			default:
+				cell += pad
 			}
 			line.WriteString("  " + cell)
 		}
-		if r.times > 1 {
-			fmt.Fprintf(&line, "  %d times", r.times)
-		}
-		fmt.Fprintln(s, strings.TrimRight(line.String(), " "))
+		fmt.Fprintln(s, line.String())
 	}
 }
 
 // signs tells where an answer came from, as far as it can be seen: a TTL that
-// has counted down is a cache's, and without "authoritative" somebody else was
-// asked.
-func signs(q identity.Asked) string {
+// has counted down is a cache's, and without "aa" (it is authoritative) somebody
+// else was asked.
+func signs(q identity.Asked, home string) string {
 	if q.Rcode == "" {
 		return fmt.Sprintf("%6.1f ms", q.Milliseconds)
 	}
@@ -156,9 +164,9 @@ func signs(q identity.Asked) string {
 		s += " from a cache"
 	}
 	if q.Authoritative {
-		s += "  authoritative"
+		s += "  aa"
 	}
-	if q.Zone != "" {
+	if q.Zone != "" && q.Zone != home {
 		s += "  zone " + q.Zone
 	}
 	if q.NSID != "" {

@@ -213,6 +213,11 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 	case errors.Is(a.Err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
 	}
+	if a.Cached = life.cut; a.Cached && e.r.beside && a.Is == identity.Denied && len(keyTypes)-k.left(now) < 4 {
+		// Somebody who looked on a moment ago may have had this key. Where every
+		// denial looks so, as behind NodeLocal DNSCache, the fourth is taken.
+		return e.exists(ctx, name)
+	}
 	if a.Is == identity.Refused {
 		e.r.refuses[e.server] = true
 	}
@@ -242,8 +247,9 @@ func (e *exchange) again(question string, a *identity.Answer, life lifetime) {
 	before, seen := e.r.ttls[question]
 	e.r.ttls[question] = life.left
 	denied := a.Is != identity.Found
-	a.Cached = seen && life.left < before || life.left < life.full
-	if a.Cached || denied && a.Zone.IsZero() || denied && e.r.refuses[e.server] {
+	a.Cached = seen && life.left < before || life.cut
+	switch {
+	case a.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
 		a.Again = min(life.left, maxAgain)
 	}
 }
@@ -251,7 +257,10 @@ func (e *exchange) again(question string, a *identity.Answer, life lifetime) {
 // lifetime is how long an answer may be cached, as it says itself: what is
 // left of its TTL here, and what the longest may be that any cache on the way
 // gives it.
-type lifetime struct{ left, full time.Duration }
+type lifetime struct {
+	left, full time.Duration
+	cut        bool // a cache has cut it
+}
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
@@ -336,8 +345,8 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 			}
 		}
 	}
-	life.left = time.Duration(ttl) * time.Second
-	life.full, a.TTL = life.left, life.left
+	a.TTL = time.Duration(ttl) * time.Second
+	life = lifetime{left: a.TTL, full: a.TTL}
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
@@ -379,10 +388,10 @@ func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
 			ttl, minimum := time.Duration(soa.Hdr.Ttl)*time.Second, time.Duration(soa.Minttl)*time.Second
-			return lifetime{min(ttl, minimum), max(ttl, minimum)}, identity.WireName(soa.Hdr.Name)
+			return lifetime{min(ttl, minimum), max(ttl, minimum), ttl < minimum}, identity.WireName(soa.Hdr.Name)
 		}
 	}
-	return lifetime{unknownDenial, unknownDenial}, identity.Name{}
+	return lifetime{unknownDenial, unknownDenial, false}, identity.Name{}
 }
 
 // maxChain bounds a chain of CNAMEs.

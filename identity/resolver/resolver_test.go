@@ -739,6 +739,9 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 	})
 }
 
+// fresh is the SOA of a denial that no cache has had.
+const fresh = "cluster.local. 30 SOA a. b. 1 2 3 4 30"
+
 // beside gives a resolver that looks on.
 func (w *wire) beside() *resolver.Resolver {
 	r := resolver.Beside(server, false)
@@ -748,7 +751,7 @@ func (w *wire) beside() *resolver.Resolver {
 
 func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError, soa))} }}
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError, fresh))} }}
 		waiting := w.resolver()
 		for range 17 {
 			ask(t, waiting, exists)
@@ -775,6 +778,24 @@ func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 	})
 }
 
+// Two who look on one after the other may come to the same key, and the second must not take for news what a cache
+// kept for the first. Where every denial's TTL is cut, there is an end to it.
+func TestWhoLooksOnTakesAnotherKeyWhereADenialComesFromACache(t *testing.T) {
+	for cut, want := range map[int]int{0: 1, 1: 2, 3: 4, 100: 4} {
+		n := 0
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if n++; n <= cut {
+				return [][]byte{pack(reply(q, dns.RcodeNameError, "cluster.local. 17 SOA a. b. 1 2 3 4 30"))}
+			}
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, fresh))}
+		}}
+		got := ask(t, w.beside(), exists)
+		if len(w.asked) != want || (got.Is == identity.Denied) != (cut > 3) || got.Cached != (cut > 3) {
+			t.Errorf("after %d cached denials: %d questions, %+v", cut, len(w.asked), got)
+		}
+	}
+}
+
 func TestWhoLooksOnAsksWhichReplicaAnswers(t *testing.T) {
 	for text, want := range map[string]string{"636f7265646e732d61": "coredns-a", "0102ff": "0102ff", "": "", "61200a": "61200a"} {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -782,7 +803,7 @@ func TestWhoLooksOnAsksWhichReplicaAnswers(t *testing.T) {
 			if opt == nil || len(opt.Option) != 1 || opt.Option[0].Option() != dns.EDNS0NSID || opt.UDPSize() != 1232 {
 				t.Errorf("asked %s", q)
 			}
-			m := reply(q, dns.RcodeNameError, soa)
+			m := reply(q, dns.RcodeNameError, fresh)
 			m.SetEdns0(1232, false)
 			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011223344556677"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: text}}
 			return [][]byte{pack(m)}

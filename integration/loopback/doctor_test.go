@@ -1,15 +1,24 @@
 package loopback
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -265,5 +274,323 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 				t.Errorf("%s", text)
 			}
 		})
+	}
+}
+
+func TestDoctorAsksEveryNameserverItself(t *testing.T) {
+	t.Parallel()
+	good := func(t *testing.T) netip.AddrPort { return serve(t, dnstest.CoreDNS{Cluster: cluster(ip)}).Addr() }
+	for name, test := range map[string]struct {
+		second func(t *testing.T) netip.AddrPort
+		causes string
+		says   string
+	}{
+		"is as good": {good, "", "no data"},
+		"is silent": {func(t *testing.T) netip.AddrPort {
+			return faulty(t, serve(t, dnstest.CoreDNS{Cluster: cluster(ip)}), func(string, int, []byte) [][]byte { return nil })
+		}, "dns-silent?", "nothing within 2s"},
+		"is down": {closed, "dns-silent?", "nothing (connection refused)"},
+		"refuses": {func(t *testing.T) netip.AddrPort {
+			return serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Front: refusing(func(uint16) bool { return true })}).Addr()
+		}, "dns-fails? dns-policy?", "REFUSED"},
+		"does not know the cluster": {func(t *testing.T) netip.AddrPort {
+			return serve(t, dnstest.CoreDNS{Cluster: cluster(), Corefile: ".:53 {\n forward . /etc/resolv.conf\n}"}).Addr()
+		}, "dns-policy", "NXDOMAIN"},
+		"lags": {func(t *testing.T) netip.AddrPort { return serve(t, dnstest.CoreDNS{Cluster: cluster()}).Addr() },
+			"not-ready-hidden? service-missing? selector-mismatch?", "NXDOMAIN"},
+	} {
+		for _, order := range []string{"first", "second"} {
+			t.Run("the "+order+" "+name, func(t *testing.T) {
+				t.Parallel()
+				servers := []netip.AddrPort{good(t), test.second(t)}
+				odd := servers[1]
+				if order == "first" {
+					servers[0], servers[1] = servers[1], servers[0]
+				}
+				p := newPod(t, servers...)
+				start := time.Now()
+				d := p.diagnosis()
+				if took := time.Since(start); took > 5*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				if got := causes(d); got != test.causes {
+					t.Errorf("causes %s, not %s: %+v", got, test.causes, d)
+				}
+				if len(d.Causes) > 0 && !strings.Contains(d.Reason, odd.String()) {
+					t.Errorf("%q is not about %s", d.Reason, odd)
+				}
+				// Each is asked, in the order of the Pod, and all of one stands together.
+				var order []string
+				odds := 0
+				for _, q := range d.Questions {
+					if len(order) == 0 || order[len(order)-1] != q.Server {
+						order = append(order, q.Server)
+					}
+					if q.Server == odd.String() && q.Kind == "existence" && !q.Witness {
+						odds++
+						if q.Answer != test.says {
+							t.Errorf("%s says %q, not %q", odd, q.Answer, test.says)
+						}
+					}
+				}
+				if want := []string{servers[0].String(), servers[1].String()}; !slices.Equal(order, want) || odds == 0 {
+					t.Errorf("asked %q, not %q", order, want)
+				}
+				if once := test.causes == "dns-silent?"; once && odds != 1 {
+					t.Errorf("a silent server was asked %d times", odds)
+				}
+			})
+		}
+	}
+}
+
+func TestDoctorShowsReplicasThatDisagree(t *testing.T) {
+	t.Parallel()
+	const named = ".:53 {\n nsid NAME\n kubernetes cluster.local in-addr.arpa ip6.arpa {\n  ttl 30\n }\n forward . /etc/resolv.conf\n}"
+	knows := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Corefile: strings.Replace(named, "NAME", "coredns-a", 1)})
+	lags := serve(t, dnstest.CoreDNS{Cluster: cluster(), Corefile: strings.Replace(named, "NAME", "coredns-b", 1)})
+	var mu sync.Mutex
+	clients := map[string]int{}
+	// As kube-proxy does: each new socket goes to the next replica.
+	service := fake(t, knows, func(w dns.ResponseWriter, q *dns.Msg) bool {
+		mu.Lock()
+		n, ok := clients[w.RemoteAddr().String()]
+		if !ok {
+			n = len(clients)
+			clients[w.RemoteAddr().String()] = n
+		}
+		mu.Unlock()
+		if n%2 == 0 {
+			return false
+		}
+		if reply, err := dns.Exchange(q, lags.Addr().String()); err == nil {
+			w.WriteMsg(reply)
+		}
+		return true
+	})
+	p := newPod(t, service)
+	d := p.diagnosis()
+	if got := causes(d); !strings.HasPrefix(got, "replicas-disagree? ") || !strings.Contains(d.Causes[0].Why, "no data to one socket and NXDOMAIN to another") {
+		t.Errorf("causes %s: %+v", got, d.Causes)
+	}
+	seen := map[string]bool{}
+	for _, q := range d.Questions {
+		seen[q.NSID] = true
+	}
+	if !seen["coredns-a"] || !seen["coredns-b"] || seen[""] {
+		t.Errorf("replicas %v", seen)
+	}
+	text, _ := p.doctor()
+	for _, replica := range []string{"by coredns-a", "by coredns-b"} {
+		if !strings.Contains(text, replica) {
+			t.Errorf("nothing is %s:\n%s", replica, text)
+		}
+	}
+}
+
+func TestDoctorEscapesWhatForeignServersSay(t *testing.T) {
+	t.Parallel()
+	s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Corefile: ".:53 {\n kubernetes cluster.local\n forward . /etc/resolv.conf\n}",
+		Upstream: dnstest.Upstream(arpa + ` 30 PTR \027[31mred\010\200.example.`)})
+	p := newPod(t, s.Addr())
+	d := p.diagnosis()
+	const want = `\027[31mred\010\200.example`
+	if !strings.Contains(d.Reason, want) {
+		t.Errorf("%q", d.Reason)
+	}
+	if text, _ := p.doctor(); !strings.Contains(text, want) { // and doctor sees that all is printable
+		t.Errorf("%s", text)
+	}
+}
+
+// The doctor runs where init waits: it must neither spoil what init and the application will be told, nor touch what
+// init will publish.
+func TestInitDoesNotNoticeTheDoctor(t *testing.T) {
+	t.Parallel()
+	var trace dnstest.Trace
+	c := cluster()
+	s := serve(t, dnstest.CoreDNS{Cluster: c, Corefile: dnstest.Cached, Trace: &trace})
+	p := newPod(t, s.Addr())
+	cmd := p.command()
+	logs, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	scanner := bufio.NewScanner(logs)
+	for scanner.Scan() && !strings.Contains(scanner.Text(), "not yet") {
+	}
+	done := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, logs)
+		done <- errors.Join(err, cmd.Wait())
+	}()
+	before := listing(t, p.dir())
+	for range 3 {
+		if d := p.diagnosis(); causes(d) != "not-ready-hidden? service-missing? selector-mismatch?" {
+			t.Errorf("%+v", d)
+		}
+	}
+	if after := listing(t, p.dir()); after != before {
+		t.Errorf("the volume held\n%sand holds\n%s", before, after)
+	}
+	for ask(t, s.Addr(), db0, dns.TypeSRV).Ns[0].Header().Ttl > 29 {
+		// until the denials that the doctor met count down
+	}
+	publish(c, ip)
+	published := time.Now()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	// A denial that the doctor had left would live for 30 s.
+	if took := time.Since(published); took > 10*time.Second {
+		t.Errorf("init ended %v after the record was there", took)
+	}
+	safe(t, &trace)
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		if m := ask(t, s.Addr(), db0, qtype); m.Rcode != dns.RcodeSuccess {
+			t.Errorf("the application is told %s to %s", dns.RcodeToString[m.Rcode], dns.Type(qtype))
+		}
+	}
+	d := p.diagnosis()
+	if last := d.Facts[len(d.Facts)-1]; !d.Healthy || last.Name != "volume" || last.Value != "published and verified" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// listing is what stands in a folder, to the nanosecond.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&b, path, info.Mode(), info.ModTime(), info.Size())
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestDoctorEndsWithASignal(t *testing.T) {
+	t.Parallel()
+	asked := make(chan bool, 100)
+	addr := faulty(t, serve(t, dnstest.CoreDNS{Cluster: cluster(ip)}), func(string, int, []byte) [][]byte {
+		asked <- true
+		return nil
+	})
+	p := newPod(t, addr)
+	p.lay()
+	cmd := exec.Command(binary, "doctor")
+	cmd.Env = p.environ()
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	start := time.Now()
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 143 || out.Len() > 0 || stderr.String() != "podfqdn: ended by SIGTERM\n" {
+		t.Errorf("exit %d: %s%s", code, out.String(), stderr.String())
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// What init says after a few seconds is as good as what the doctor says, and asks nothing else before.
+func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		corefile string
+		publish  []dnstest.Endpoint
+		want     string
+		asked    string
+	}{
+		"another domain": {strings.ReplaceAll(dnstest.Kubeadm, "cluster.local", "corp.example"), nil,
+			`; the cluster domain is "cluster.local" (from /etc/hosts), but that of SERVER is "corp.example": make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+			"A kubernetes.default.svc.cluster.local. PTR 1.0.96.10.in-addr.arpa."},
+		"no Service": {dnstest.Kubeadm, nil,
+			`says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`,
+			"A kubernetes.default.svc.cluster.local. TXT db.default.svc.cluster.local."},
+		"other Pods": {dnstest.Kubeadm, []dnstest.Endpoint{{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"}},
+			`says NXDOMAIN; Service "db" publishes 10.244.0.18, but not this Pod: see that a headless Service`,
+			"A kubernetes.default.svc.cluster.local. TXT db.default.svc.cluster.local. A db.default.svc.cluster.local."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var trace dnstest.Trace
+			c := cluster()
+			c.Publish(test.publish...)
+			s := serve(t, dnstest.CoreDNS{Cluster: c, Corefile: test.corefile, Trace: &trace})
+			p := newPod(t, s.Addr())
+			p.timeout = 5 * time.Second
+			trace.Reset()
+			e := p.init()
+			e.stopped(t, strings.ReplaceAll(test.want, "SERVER", s.Addr().String())) // which sees the termination message too
+			if !strings.Contains(e.log, `"hint"`) || e.took < p.timeout {
+				t.Errorf("after %v: %s", e.took, e.log)
+			}
+			var witnesses []string
+			for _, q := range trace.Queries() {
+				if strings.HasPrefix(q.Name, "db-0.") || strings.HasPrefix(q.Name, "10-244-0-17.") {
+					continue
+				}
+				witnesses = append(witnesses, dns.Type(q.Type).String()+" "+q.Name)
+				if q.At < 3*time.Second {
+					t.Errorf("after %v a witness is asked: %v", q.At, q)
+				}
+			}
+			if got := strings.Join(witnesses, " "); got != test.asked {
+				t.Errorf("witnesses %s, not %s", got, test.asked)
+			}
+			safe(t, &trace)
+		})
+	}
+}
+
+// The README shows what the doctor shows: of a Pod whose Service publishes only what is ready.
+func TestTheReadmeShowsWhatTheDoctorShows(t *testing.T) {
+	t.Parallel()
+	c := cluster()
+	c.Publish(dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"})
+	s := serve(t, dnstest.CoreDNS{Cluster: c})
+	p := newPod(t, s.Addr())
+	got, code := p.doctor()
+	if code != 11 {
+		t.Errorf("exit %d", code)
+	}
+	got = strings.NewReplacer(s.Addr().String(), "10.96.0.10", "(PODFQDN_NAMESERVERS)", "(/etc/resolv.conf)", p.dir(), "/identity").Replace(got)
+	got = regexp.MustCompile(`[ \d]{4}\.\d ms`).ReplaceAllString(got, "   0.4 ms")
+	// Whoever looks on asks by another type each time.
+	types := regexp.MustCompile(`(?m)^(  (existence|witness) +)(SPF|DHCID|IPSECKEY|CSYNC|[A-Z]+[0-9]*) +`)
+	got = types.ReplaceAllStringFunc(got, func(row string) string {
+		m := types.FindStringSubmatch(row)
+		if m[3] == "A" {
+			return m[1] + "A    "
+		}
+		return m[1] + "SPF  "
+	})
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(readme), "<!-- what podfqdn doctor shows -->\n```\n")
+	want, _, _ := strings.Cut(rest, "```\n")
+	if !ok || "$ kubectl exec -c podfqdn db-0 -- /podfqdn doctor\n"+got != want {
+		t.Errorf("README.md shows\n%s\nthe doctor shows\n%s", want, got)
 	}
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// sick is a diagnosis with everything in it that a screen shows in its own way.
+var sick = identity.Diagnosis{
+	Schema: 1, FQDN: "db-0.db.default.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.7")},
+	Reason: "10.96.0.10 says no\x1b[2J",
+	Facts: []identity.Seen{
+		{Name: "hostname", Value: "db-0\x1b[31m", From: "/etc/hosts"}, {Name: "governing Service", From: "neither here nor there"},
+		{Name: "cluster domain", Value: "cluster.local", From: "/etc/hosts"},
+	},
+	Questions: []identity.Asked{
+		{Server: "10.96.0.10:53", Kind: "existence", Type: "SPF", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", TTL: 30, Zone: "cluster.local", Answer: "NXDOMAIN", Milliseconds: 0.4, Verdict: identity.Missing},
+		{Server: "10.96.0.10:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", TTL: 30, Zone: "cluster.local", Answer: "NXDOMAIN", Milliseconds: 0.5, Verdict: identity.Missing},
+		{Server: "10.96.0.10:53", Kind: "A", Type: "A", Subject: "kubernetes.default.svc.cluster.local", Rcode: "NOERROR", Authoritative: true, TTL: 5, Cached: true, Answer: "10.96.0.1", NSID: "a", Milliseconds: 12.34, Witness: true},
+		{Server: "10.96.0.11:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Answer: "nothing within 2s", Milliseconds: 2000.1, Verdict: identity.Unanswered},
+		{Server: "10.96.0.12:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", Zone: ".", TTL: 5, Answer: "NXDOMAIN", Verdict: identity.ForeignServer},
+	},
+	Causes: []identity.Cause{
+		{Kind: identity.NotReadyHidden, Why: "10.96.0.10 says no\x1b[2J", Change: "set it", Command: "kubectl do", Guess: true},
+		{Kind: identity.NoService, Why: "it may be missing", Change: "make it"},
+	},
+}
+
+const sickText = `not healthy: 10.96.0.10 says no\x1b[2J
+
+seen in the Pod
+  hostname           db-0\x1b[31m  (/etc/hosts)
+  governing Service  none  (neither here nor there)
+  cluster domain     cluster.local  (/etc/hosts)
+
+so it claims
+  db-0.db.default.svc.cluster.local  10.244.1.7
+
+asked of 10.96.0.10:53
+  existence  SPF  db-0.db.default.svc.cluster.local     NXDOMAIN   missing  x2     0.4 ms  ttl 30
+  witness    A    kubernetes.default.svc.cluster.local  10.96.0.1                 12.3 ms  ttl 5 from a cache  aa  by a
+
+asked of 10.96.0.11:53
+  existence  KX  db-0.db.default.svc.cluster.local  nothing within 2s  unanswered  2000.1 ms
+
+asked of 10.96.0.12:53
+  existence  KX  db-0.db.default.svc.cluster.local  NXDOMAIN  foreign server     0.0 ms  ttl 5  zone .
+
+causes, the most likely first
+  1. perhaps not-ready-hidden
+     change  set it
+     run     kubectl do
+  2. service-missing
+     why     it may be missing
+     change  make it
+`
+
+func TestTheScreenShowsTheDiagnosisAligned(t *testing.T) {
+	t.Parallel()
+	var plain, colour strings.Builder
+	screen{Writer: &plain}.show(sick)
+	if plain.String() != sickText {
+		t.Errorf("it shows\n%s\nnot\n%s", plain.String(), sickText)
+	}
+	// In colour it is the same text, as wide.
+	screen{Writer: &colour, colour: true}.show(sick)
+	sgr := regexp.MustCompile("\x1b\\[(\\d+)m")
+	if got := sgr.ReplaceAllString(colour.String(), ""); got != sickText {
+		t.Errorf("without its colours it shows\n%s\nnot\n%s", got, sickText)
+	}
+	open := 0
+	for _, m := range sgr.FindAllStringSubmatch(colour.String(), -1) {
+		if open++; m[1] == "0" {
+			open -= 2
+		}
+		if open < 0 || open > 1 {
+			t.Fatalf("a colour is not closed: %q", colour.String())
+		}
+	}
+	if !strings.HasPrefix(colour.String(), "\x1b[31mnot healthy\x1b[0m: ") || !strings.Contains(colour.String(), "\x1b[33mperhaps \x1b[0m\x1b[1mnot-ready-hidden\x1b[0m") {
+		t.Errorf("%q", colour.String())
+	}
+}
