@@ -175,6 +175,19 @@ func TestASidecarIsReadyFromTheFirstAgreementOn(t *testing.T) {
 	}
 }
 
+func TestASidecarThatIsEndedTooEarlyLeavesItsReason(t *testing.T) {
+	t.Parallel()
+	s := newPod(t, serve(t, dnstest.CoreDNS{Cluster: cluster()}).Addr()).sidecar()
+	s.ready(503, db0+": ")
+	if code, took := s.end(syscall.SIGTERM); code != 128+15 || took > time.Second {
+		t.Errorf("exit code %d, %s after SIGTERM", code, took)
+	}
+	if text := s.read("../dev/termination-log"); !strings.HasPrefix(text, "ended by SIGTERM after ") || !strings.Contains(text, db0+": ") {
+		t.Errorf("the termination log says %q", text)
+	}
+	s.verified(false)
+}
+
 func TestASidecarTakesBackWhatDNSHasLost(t *testing.T) {
 	t.Parallel()
 	c := cluster(ip)
