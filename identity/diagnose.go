@@ -36,8 +36,12 @@ func Diagnose(f Facts, c Claim, r Report, err error) []Cause {
 	s := scene{f: f, c: c, m: m, report: r}
 	causes := s.causes()
 	if what := s.replicas(); what != "" {
-		causes = append([]Cause{{Kind: ReplicasDisagree, Guess: true, Why: what,
-			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"}}, causes...)
+		after := 0 // of a guess too, it is the better one
+		if !causes[0].Guess {
+			after = 1
+		}
+		causes = slices.Insert(causes, after, Cause{Kind: ReplicasDisagree, Guess: true, Why: what,
+			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"})
 	}
 	return causes
 }
@@ -125,20 +129,20 @@ func (s scene) causes() []Cause {
 // missing explains that the name is denied. What denies is asked for what it
 // knows: the cluster, then the Service.
 func (s scene) missing() []Cause {
-	if s.c.parts.service == "" && s.m.Verdict == Missing {
-		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
-	}
-	kubernetes, asked := s.witness(Forward4, s.c.kubernetes())
+	kubernetes, asked := s.witness(Question{Kind: Forward4, Name: s.c.kubernetes()})
 	if asked && s.c.foreign(kubernetes) || !asked && s.m.Verdict == ForeignServer {
 		return s.foreign(asked)
 	}
 	service, namespace := s.c.Service()
+	if service == "" {
+		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
+	}
 	fields := fmt.Sprintf("a headless Service %q in namespace %q", service, namespace)
 	see := "see that " + fields + " selects this Pod and has publishNotReadyAddresses: true"
 	if s.c.Dashed() {
 		see += "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"
 	}
-	exists, asked := s.witness(Exists, s.c.service())
+	exists, asked := s.witness(Question{Kind: Exists, Name: s.c.service()})
 	why := ""
 	if asked && exists.Is == Denied {
 		why = fmt.Sprintf("Service %q has no address in DNS either", service)
@@ -149,7 +153,7 @@ func (s scene) missing() []Cause {
 		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.own, a) }) {
 			// The address without the hostname.
 			return []Cause{s.cause(NoHostname, true, fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.parts.hostname),
-				"set spec.hostname to this, and spec.subdomain to the Service's name")}
+				fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.parts.hostname, service))}
 		}
 	}
 	if s.m.Verdict == ForeignServer && why != "" {
@@ -180,18 +184,17 @@ func (s scene) foreign(seen bool) []Cause {
 		why = fmt.Sprintf("%s does not know %s either", server, s.c.kubernetes())
 	}
 	policy := s.cause(ForeignDNS, true, why, setPolicy)
-	domain := func(guess bool, why, is string) Cause {
-		return s.cause(ClusterDomain, guess, why,
-			"make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN="+is)
+	const same = "make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN"
+	ptr, asked := s.witness(Question{Kind: Reverse, Addr: s.f.Kubernetes})
+	if !asked {
+		return []Cause{policy, s.cause(ClusterDomain, true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), same)}
 	}
-	if ptr, asked := s.witness(Reverse, s.f.Kubernetes); asked {
-		if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.zone {
-			return []Cause{domain(false, fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()), other.String())}
-		}
-		policy.Guess = ptr.Is != Denied
-		return []Cause{policy}
+	if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.zone {
+		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()),
+			same+"="+other.String())}
 	}
-	return []Cause{policy, domain(true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), "…")}
+	policy.Guess = ptr.Is != Denied
+	return []Cause{policy}
 }
 
 // zoneOf gives what stands behind prefix in one of names.
@@ -209,7 +212,7 @@ func zoneOf(names []Name, prefix string) Name {
 // family explains a name that has no address of a family.
 func (s scene) family() []Cause {
 	service, namespace := s.c.Service()
-	if a, _ := s.witness(s.m.Kind, s.c.service()); len(a.Addrs) > 0 {
+	if a, _ := s.witness(Question{Kind: s.m.Kind, Name: s.c.service()}); len(a.Addrs) > 0 {
 		return []Cause{s.cause(NotInDNS, true, fmt.Sprintf("Service %q has addresses of this family, but not this Pod's", service),
 			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
 	}
@@ -252,7 +255,7 @@ func (s scene) reverse() []Cause {
 	default:
 		change += "; a denial cached too early passes within half a minute"
 	}
-	ptr, asked := s.witness(Reverse, s.f.Kubernetes)
+	ptr, asked := s.witness(Question{Kind: Reverse, Addr: s.f.Kubernetes})
 	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
 	switch {
 	case same && slices.Contains(ptr.Names, s.c.kubernetes()):
@@ -275,9 +278,9 @@ func (s scene) until(what string) string {
 }
 
 // witness gives what m's server said of another name or address.
-func (s scene) witness(kind Kind, about any) (Answer, bool) {
+func (s scene) witness(q Question) (Answer, bool) {
 	for _, f := range s.report {
-		if f.Witness && f.Kind == kind && f.Server == s.m.Server && (about == f.Name || about == f.Addr) {
+		if f.Witness && f.Question == q && f.Server == s.m.Server {
 			return f.Answer, true
 		}
 	}
@@ -287,7 +290,7 @@ func (s scene) witness(kind Kind, about any) (Answer, bool) {
 // published gives the governing Service's addresses.
 func (s scene) published() (addrs []netip.Addr) {
 	for _, kind := range []Kind{Forward4, Forward6} {
-		a, _ := s.witness(kind, s.c.service())
+		a, _ := s.witness(Question{Kind: kind, Name: s.c.service()})
 		addrs = append(addrs, a.Addrs...)
 	}
 	return addrs

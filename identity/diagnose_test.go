@@ -1,12 +1,15 @@
 package identity_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
 )
@@ -63,7 +66,7 @@ var diagnoses = []diagnosis{
 			"A " + service + ": 10.244.0.7 " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "hostname-missing?",
-		line:      `Service "db" publishes this Pod's address, but not as "db-0": set spec.hostname to this, and spec.subdomain to the Service's name`,
+		line:      `Service "db" publishes this Pod's address, but not as "db-0": set spec.hostname to "db-0" and spec.subdomain to "db"`,
 	},
 	{
 		name:      "both families of the Service are asked for a Pod of both",
@@ -205,6 +208,13 @@ var diagnoses = []diagnosis{
 		line:      "10.96.0.10 says no data to one socket and NXDOMAIN to another, so it is several replicas that do not know the same, or the record has just changed: see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes",
 	},
 
+	{
+		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "denial-cached replicas-disagree?",
+		line:      "the denial is cached until 12:00:09 UTC (9s more): this passes then; do not ask for the name before podfqdn has published it",
+	},
+
 	// The reverse.
 	{
 		name: "another Service adds a PTR", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + name4 + " " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -327,7 +337,7 @@ func checkCause(t *testing.T, c identity.Cause) {
 	t.Helper()
 	for _, text := range []string{c.Why, c.Change} {
 		if text == "" || strings.HasSuffix(text, ".") || strings.Contains(text, `""`) ||
-			strings.ContainsFunc(text+c.Command, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' && r != '…' }) {
+			strings.ContainsFunc(text+c.Command, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' }) {
 			t.Errorf("%s: %+q", c.Kind, c)
 		}
 	}
@@ -438,6 +448,40 @@ func TestASilentServerIsAskedOnce(t *testing.T) {
 	if len(asked) != 1 || asked[0].Server != nameserver.String() || asked[0].Answer != "network is unreachable" || asked[0].Type != "" {
 		t.Errorf("%+v", asked)
 	}
+}
+
+func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	s := agreeing(t, claim).script("exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.")
+	facts := identity.Facts{ClusterDomain: identity.Fact{Value: "cluster.local", From: "/etc/hosts"}}
+	report, err := identity.Examine(t.Context(), s, facts, claim, identity.Policy{})
+	causes := identity.Diagnose(facts, claim, report, err)
+	if got := kinds(causes); got != "dns-policy? cluster-domain?" || !strings.Contains(causes[1].Why, `another one than "cluster.local" (from /etc/hosts)`) {
+		t.Errorf("%s: %+v", got, causes)
+	}
+}
+
+func TestAnExaminationThatIsCutOffTellsWhatItHasSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim)
+		s.latency = time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		report, err := identity.Examine(ctx, s, identity.Facts{}, claim, identity.Policy{})
+		if !errors.Is(err, context.DeadlineExceeded) || len(report) != 6 || time.Since(start) != 5500*time.Millisecond {
+			t.Errorf("after %v: %v, %v", time.Since(start), report, err)
+		}
+		// And in the middle of the witnesses.
+		s.script(known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4)
+		ctx, cancel = context.WithTimeout(t.Context(), 9500*time.Millisecond)
+		defer cancel()
+		report, err = identity.Examine(ctx, s, identity.Facts{}, claim, identity.Policy{})
+		if err != nil || len(report) != 9 || !report[8].Witness {
+			t.Errorf("%v, %v", report, err)
+		}
+	})
 }
 
 func TestAnotherServersWitnessesAreNoEvidence(t *testing.T) {

@@ -43,7 +43,7 @@ type Asked struct {
 	Answer        string  `json:"answer"`           // addresses or names, or why there is none
 	NSID          string  `json:"nsid,omitempty"`   // who of several replicas answered (RFC 5001), where it says so
 	Milliseconds  float64 `json:"ms"`
-	Verdict       Verdict `json:"verdict,omitempty"`
+	Verdict       Verdict `json:"verdict,omitempty"` // none of a witness; "absent" is a family that the name need not have
 }
 
 // Cause is why DNS does not agree, and what to change.

@@ -758,6 +758,7 @@ func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 		}
 		begin := map[string]bool{}
 		for range 30 {
+			synctest.Wait()
 			r := w.beside()
 			before := len(w.asked)
 			for range 17 {
@@ -765,6 +766,7 @@ func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 					t.Fatalf("got %+v", got)
 				}
 			}
+			synctest.Wait()
 			begin[w.asked[before]] = true
 			for i, q := range w.asked[before:] {
 				if slices.Contains(w.asked[:17], q) || slices.Contains(w.asked[before:before+i], q) {
@@ -837,6 +839,7 @@ func TestWhoLooksOnWaitsTwoSecondsForASilentServer(t *testing.T) {
 				t.Errorf("got %+v", got)
 			}
 		}
+		synctest.Wait()
 		if len(w.asked) != 9 {
 			t.Errorf("%d packets for three questions", len(w.asked))
 		}

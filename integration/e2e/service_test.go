@@ -3,12 +3,15 @@
 package e2e
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podfqdn/podfqdn/identity"
 )
 
 func readyOnly(t *testing.T, w world) {
@@ -18,6 +21,22 @@ func readyOnly(t *testing.T, w world) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN", "publishNotReadyAddresses: true", `"db"`, s.name)
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"publishNotReadyAddresses":true}}`)
+		s.published("db", s.fqdn("db-0", "db"))
+	})
+	w.parallel(t, "it goes on after the doctor's own command", func(s *space) {
+		s.headless("db", "db", late)
+		s.start(named(s.podOf("db"), "db-0", "db"))
+		s.waits("db", "NXDOMAIN")
+		out, code := s.exec("db", "podfqdn", "/podfqdn", "doctor", "-o", "json")
+		var d identity.Diagnosis
+		if err := json.Unmarshal([]byte(out), &d); err != nil || code != 11 || d.Healthy || len(d.Causes) == 0 || d.Causes[0].Kind != identity.NotReadyHidden {
+			s.Fatalf("exit code %d, %v: %s", code, err, out)
+		}
+		command, patch, _ := strings.Cut(d.Causes[0].Command, " -p ")
+		if want := "kubectl -n " + s.name + " patch service db"; command != want {
+			s.Fatalf("%q, not %q", command, want)
+		}
+		s.kubectl(append(strings.Fields(command)[1:], "-p", strings.Trim(patch, "'"))...)
 		s.published("db", s.fqdn("db-0", "db"))
 	})
 	w.parallel(t, "the deadline", func(s *space) {
