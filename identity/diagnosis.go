@@ -106,9 +106,9 @@ const (
 func (f Facts) Seen() []Seen {
 	var seen []Seen
 	add := func(name, value, from string) { seen = append(seen, Seen{name, value, from}) }
-	needed := func(name string, fact Fact, else_ string) {
+	needed := func(name string, fact Fact, nor string) {
 		if fact.Value == "" {
-			fact.From = "neither " + else_
+			fact.From = "neither " + nor
 			if f.FQDN.Value != "" {
 				return // nothing is made of it
 			}

@@ -35,7 +35,7 @@ type ResolvConf struct {
 	Attempts    int
 	Rotate      bool
 	UseVC       bool     // "use-vc": TCP for every question
-	Ignored     []string // nameserver entries that are no address, as written
+	Ignored     []string // nameserver entries that are no address or one too many, as written
 }
 
 // parseResolvConf reads the text of a resolv.conf. It knows no errors: what
@@ -84,6 +84,8 @@ func (c *ResolvConf) nameserver(word string) {
 		c.Ignored = append(c.Ignored, word)
 	case len(c.Nameservers) < maxNameservers:
 		c.Nameservers = append(c.Nameservers, netip.AddrPortFrom(addr, dnsPort))
+	default:
+		c.Ignored = append(c.Ignored, word)
 	}
 }
 

@@ -31,7 +31,9 @@ func TestResolvConfIsReadAsGlibcReadsIt(t *testing.T) {
 				c.Ndots = 5
 			}},
 		{"three nameservers at most", "nameserver 10.0.0.1\nnameserver fd00::2\nnameserver 10.0.0.3\nnameserver 10.0.0.4\n",
-			func(c *identity.ResolvConf) { c.Nameservers = servers("10.0.0.1", "fd00::2", "10.0.0.3") }},
+			func(c *identity.ResolvConf) {
+				c.Nameservers, c.Ignored = servers("10.0.0.1", "fd00::2", "10.0.0.3"), []string{"10.0.0.4"}
+			}},
 		{"a nameserver that is no address takes no place", "nameserver dns\nnameserver 10.0.0.1\nnameserver 10.0.0.300\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
 			func(c *identity.ResolvConf) {
 				c.Nameservers = servers("10.0.0.1", "10.0.0.2", "10.0.0.3")

@@ -16,9 +16,10 @@ import (
 //   - The governing Service: on a private key first, as for the Pod's own name,
 //     and plainly only if that showed it.
 //
-// A server that is silent is asked no more. Findings are marked as Witness.
+// A server that is silent is asked no more, and about a name of which nobody
+// knows the cluster there is nothing to ask. Findings are marked as Witness.
 func Witnesses(ctx context.Context, r Resolver, f Facts, c Claim, m *Mismatch) Report {
-	if m != nil && m.Is == Silent {
+	if m != nil && m.Is == Silent || c.zone.IsZero() {
 		return nil
 	}
 	exchange, err := r.Open(ctx)
@@ -39,9 +40,6 @@ func Witnesses(ctx context.Context, r Resolver, f Facts, c Claim, m *Mismatch) R
 		report = append(report, Finding{Answer: a, Witness: true})
 		silent = a.Is == Silent
 		return a
-	}
-	if c.zone.IsZero() {
-		return nil
 	}
 	foreign := c.foreign(ask(Question{Kind: Forward4, Name: c.kubernetes()}))
 	reverse := m != nil && m.Kind == Reverse && m.Is != Refused
@@ -80,11 +78,12 @@ func (c Claim) service() Name {
 	return Name{c.parts.service + "." + c.parts.namespace + ".svc." + c.zone.text}
 }
 
-// Examine looks at one server as a whole, for whom the answer matters more than
-// the name: two rounds, each on a socket of its own, so that replicas which do
+// Examine looks at one server for somebody who wants to know what it says: two
+// rounds, each on a socket of its own, so that replicas which do
 // not know the same have a chance to show it, and then the witnesses. The error
 // is that of the first round that did not agree, as Verify gives it. A server
-// that is silent is asked once.
+// that is silent is asked once. One that refuses other types than an
+// application's is asked plainly, as whoever waits has to do too.
 func Examine(ctx context.Context, r Resolver, f Facts, c Claim, p Policy) (Report, error) {
 	p.Confirm = 0
 	var report Report
