@@ -11,6 +11,9 @@
 // doubted: only Verify makes an Agreement, and only an Agreement can be
 // rendered. "Not yet" (*Mismatch) is another thing than "never" (*Refusal).
 //
+// Where the path leads to no Agreement, Diagnose tells why, for people: nothing
+// is decided by it.
+//
 // What an Agreement proves is this: the Pod's own DNS servers, asked over the
 // Pod's own path, at that moment, answered with the Pod's address for its name
 // and with its name for its address. It is a start signal. It is no lease, no
