@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/podfqdn/podfqdn/identity/screen"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -15,10 +16,10 @@ func runCheck(args, environ []string, stdout, stderr io.Writer) int {
 	var not notPublished
 	switch {
 	case errors.As(err, &not):
-		fmt.Fprintf(stderr, "podfqdn: not verified: %s\n", printable(err.Error()))
+		fmt.Fprintf(stderr, "podfqdn: not verified: %s\n", screen.Printable(err.Error()))
 		return exitDeadline
 	case err != nil:
-		fmt.Fprintf(stderr, "podfqdn: %s\n", printable(err.Error()))
+		fmt.Fprintf(stderr, "podfqdn: %s\n", screen.Printable(err.Error()))
 		return exitCode(err)
 	}
 	fmt.Fprintln(stdout, name)

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // config is every variable that podfqdn knows.
@@ -114,7 +115,7 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 			continue
 		}
 		if near := nearest(name, known); near != "" {
-			mistakes = append(mistakes, fmt.Errorf("%s is no variable of podfqdn: did you mean %s?", printable(name), near))
+			mistakes = append(mistakes, fmt.Errorf("%s is no variable of podfqdn: did you mean %s?", screen.Printable(name), near))
 		} else {
 			unknown = append(unknown, name)
 		}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/resolver"
+	"github.com/podfqdn/podfqdn/identity/screen"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -32,7 +32,7 @@ const doctorPatience = 15 * time.Second
 func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	format, err := doctorFormat(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "podfqdn: %s\n", printable(err.Error()))
+		fmt.Fprintf(stderr, "podfqdn: %s\n", screen.Printable(err.Error()))
 		return exitRefused
 	}
 	d, err := examine(ctx, environ)
@@ -46,7 +46,7 @@ func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Wr
 		out.SetEscapeHTML(false)
 		err = errors.Join(out.Encode(d), err)
 	} else {
-		screen{Writer: stdout, colour: isTerminal(stdout) && os.Getenv("NO_COLOR") == ""}.show(d)
+		screen.New(stdout).Diagnosis(d)
 	}
 	switch {
 	case d.Healthy:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/resolver"
+	"github.com/podfqdn/podfqdn/identity/screen"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -27,7 +28,7 @@ func runWalk(ctx context.Context, command string, args, environ []string, stderr
 	log := newLogger(cfg, stderr)
 	defer log.Sync()
 	for _, name := range unknown {
-		log.Warn("unknown variable is ignored", zap.String("variable", printable(name)))
+		log.Warn("unknown variable is ignored", zap.String("variable", screen.Printable(name)))
 	}
 	if err == nil {
 		dns := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
@@ -37,9 +38,9 @@ func runWalk(ctx context.Context, command string, args, environ []string, stderr
 	}
 	code := exitCode(err)
 	if err != nil {
-		log.Error("not published", zap.String("reason", printable(err.Error())), zap.Int("exit", code))
+		log.Error("not published", zap.String("reason", screen.Printable(err.Error())), zap.Int("exit", code))
 		if err := writeTerminationLog(cfg.Root, err); err != nil {
-			log.Warn("the reason is in this log only", zap.String("because", printable(err.Error())))
+			log.Warn("the reason is in this log only", zap.String("because", screen.Printable(err.Error())))
 		}
 	}
 	return code
@@ -89,7 +90,7 @@ func (k *keeper) run(ctx context.Context) (err error) {
 	}
 	defer k.vol.Close()
 	if err := k.vol.Dropped(); err != nil {
-		k.log.Warn("an earlier identity was removed", zap.String("because", printable(err.Error())))
+		k.log.Warn("an earlier identity was removed", zap.String("because", screen.Printable(err.Error())))
 	}
 	walk := identity.Walk{Claim: k.claim, Resolver: k.dns, Policy: k.cfg.policy()}
 	if k.sidecar {
@@ -193,7 +194,7 @@ func (k *keeper) publish(turn identity.Turn) error {
 	k.log.Info("published",
 		zap.Stringer("fqdn", turn.Agreement.Name()),
 		zap.Stringers("ips", proven),
-		zap.String("dir", printable(k.cfg.Dir)),
+		zap.String("dir", screen.Printable(k.cfg.Dir)),
 		zap.Duration("waited", turn.Waited),
 		zap.Bool("changed", changed))
 	if missing := k.claim.Unproven(proven); len(missing) > 0 {
@@ -214,13 +215,13 @@ func (k *keeper) withdraw(turn identity.Turn) {
 	}
 	k.published = nil
 	k.probes.set(false)
-	k.log.Warn("withdrawn", zap.String("reason", printable(turn.Err.Error())), zap.Duration("grace", time.Duration(k.cfg.Grace)))
+	k.log.Warn("withdrawn", zap.String("reason", screen.Printable(turn.Err.Error())), zap.Duration("grace", time.Duration(k.cfg.Grace)))
 }
 
 // warn warns of the same thing once.
 func (k *keeper) warn(msg, what string) {
 	if k.warned.first(msg + what) {
-		k.log.Warn(msg, zap.String("what", printable(what)))
+		k.log.Warn(msg, zap.String("what", screen.Printable(what)))
 	}
 }
 
@@ -302,7 +303,7 @@ func (n *narrator) turn(ctx context.Context, t identity.Turn) {
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
 	if t.Waited+m.Again() >= hintAfter { // or is known to last
 		n.asked(n.why.ask(ctx, t, m))
-		fields = append(fields, zap.String("hint", printable(n.why.cause(t, m))))
+		fields = append(fields, zap.String("hint", screen.Printable(n.why.cause(t, m))))
 	}
 	if n.agreed {
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
@@ -336,7 +337,7 @@ func writeTerminationLog(root string, reason error) error {
 	if err != nil {
 		return err
 	}
-	text := printable(reason.Error())
+	text := screen.Printable(reason.Error())
 	_, err = io.WriteString(file, text[:min(len(text), maxTermination)])
 	return errors.Join(err, file.Close())
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // probes is what the kubelet and Prometheus are told of a sidecar.
@@ -130,7 +131,7 @@ func (p *probes) readyz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, cmp.Or(printable(p.reason), "no answer from DNS yet"))
+	fmt.Fprintln(w, cmp.Or(screen.Printable(p.reason), "no answer from DNS yet"))
 }
 
 // metrics writes Prometheus's text format (version 0.0.4). Names and labels are

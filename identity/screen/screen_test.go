@@ -1,12 +1,14 @@
-package main
+package screen_test
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // sick is a diagnosis with everything in it that a screen shows in its own way.
@@ -62,12 +64,12 @@ causes, the most likely first
 func TestTheScreenShowsTheDiagnosisAligned(t *testing.T) {
 	t.Parallel()
 	var plain, colour strings.Builder
-	screen{Writer: &plain}.show(sick)
+	screen.Screen{W: &plain}.Diagnosis(sick)
 	if plain.String() != sickText {
 		t.Errorf("it shows\n%s\nnot\n%s", plain.String(), sickText)
 	}
 	// In colour it is the same text, as wide.
-	screen{Writer: &colour, colour: true}.show(sick)
+	screen.Screen{W: &colour, Colour: true}.Diagnosis(sick)
 	sgr := regexp.MustCompile("\x1b\\[(\\d+)m")
 	if got := sgr.ReplaceAllString(colour.String(), ""); got != sickText {
 		t.Errorf("without its colours it shows\n%s\nnot\n%s", got, sickText)
@@ -84,4 +86,42 @@ func TestTheScreenShowsTheDiagnosisAligned(t *testing.T) {
 	if !strings.HasPrefix(colour.String(), "\x1b[31mnot healthy\x1b[0m: ") || !strings.Contains(colour.String(), "\x1b[33mperhaps \x1b[0m\x1b[1mnot-ready-hidden\x1b[0m") {
 		t.Errorf("%q", colour.String())
 	}
+}
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                              "",
+		"plain, with 'quotes' and \"\"": "plain, with 'quotes' and \"\"",
+		"one\ntwo":                      "one; two",
+		"\x1b[31mred\x1b[0m":            `\x1b[31mred\x1b[0m`,
+		"\x00\a\b\t\v\f\r\x7f":          `\x00\a\b\t\v\f\r\x7f`,
+		"é \u202e \u009b \U0001F600":    `\u00e9 \u202e \u009b \U0001f600`,
+		"\xff\xfe":                      `\xff\xfe`,
+		"\u2028":                        `\u2028`,
+	} {
+		if got := screen.Printable(text); got != want {
+			t.Errorf("%+q: %s, not %s", text, got, want)
+		}
+	}
+	for _, foreign := range []string{"é", "\x1b", `"`, `\`, "\n", `\n`, `\"`, "a\"\x1b\\"} {
+		quoted := fmt.Sprintf("%+q is no name", foreign)
+		if got := screen.Printable(quoted); got != quoted {
+			t.Errorf("what was quoted as %s is shown as %s", quoted, got)
+		}
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("plain")
+	f.Add("\x1b[31m\"é\\\n\xff")
+	f.Fuzz(func(t *testing.T, text string) {
+		got := screen.Printable(text)
+		if strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
+			t.Errorf("%+q", got)
+		}
+		if again := screen.Printable(got); again != got {
+			t.Errorf("%s becomes %s", got, again)
+		}
+	})
 }
