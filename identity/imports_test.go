@@ -24,3 +24,18 @@ func TestIdentityImportsTheStandardLibraryWithoutNet(t *testing.T) {
 		}
 	}
 }
+
+// In the Pod there is no token, and nothing that could use one.
+func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
+	for _, pkg := range []string{".", "./resolver", "./volume", "./screen", "../cmd/podfqdn"} {
+		out, err := exec.Command("go", "list", "-deps", pkg).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, "github.com/podfqdn/podfqdn/identity/kube") {
+				t.Errorf("%s imports %s", pkg, dep)
+			}
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+)
+
+// patience is how long the API server has for one request.
+const patience = 15 * time.Second
+
+// Client asks an API server. Of client-go it needs no more than package rest:
+// the typed clients of all groups would double the program.
+type Client struct {
+	config *rest.Config
+	groups map[string]*rest.RESTClient
+	// Kubectl begins each command that is given to the user, with the flags
+	// that lead to the same cluster: "kubectl --context prod".
+	Kubectl string
+}
+
+var (
+	scheme     = runtime.NewScheme()
+	codecs     = serializer.NewCodecFactory(scheme)
+	parameters = runtime.NewParameterCodec(scheme)
+	versions   = []schema.GroupVersion{
+		corev1.SchemeGroupVersion, appsv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion,
+		networkingv1.SchemeGroupVersion, authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion,
+	}
+)
+
+func init() {
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
+	} {
+		if err := add(scheme); err != nil {
+			panic(err) // a type registered twice
+		}
+	}
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+}
+
+// New makes a Client. The error is about config.
+func New(config *rest.Config) (*Client, error) {
+	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, Kubectl: "kubectl"}
+	c.config.NegotiatedSerializer = codecs.WithoutConversion()
+	http, err := rest.HTTPClientFor(c.config)
+	if err != nil {
+		return nil, err
+	}
+	for _, version := range versions {
+		of := rest.CopyConfig(c.config)
+		of.GroupVersion, of.APIPath = &version, "/apis"
+		if version.Group == "" {
+			of.APIPath = "/api"
+		}
+		if c.groups[version.Group], err = rest.RESTClientForConfigAndClient(of, http); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// Right is what somebody must be allowed to do: one rule of a Role.
+type Right struct {
+	Verb      string `json:"verb"`
+	Group     string `json:"apiGroup"` // "" for the core
+	Resource  string `json:"resource"` // with its subresource: "pods/exec"
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"` // of the one object; "" is all
+}
+
+// String gives it as `list endpointslices in API group "discovery.k8s.io", namespace "db"`.
+func (r Right) String() string {
+	s := fmt.Sprintf("%s %s in API group %+q", r.Verb, r.Resource, r.Group)
+	if r.Namespace == "" {
+		return s + ", all namespaces"
+	}
+	return s + fmt.Sprintf(", namespace %+q", r.Namespace)
+}
+
+// Forbidden is a right that the user lacks.
+type Forbidden struct {
+	Right
+	Err error // as the API server says it
+}
+
+func (f *Forbidden) Error() string {
+	return fmt.Sprintf("you may not %s", f.Right)
+}
+
+func (f *Forbidden) Unwrap() error { return f.Err }
+
+// read makes the request that right names, and puts what comes into into.
+// selector is one of labels, for the verb list; more are the pages behind the
+// first. The error is a *Forbidden, or the API server's, or the network's.
+func (c *Client) read(ctx context.Context, right Right, selector string, into runtime.Object) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the API server does not answer within %s", patience))
+	defer cancel()
+	request := c.groups[right.Group].Get().Resource(right.Resource)
+	if right.Namespace != "" {
+		request.Namespace(right.Namespace)
+	}
+	if right.Verb == "get" {
+		request.Name(right.Name)
+	} else if selector != "" {
+		request.VersionedParams(&metav1.ListOptions{LabelSelector: selector}, parameters)
+	}
+	return failed(ctx, right, request.Do(ctx).Into(into))
+}
+
+// failed tells a missing right, and what ended a request, from the rest.
+func failed(ctx context.Context, right Right, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsForbidden(err):
+		return &Forbidden{right, err}
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
+		return fmt.Errorf("ask the API server: %w", err)
+	}
+	return err
+}
+
+// NotFound tells that there is no such namespace or no such object.
+type NotFound struct{ what string }
+
+func (n *NotFound) Error() string { return n.what }
+
+// absent says what a missing Pod's namespace is like.
+func (c *Client) absent(ctx context.Context, namespace, pod string) error {
+	err := c.read(ctx, Right{Verb: "get", Resource: "namespaces", Name: namespace}, "", &corev1.Namespace{})
+	if apierrors.IsNotFound(err) {
+		return &NotFound{fmt.Sprintf("there is no namespace %+q: name another by --namespace", namespace)}
+	}
+	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or name another namespace by --namespace", pod, namespace, c.kubectl(namespace))}
+}
+
+// kubectl begins a command in a namespace.
+func (c *Client) kubectl(namespace string) string {
+	return c.Kubectl + " --namespace " + Quote(namespace)
+}
+
+// Grant gives the commands by which an administrator grants the user the
+// rights, one line each.
+func (c *Client) Grant(ctx context.Context, rights []Right) []string {
+	var lines []string
+	user := c.user(ctx)
+	type where struct{ namespace, verb string }
+	resources := map[where][]string{}
+	for _, r := range rights {
+		resource := strings.TrimSuffix(r.Resource, "/exec")
+		if r.Group != "" {
+			resource += "." + r.Group
+		}
+		if strings.HasSuffix(r.Resource, "/exec") {
+			resource += "/exec"
+		}
+		w := where{r.Namespace, r.Verb}
+		if !slices.Contains(resources[w], resource) {
+			resources[w] = append(resources[w], resource)
+		}
+	}
+	ordered := slices.SortedFunc(func(yield func(where) bool) {
+		for w := range resources {
+			if !yield(w) {
+				return
+			}
+		}
+	}, func(a, b where) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.verb, b.verb))
+	})
+	for _, w := range ordered {
+		kubectl, role, name := c.Kubectl, "clusterrole", "podfqdn-doctor-"+w.verb
+		if w.namespace != "" {
+			kubectl, role = c.kubectl(w.namespace), "role"
+		}
+		lines = append(lines,
+			fmt.Sprintf("%s create %s %s --verb=%s --resource=%s", kubectl, role, name, w.verb, strings.Join(resources[w], ",")),
+			fmt.Sprintf("%s create %sbinding %s --%s=%s %s", kubectl, role, name, role, name, user))
+	}
+	return lines
+}
+
+// user gives the flag by which kubectl binds a role to the one who asks.
+func (c *Client) user(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var review authenticationv1.SelfSubjectReview
+	group := c.groups[authenticationv1.GroupName]
+	err := group.Post().Resource("selfsubjectreviews").Body(&authenticationv1.SelfSubjectReview{}).Do(ctx).Into(&review)
+	name := review.Status.UserInfo.Username
+	if err != nil || name == "" {
+		return "--user=YOU"
+	}
+	if account, ok := strings.CutPrefix(name, "system:serviceaccount:"); ok {
+		return Quote("--serviceaccount=" + account)
+	}
+	return Quote("--user=" + name)
+}
+
+// Quote makes one word of a shell's of s.
+func Quote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:=,@%+", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -1,0 +1,112 @@
+package kube
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// execPatience is how long the doctor in the Pod has: it asks every nameserver
+// several questions, and each may be silent.
+const execPatience = 90 * time.Second
+
+// maxOutput bounds what a container may answer, in bytes.
+const maxOutput = 4 << 20
+
+// NoWire says why there is no view from the wire; it is no failure of the
+// Pod's name.
+type NoWire struct{ why string }
+
+func (n *NoWire) Error() string { return n.why }
+
+// Exec runs podfqdn doctor in the Pod's container of podfqdn, which asks the
+// Pod's DNS servers over the Pod's own path. The error is a *NoWire where it
+// cannot be run, a *Forbidden, or the end of the context.
+func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, error) {
+	if v.Container == "" {
+		return nil, &NoWire{"no container of the Pod is podfqdn's"}
+	}
+	if v.podfqdn.status.State.Running == nil {
+		return nil, &NoWire{fmt.Sprintf("container %+q does not run, so there is nothing to ask DNS from", v.Container)}
+	}
+	right := Right{Verb: "create", Resource: "pods/exec", Namespace: v.Namespace}
+	ctx, cancel := context.WithTimeoutCause(parent, execPatience, fmt.Errorf("podfqdn doctor in the Pod does not end within %s", execPatience))
+	defer cancel()
+	request := c.groups[""].Post().Namespace(v.Namespace).Resource("pods").Name(v.Pod).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{
+			Container: v.Container, Command: []string{"/podfqdn", "doctor", "-o", "json"}, Stdout: true, Stderr: true,
+		}, parameters)
+	// As kubectl does it: a proxy may know one of the two ways only.
+	socket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", request.URL().String())
+	if err != nil {
+		return nil, err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(c.config, "POST", request.URL())
+	if err != nil {
+		return nil, err
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var stdout, stderr bounded
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr})
+	var exit utilexec.CodeExitError
+	switch {
+	case err == nil || errors.As(err, &exit):
+	case parent.Err() != nil:
+		return nil, context.Cause(parent)
+	case ctx.Err() != nil:
+		return nil, &NoWire{context.Cause(ctx).Error()}
+	case c.denied(ctx, right, v.Pod):
+		return nil, &Forbidden{right, err}
+	default: // it may have ended just now
+		return nil, &NoWire{fmt.Sprintf("podfqdn doctor could not be run in container %+q: %v", v.Container, err)}
+	}
+	d := &identity.Diagnosis{}
+	if err := json.Unmarshal(stdout.Bytes(), d); err != nil || d.Schema == 0 {
+		said, _, _ := strings.Cut(strings.TrimSpace(cmp.Or(stderr.String(), stdout.String())), "\n")
+		return nil, &NoWire{fmt.Sprintf("podfqdn in container %+q has no doctor (exit code %d): %s", v.Container, exit.Code, said)}
+	}
+	return d, nil
+}
+
+// denied asks whether a right is missing, as a stream that is refused says so
+// in prose only.
+func (c *Client) denied(ctx context.Context, right Right, name string) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resource, subresource, _ := strings.Cut(right.Resource, "/")
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: right.Namespace, Verb: right.Verb, Group: right.Group, Resource: resource, Subresource: subresource, Name: name,
+		},
+	}}
+	err := c.groups[authorizationv1.GroupName].Post().Resource("selfsubjectaccessreviews").Body(review).Do(ctx).Into(review)
+	return err == nil && !review.Status.Allowed
+}
+
+// bounded is a buffer that takes no more than maxOutput.
+type bounded struct{ bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > maxOutput {
+		return 0, errors.New("the container answers without end")
+	}
+	return b.Buffer.Write(p)
+}
