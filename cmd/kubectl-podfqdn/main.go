@@ -1,0 +1,75 @@
+// Command kubectl-podfqdn is a plugin of kubectl: `kubectl podfqdn doctor POD`
+// says from a laptop why a Pod has no name in DNS, with the user's own rights:
+// what the API knows, the view from the wire by podfqdn doctor in the Pod, and
+// then the causes, each with the field to change and the command that does it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/identity/screen"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// The exit codes are a public interface, and those of podfqdn doctor.
+const (
+	exitHealthy     = 0
+	exitUnexpected  = 1
+	exitUsage       = 10 // the command line, the kubeconfig, a right without which nothing can be said
+	exitUnhealthy   = 11
+	exitInterrupted = 130
+)
+
+// run is the program: the process but for its arguments, streams and signals.
+// Of the environment it uses what kubectl does: KUBECONFIG, HOME and the
+// proxies.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	code := exitHealthy
+	root := command(stdout, &code)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return code
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "kubectl podfqdn: interrupted")
+		return exitInterrupted
+	}
+	fmt.Fprintf(stderr, "kubectl podfqdn: %s\n", screen.Printable(err.Error()))
+	return exitCode(err)
+}
+
+// usageError is a mistake in the command line or the kubeconfig.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exitCode gives the exit code for what ended the command.
+func exitCode(err error) int {
+	var (
+		usage     usageError
+		notFound  *kube.NotFound
+		forbidden *kube.Forbidden
+	)
+	if errors.As(err, &usage) || errors.As(err, &notFound) || errors.As(err, &forbidden) ||
+		clientcmd.IsConfigurationInvalid(err) || apierrors.IsUnauthorized(err) {
+		return exitUsage
+	}
+	return exitUnexpected
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/identity/screen"
+)
+
+// text is for a person: what the API says, the view from the wire, the causes.
+func (r report) text(w io.Writer) {
+	s := screen.New(w)
+	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
+	switch {
+	case r.Healthy:
+		s.Verdict(true, pod)
+	case r.Wire != nil && r.Wire.Reason != "":
+		s.Verdict(false, pod+": "+r.Wire.Reason)
+	default:
+		s.Verdict(false, pod+": "+cmp.Or(r.Reason, "podfqdn is "+string(r.State)))
+	}
+	s.Facts("what the API says", r.Facts)
+	var unseen []string
+	for _, right := range r.Lacks {
+		unseen = append(unseen, "you may not "+right.String())
+	}
+	s.Lines("what could not be seen", append(unseen, r.Trouble...)...)
+	s.Lines("and how an administrator grants it", r.Grant...)
+	if r.Wire == nil {
+		s.Lines("the view from the wire", "none: "+r.NoWire)
+	} else {
+		s.Facts("the view from the wire, by podfqdn doctor in container "+r.Container, r.Wire.Facts)
+		s.Questions(*r.Wire)
+	}
+	s.Causes(r.Causes, "")
+}
+
+// text is for a person: a line for each Pod, and what to do next.
+func (l list) text(w io.Writer) {
+	if len(l.Pods) == 0 {
+		fmt.Fprintln(w, "no Pod here uses podfqdn")
+		return
+	}
+	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(words ...string) {
+		for i, word := range words {
+			words[i] = screen.Printable(word)
+		}
+		fmt.Fprintln(columns, strings.TrimRight(strings.Join(words, "\t"), "\t"))
+	}
+	row("NAMESPACE", "POD", "STATE", "FOR", "REASON")
+	var worst *kube.Use
+	for i, u := range l.Pods {
+		age := ""
+		if u.For > 0 {
+			age = u.For.String()
+		}
+		row(u.Namespace, u.Pod, string(u.State), age, u.Reason)
+		if worst == nil && !u.Healthy {
+			worst = &l.Pods[i]
+		}
+	}
+	columns.Flush()
+	if worst != nil {
+		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", screen.Printable(worst.Namespace), screen.Printable(worst.Pod))
+	}
+}
