@@ -7,6 +7,7 @@ IMAGE ?= podfqdn:dev
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 FUZZTIME ?= 10s
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 CLUSTER ?= dev
 DOMAIN ?= cluster.local
 REPS ?= 20
@@ -16,22 +17,26 @@ BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid
 # without -race, in the mode of the demo; `make race` runs those tests with it.
 RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
 PLAIN = CGO_ENABLED=0
+# The plugin of kubectl brings client-go, which is compiled once too, and without -race.
+PLUGIN = ./identity/kube/... ./cmd/kubectl-podfqdn/...
+PODFQDN = $$(go list ./... | grep -v -e '/identity/kube$$' -e '/cmd/kubectl-podfqdn$$')
 # Tests of integration run the product's binary, which go's test cache does not look at.
 AFRESH = -vet=off -count=1
 
 # Plain profiles of two modules do not add up; the data of their test binaries does.
-COVER = -vet=off -cover -covermode=atomic -coverpkg=github.com/podfqdn/podfqdn/identity/... ./... -args -test.gocoverdir=$(CURDIR)/bin/cover
+COVER = -vet=off -cover -covermode=atomic -coverpkg=$$(go -C $(CURDIR) list ./identity/... | grep -v '/identity/kube$$' | paste -sd ,)
+COVERDATA = -args -test.gocoverdir=$(CURDIR)/bin/cover
 
 # A cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
 ONLY ?= 0
-E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 20m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar
+E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 20m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar -plugin $(CURDIR)/bin/kubectl-podfqdn
 E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
 
 comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race build image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo test race build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +45,8 @@ demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
 
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
-	$(call stage,test,$(RACE) go test -vet=off ./...)
+	$(call stage,test,$(RACE) go test -vet=off $(PODFQDN))
+	$(call stage,test plugin,$(PLAIN) go test -vet=off $(PLUGIN))
 	$(call stage,test integration,$(PLAIN) go -C integration test $(AFRESH) ./...)
 
 race: ## the tests of integration with the race detector too
@@ -48,6 +54,19 @@ race: ## the tests of integration with the race detector too
 
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
+
+plugin: ## bin/kubectl-podfqdn: in the PATH it is kubectl podfqdn
+	@$(BUILD) -o bin/kubectl-podfqdn ./cmd/kubectl-podfqdn
+
+krew: ## dist/kubectl-podfqdn-OS-ARCH.tar.gz for PLATFORMS, and dist/krew.yaml with their sums
+	@mkdir -p dist && sed 's/v0\.0\.0/$(VERSION)/' cmd/kubectl-podfqdn/krew.yaml >dist/krew.yaml
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/}; name=kubectl-podfqdn-$$os-$$arch exe=; if [ $$os = windows ]; then exe=.exe; fi; \
+		mkdir -p dist/$$name && cp LICENSE dist/$$name && \
+		GOOS=$$os GOARCH=$$arch $(BUILD) -o dist/$$name/kubectl-podfqdn$$exe ./cmd/kubectl-podfqdn && \
+		tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=755 -C dist/$$name -cf - . | gzip -9n >dist/$$name.tar.gz && \
+		sed -i "/$$name\.tar/{n;s/0\{64\}/$$(sha256sum <dist/$$name.tar.gz | cut -c1-64)/}" dist/krew.yaml || exit; \
+	done
 
 image: ## the container image, by docker or podman
 	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \
@@ -62,8 +81,8 @@ image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=a
 lint: lint-root lint-integration ## go vet and staticcheck, of the tests in integration too
 
 lint-root: staticcheck
-	$(call stage,vet,$(RACE) go vet ./...)
-	$(call stage,staticcheck,$(RACE) bin/staticcheck ./...)
+	$(call stage,vet,$(RACE) go vet $(PODFQDN) && $(PLAIN) go vet $(PLUGIN))
+	$(call stage,staticcheck,$(RACE) bin/staticcheck $(PODFQDN) && $(PLAIN) bin/staticcheck $(PLUGIN))
 
 lint-integration: staticcheck
 	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e ./...)
@@ -83,8 +102,8 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 cover: ## statements of identity/... that the tests of both modules reach
 	@rm -rf bin/cover && mkdir -p bin/cover
-	@$(RACE) go test $(COVER)
-	@$(PLAIN) go -C integration test $(COVER)
+	@$(RACE) go test $(COVER) $(PODFQDN) $(COVERDATA)
+	@$(PLAIN) go -C integration test $(COVER) ./... $(COVERDATA)
 	@go tool covdata percent -i=bin/cover
 	@go tool covdata textfmt -i=bin/cover -o=bin/cover.out
 	@go tool cover -func=bin/cover.out | tail -1
@@ -100,7 +119,7 @@ cluster-down: ## end it; nothing of it is left
 test-cluster: ## the tests of the cluster itself: what it is, and that nothing of it is left (root)
 	$(call stage,test cluster,$(PLAIN) go -C integration test -vet=off -count=1 -tags cluster -timeout 20m ./cluster/...)
 
-e2e: image-tar ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
+e2e: image-tar plugin ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
 	$(call stage,build e2e,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
 		$(PLAIN) go -C integration test -vet=off -tags e2e -c -o $(CURDIR)/bin/e2e.test ./e2e)
 	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -only $(ONLY); else \
