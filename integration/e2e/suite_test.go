@@ -29,6 +29,7 @@ var (
 	loadFlag   = flag.String("load", "", "the `archive` with podfqdn's image, to be loaded into a cluster of package cluster")
 	toolsFlag  = flag.String("tools", "", "an `image` with a shell, nslookup and tar that runs without root; a cluster of package cluster has one")
 	onlyFlag   = flag.Int("only", 0, "the `number` of the one scenario to show; 0 is all")
+	pluginFlag = flag.String("plugin", "", "the `path` of kubectl-podfqdn")
 	domainFlag = flag.String("domain", "cluster.local", "the cluster's `domain`; a cluster of package cluster knows it")
 )
 
@@ -51,6 +52,8 @@ func scenarios() []scenario {
 		{number: 14, title: "readers of the volume", run: volumes},
 		{number: 15, title: "a three-member etcd", run: etcd},
 		{number: 16, title: "a sidecar", run: sidecars},
+		{number: 17, title: "kubectl podfqdn doctor", run: doctors},
+		{number: 18, title: "kubectl podfqdn doctor, and cluster DNS in trouble", run: doctorsAlone, alone: true},
 		{number: 19, title: "sidecars while DNS has lost the cluster", run: clusterLost, alone: true},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,17 +44,23 @@ func (s *space) scale(n int) (addrs []string) {
 // the time of the test, and gives the addresses of its n replicas.
 func (s *space) cached(n int) []string {
 	s.Helper()
+	return s.corefile(n, "cache 30 {\n       disable success cluster.local\n       disable denial cluster.local\n    }\n", "cache 30\n")
+}
+
+// corefile replaces a text in kubeadm's Corefile for the time of the test, and
+// gives the addresses of the n replicas of cluster DNS that know it.
+func (s *space) corefile(n int, today, instead string) []string {
+	s.Helper()
 	maps := s.kube.CoreV1().ConfigMaps(system)
 	before, err := maps.Get(s.Context(), "coredns", metav1.GetOptions{})
 	if err != nil {
 		s.Fatal(err)
 	}
-	const today = "cache 30 {\n       disable success cluster.local\n       disable denial cluster.local\n    }\n"
 	if !strings.Contains(before.Data["Corefile"], today) {
 		s.Fatalf("the Corefile is not kubeadm's:\n%s", before.Data["Corefile"])
 	}
 	after := before.DeepCopy()
-	after.Data["Corefile"] = strings.Replace(before.Data["Corefile"], today, "cache 30\n", 1)
+	after.Data["Corefile"] = strings.Replace(before.Data["Corefile"], today, instead, 1)
 	set := func(ctx context.Context, m *corev1.ConfigMap) {
 		m.ResourceVersion = ""
 		if _, err := maps.Update(ctx, m, metav1.UpdateOptions{}); err != nil {
@@ -191,6 +198,29 @@ func trouble(t *testing.T, w world) {
 	})
 }
 
+// cutOff keeps replicas of cluster DNS from the API server, until free is
+// called.
+func (s *space) cutOff(replicas ...string) (free func()) {
+	s.Helper()
+	filter := func(ctx context.Context, action string) {
+		for _, addr := range replicas {
+			// Both ways: what is on its way to the replica is acknowledged by nobody, but it arrives.
+			for _, rule := range [][]string{
+				{"INPUT", "--source", addr, "--protocol", "tcp", "--dport", "6443", "--jump", "DROP"},
+				{"OUTPUT", "--destination", addr, "--protocol", "tcp", "--sport", "6443", "--jump", "DROP"},
+			} {
+				if out, err := s.own.Command(ctx, "iptables", append([]string{"-w", action}, rule...)...).CombinedOutput(); err != nil {
+					s.Errorf("iptables %s %q: %v: %s", action, rule, err, out)
+				}
+			}
+		}
+	}
+	filter(s.Context(), "-I")
+	free = sync.OnceFunc(func() { filter(context.WithoutCancel(s.Context()), "-D") })
+	s.Cleanup(free)
+	return free
+}
+
 // lags keeps one replica from the API server: it goes on answering with what
 // it knew. Pods that start now must be right, and must leave no denial in its
 // cache: when it has caught up, the first plain questions are answered.
@@ -202,28 +232,7 @@ func lags(t *testing.T, w world, replicas []string) {
 	s.start(named(s.podOf("peer"), "peer", "peer"))
 	s.published("peer", s.fqdn("peer", "peer"))
 
-	// Both ways: what is on its way to the replica is acknowledged by nobody, but it arrives.
-	rules := [][]string{
-		{"INPUT", "--source", lagging, "--protocol", "tcp", "--dport", "6443", "--jump", "DROP"},
-		{"OUTPUT", "--destination", lagging, "--protocol", "tcp", "--sport", "6443", "--jump", "DROP"},
-	}
-	iptables := func(ctx context.Context, action string) {
-		t.Helper()
-		for _, rule := range rules {
-			if out, err := w.own.Command(ctx, "iptables", append([]string{"-w", action}, rule...)...).CombinedOutput(); err != nil {
-				t.Fatalf("iptables %s: %v: %s", action, err, out)
-			}
-		}
-	}
-	iptables(t.Context(), "-I")
-	freed := false
-	free := func(ctx context.Context) {
-		if !freed {
-			freed = true
-			iptables(ctx, "-D")
-		}
-	}
-	t.Cleanup(func() { free(context.WithoutCancel(t.Context())) })
+	free := s.cutOff(lagging)
 
 	addrs := map[string]string{}
 	for i := range 6 {
@@ -249,7 +258,7 @@ func lags(t *testing.T, w world, replicas []string) {
 	if exists() {
 		t.Fatalf("%s does not lag: %s", lagging, said)
 	}
-	free(t.Context())
+	free()
 	for start := time.Now(); !exists(); time.Sleep(5 * time.Second) {
 		t.Logf("%s lags still after %v", lagging, time.Since(start).Round(time.Second))
 	}
