@@ -124,7 +124,7 @@ func TestTheTextTellsWhatWasSeenThenWhatToDo(t *testing.T) {
 	}
 	var b strings.Builder
 	r.text(&b)
-	const want = `not healthy: Pod db-0 in namespace prod: podfqdn is waiting
+	const want = `not healthy: Pod db-0 in namespace prod: service-missing
 
 what the API says
   hostname  "db-0"  (Pod "db-0", spec.hostname)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -15,13 +14,10 @@ import (
 func (r report) text(w io.Writer) {
 	s := screen.New(w)
 	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
-	switch {
-	case r.Healthy:
+	if r.Healthy {
 		s.Verdict(true, pod)
-	case r.Wire != nil && r.Wire.Reason != "":
-		s.Verdict(false, pod+": "+r.Wire.Reason)
-	default:
-		s.Verdict(false, pod+": "+cmp.Or(r.Reason, "podfqdn is "+string(r.State)))
+	} else {
+		s.Verdict(false, pod+": "+string(r.Causes[0].Kind))
 	}
 	s.Facts("what the API says", r.Facts)
 	var unseen []string

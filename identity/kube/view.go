@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +30,6 @@ type View struct {
 	Trouble []string
 
 	kubectl string
-	look    time.Time
 	pod     *corev1.Pod
 	podfqdn part // the zero value where there is none
 	owner   owner
@@ -49,7 +47,6 @@ type View struct {
 // owner is what made the Pod, and where its spec can be changed.
 type owner struct {
 	kind, name  string // "" for a Pod by itself
-	labels      map[string]string
 	selector    map[string]string
 	replicas    int32
 	deployment  *appsv1.Deployment
@@ -82,7 +79,7 @@ const system = "kube-system"
 // *Forbidden if not even the Pod may be read, or what the API server or the
 // network says. What else may not be read is in the View.
 func (c *Client) Look(ctx context.Context, namespace, pod string) (*View, error) {
-	v := &View{kubectl: c.Kubectl, look: time.Now(), pod: &corev1.Pod{}, peers: map[string]*corev1.Pod{}}
+	v := &View{kubectl: c.Kubectl, pod: &corev1.Pod{}, peers: map[string]*corev1.Pod{}}
 	err := c.read(ctx, Right{Verb: "get", Resource: "pods", Namespace: namespace, Name: pod}, "", v.pod)
 	if apierrors.IsNotFound(err) {
 		return nil, c.absent(ctx, namespace, pod)
@@ -167,7 +164,7 @@ func (v *View) lookOwner(ctx context.Context, c *Client) error {
 		if err := c.read(ctx, get, "", set); err != nil {
 			return err
 		}
-		v.owner.statefulSet, v.owner.labels, v.owner.replicas = set, set.Spec.Template.Labels, *set.Spec.Replicas
+		v.owner.statefulSet, v.owner.replicas = set, *set.Spec.Replicas
 		v.owner.selector = selected(set.Spec.Selector)
 	case "ReplicaSet":
 		get.Resource = "replicasets"
@@ -191,7 +188,7 @@ func (v *View) lookOwner(ctx context.Context, c *Client) error {
 		if err := c.read(ctx, get, "", d); err != nil {
 			return err
 		}
-		v.owner.deployment, v.owner.labels, v.owner.replicas = d, d.Spec.Template.Labels, *d.Spec.Replicas
+		v.owner.deployment, v.owner.replicas = d, *d.Spec.Replicas
 		v.owner.selector = selected(d.Spec.Selector)
 	}
 	return nil
