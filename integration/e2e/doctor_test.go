@@ -273,6 +273,14 @@ func doctors(t *testing.T, w world) {
 		s.until("db", "it is Ready", ready)
 		s.well("db")
 	})
+	w.parallel(t, "readiness-deadlock, of podfqdn's own probe", func(s *space) {
+		s.headless("db", "db", late)
+		s.start(sidecar(named(s.podOf("db"), "db-0", "db")))
+		s.waits("db", "NXDOMAIN")
+		s.does(s.finds("db", identity.ReadinessDeadlock, `"db"`, "podfqdn's probe", "each waits for the other", "spec.publishNotReadyAddresses: true"))
+		s.keeps("db", s.fqdn("db-0", "db"))
+		s.well("db")
+	})
 	w.parallel(t, "subdomain-mismatch, a StatefulSet", func(s *space) {
 		s.headless("db", "db")
 		s.stateful(1, "databases", s.podOf("db"))

@@ -21,30 +21,20 @@ func sidecar(p *corev1.Pod, variables ...string) *corev1.Pod {
 	always, port := corev1.ContainerRestartPolicyAlways, intstr.FromInt32(8053)
 	for i := range p.Spec.InitContainers {
 		if c := &p.Spec.InitContainers[i]; c.Name == "podfqdn" {
-			ready := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: port}}
+			readyz := corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: port}}
 			c.Args, c.RestartPolicy = []string{"sidecar"}, &always
-			c.StartupProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: 1, FailureThreshold: 600}
-			c.ReadinessProbe = &corev1.Probe{ProbeHandler: ready, PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 2}
+			c.StartupProbe = &corev1.Probe{ProbeHandler: readyz, PeriodSeconds: 1, FailureThreshold: 600}
+			c.ReadinessProbe = &corev1.Probe{ProbeHandler: readyz, PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 2}
 		}
 	}
 	return with(p, append([]string{"PODFQDN_LISTEN=:8053", "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=3s"}, variables...)...)
-}
-
-// isReady tells whether the Pod has the condition.
-func isReady(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // keeps waits until a sidecar has published, the application runs, and the Pod
 // is Ready, and checks every file.
 func (s *space) keeps(pod, fqdn string) *corev1.Pod {
 	s.Helper()
-	p := s.until(pod, "it is ready and the application runs", func(p *corev1.Pod) bool { return isReady(p) && runs(p, "app") })
+	p := s.until(pod, "it is ready and the application runs", func(p *corev1.Pod) bool { return ready(p) && runs(p, "app") })
 	s.holds(pod, "app", fqdn, s.addresses(p, fqdn)...)
 	waited, err := waitOf(s.log(pod))
 	if err != nil {
@@ -96,7 +86,7 @@ func sidecars(t *testing.T, w world) {
 			time.Sleep(200 * time.Millisecond)
 			events = s.kubectl("events", "--for=pod/db")
 		}
-		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); runs(p, "app") || isReady(p) {
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); runs(p, "app") || ready(p) {
 			s.Errorf("the application runs: %+v", p.Status)
 		}
 		s.headless("db", "db")
@@ -204,7 +194,7 @@ func sidecars(t *testing.T, w world) {
 		first.Name, first.Args, first.RestartPolicy, first.StartupProbe, first.ReadinessProbe, first.Env = "first", nil, nil, nil, nil, nil
 		p.Spec.InitContainers = append([]corev1.Container{*first}, p.Spec.InitContainers...)
 		s.start(p)
-		p = s.until("db", "it is ready and the application runs", func(p *corev1.Pod) bool { return isReady(p) && runs(p, "app") })
+		p = s.until("db", "it is ready and the application runs", func(p *corev1.Pod) bool { return ready(p) && runs(p, "app") })
 		s.holds("db", "app", s.fqdn("db-0", "db"), s.addresses(p, s.fqdn("db-0", "db"))...)
 	})
 	w.parallel(t, "a name that is taken away", func(s *space) {
@@ -220,7 +210,7 @@ func sidecars(t *testing.T, w world) {
 		}
 
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"another"}}}`)
-		s.until("goes", "it is not ready", func(p *corev1.Pod) bool { return !isReady(p) })
+		s.until("goes", "it is not ready", func(p *corev1.Pod) bool { return !ready(p) })
 		if s.verified("goes") {
 			s.Error("verified still stands")
 		}
@@ -229,12 +219,12 @@ func sidecars(t *testing.T, w world) {
 		}
 		s.says("goes", "withdrawn", "NXDOMAIN")
 		s.says("stands", "DNS does not agree any more: what is published stays", "NXDOMAIN")
-		if p := s.until("stands", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("stands") {
+		if p := s.until("stands", "it is there", func(*corev1.Pod) bool { return true }); !ready(p) || !s.verified("stands") {
 			s.Errorf("what is to stand does not: %+v", p.Status)
 		}
 
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
-		s.until("goes", "it is ready again", isReady)
+		s.until("goes", "it is ready again", ready)
 		if !s.verified("goes") {
 			s.Error("verified is not given back")
 		}
@@ -254,7 +244,7 @@ func sidecars(t *testing.T, w world) {
 				s.Fatal("it does not look again")
 			}
 		}
-		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("db") {
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !ready(p) || !s.verified("db") {
 			s.Errorf("a debug copy takes down what it copies: %+v", p.Status)
 		}
 	})
@@ -291,7 +281,7 @@ func clusterLost(t *testing.T, w world) {
 				t.Fatalf("it does not come to %q:\n%s", verdicts, s.get("db", "/metrics"))
 			}
 		}
-		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !isReady(p) || !s.verified("db") {
+		if p := s.until("db", "it is there", func(*corev1.Pod) bool { return true }); !ready(p) || !s.verified("db") {
 			t.Errorf("what is to stand does not: %+v", p.Status)
 		}
 	}
