@@ -93,6 +93,16 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s", f.subject(), says)
 }
 
+// holds reports whether it is an answer that gives the Pod's name one of addrs.
+func (f Finding) holds(addrs []netip.Addr) bool {
+	return !f.Witness && slices.ContainsFunc(f.Addrs, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
+}
+
+// misses reports whether an answer to the claim's name lacks the Pod.
+func (c Claim) misses(m *Mismatch) bool {
+	return (m.Verdict == Missing || m.Verdict == Stale || m.Verdict == Shared) && !m.holds(c.addrs)
+}
+
 // showServer leaves out the port where it is the usual one.
 func showServer(server netip.AddrPort) string {
 	if server.Port() == dnsPort {
@@ -108,14 +118,6 @@ type Report []Finding
 // policy lets others be there: worth a warning.
 func (r Report) Tolerated() []Finding {
 	return r.last(func(f Finding) bool { return f.Tolerated })
-}
-
-// holds reports whether the last round saw one of the Pod's addresses under
-// its name.
-func (r Report) holds() bool {
-	return len(r.last(func(f Finding) bool {
-		return f.Verdict == Agrees && !f.Witness && (f.Kind == Forward4 || f.Kind == Forward6)
-	})) > 0
 }
 
 // attested reports whether the server of the last round knows the witness.

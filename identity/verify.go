@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -100,8 +101,8 @@ func (r *round) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 
 	addrs, err := r.forward(ctx, exchange)
 	if err != nil {
-		if r.witness {
-			r.attest(ctx, exchange)
+		if m, ok := errors.AsType[*Mismatch](err); ok && r.witness && r.claim.misses(m) {
+			r.attest(ctx, exchange, m)
 		}
 		return nil, err
 	}
@@ -179,11 +180,20 @@ func (r *round) forward(ctx context.Context, exchange Exchange) ([]netip.Addr, e
 	return proven, nil
 }
 
-// attest asks for the API server's Service, which every cluster has: whoever
-// resolves that knows the cluster.
-func (r *round) attest(ctx context.Context, exchange Exchange) {
+// attest sees whether m may be believed, that this server does without the
+// Pod. It asks for the other family, where one was enough for m, and for the API
+// server's Service, which every cluster has: whoever resolves that knows the
+// cluster. That is asked each time, lest it be the first question in a long time
+// and answered from a cache that shows what it had before.
+func (r *round) attest(ctx context.Context, exchange Exchange, m *Mismatch) {
 	if r.claim.zone.IsZero() {
 		return
+	}
+	if m.Kind == Forward4 && slices.ContainsFunc(r.claim.addrs, netip.Addr.Is6) && m.Is == Found {
+		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: Forward6, Name: r.claim.name}), r.policy, true)
+		if r.note(f); f.Is != Found && f.Is != NoData {
+			return
+		}
 	}
 	for _, kind := range []Kind{Forward4, Forward6} {
 		a := exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.kubernetes()})

@@ -61,7 +61,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 			agreement, report, err := verify(ctx, w.Resolver, round{
 				claim: w.Claim, policy: w.Policy,
 				instead: !agreed && unnamed.due(waited),
-				witness: agreed && gone.lasted(begin, w.Grace),
+				witness: agreed,
 			})
 			if ctx.Err() != nil {
 				return
@@ -76,7 +76,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 				agreed, gone = true, absence{}
 				turn.Pause = w.rest()
 			case agreed:
-				turn.Lost = gone.seen(begin, w.Grace, mismatch, report)
+				turn.Lost = gone.seen(begin, w, mismatch, report)
 				turn.Pause = w.rest()
 			default:
 				if err := unnamed.seen(mismatch, turn.Waited); err != nil {
@@ -183,24 +183,20 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 // absence is that DNS does without this Pod, after an agreement.
 type absence struct{ since time.Time }
 
-// lasted reports whether it has, at now, for so long.
-func (a absence) lasted(now time.Time, grace time.Duration) bool {
-	return !a.since.IsZero() && now.Sub(a.since) >= grace
-}
-
 // seen takes note of a turn that began then, and reports whether this Pod is
-// lost. Who cannot say, says nothing; who gives the name another address
-// besides ours, or the address another name, still has us.
-func (a *absence) seen(begin time.Time, grace time.Duration, m *Mismatch, r Report) bool {
-	switch {
-	case (m.Verdict == Missing || m.Verdict == Stale) && !r.holds():
-		if a.since.IsZero() {
-			a.since = begin
-		}
-		return a.lasted(begin, grace) && r.attested()
-	case slices.Contains([]Verdict{Unanswered, ForeignServer, Poisoned, Unsettled}, m.Verdict):
-	default:
+// lost. Any answer that holds the Pod ends an absence, in whichever round and
+// whatever was wrong with others: of two replicas one may have lost it, or its
+// PTR alone be in trouble. Who cannot say, says nothing.
+func (a *absence) seen(begin time.Time, w Walk, m *Mismatch, r Report) bool {
+	ours := func(f Finding) bool { return f.holds(w.Claim.addrs) }
+	if slices.ContainsFunc(r, ours) {
 		*a = absence{}
 	}
-	return false
+	if !w.Claim.misses(m) || len(r.last(ours)) > 0 {
+		return false
+	}
+	if a.since.IsZero() {
+		a.since = time.Now() // not begin: earlier rounds may have agreed
+	}
+	return begin.Sub(a.since) >= w.Grace && r.attested()
 }

@@ -380,3 +380,151 @@ func TestAfterAnAgreementThereIsNoRefusal(t *testing.T) {
 		}
 	})
 }
+
+// twoFamilies is a claim of two addresses.
+const ip4And6 = ip4 + "," + ip6
+
+// losing is how a DNS that is asked over so many sockets, for so long, answers.
+type losing func(since time.Duration, socket int, q identity.Question) (answer string)
+
+// says gives a Resolver that answers in the words of a script.
+func (l losing) resolver(t *testing.T, latency time.Duration) identity.Resolver {
+	start, socket := time.Now(), -1
+	return resolverFunc(func(context.Context) (identity.Exchange, error) {
+		socket++
+		return exchangeFunc(func(q identity.Question) identity.Answer {
+			time.Sleep(latency)
+			a := identity.Answer{Question: q, Server: nameserver}
+			text := l(time.Since(start), socket, q)
+			if q.Name.String() == "kubernetes.default.svc.cluster.local" {
+				text = "10.96.0.1"
+			}
+			if err := read(&a, text); err != nil {
+				t.Error(err)
+			}
+			return a
+		}), nil
+	})
+}
+
+// whole is what a DNS says that has both families; gone is one that has neither.
+func whole(q identity.Question) string {
+	return map[identity.Kind]string{identity.Exists: "nodata", identity.Forward4: ip4, identity.Forward6: ip6, identity.Reverse: name4}[q.Kind]
+}
+
+func gone(identity.Question) string { return "nxdomain zone=cluster.local" }
+
+func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
+	const grace = 5 * time.Minute
+	// blips gives another DNS but for a moment at the beginning and one an hour later.
+	blips := func(between func(socket int, q identity.Question) string) losing {
+		return func(since time.Duration, socket int, q identity.Question) string {
+			if since < 30*time.Second || since > time.Hour && since < time.Hour+2*time.Minute {
+				return gone(q)
+			}
+			return between(socket, q)
+		}
+	}
+	for what, c := range map[string]struct {
+		confirm int
+		dns     losing
+	}{
+		"one of two replicas has it": {1, func(_ time.Duration, socket int, q identity.Question) string {
+			if socket%2 == 1 {
+				return gone(q)
+			}
+			return whole(q)
+		}},
+		"one of eleven rounds has it not": {10, func(_ time.Duration, socket int, q identity.Question) string {
+			if socket%11 == 10 {
+				return gone(q)
+			}
+			return whole(q)
+		}},
+		"its PTR cannot be asked between": {0, blips(func(_ int, q identity.Question) string {
+			if q.Kind == identity.Reverse {
+				return "servfail"
+			}
+			return whole(q)
+		})},
+		"its other family is poisoned between": {0, blips(func(_ int, q identity.Question) string {
+			if q.Kind == identity.Forward6 {
+				return "nxdomain zone=cluster.local"
+			}
+			return whole(q)
+		})},
+		"two replicas have different families between": {1, blips(func(socket int, q identity.Question) string {
+			if q.Kind == identity.Forward6 && socket%2 == 1 {
+				return "nodata"
+			}
+			return whole(q)
+		})},
+		"another has one of its two families": {0, func(_ time.Duration, _ int, q identity.Question) string {
+			if q.Kind == identity.Forward4 {
+				return "10.244.9.9"
+			}
+			return whole(q)
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				policy := identity.Policy{Confirm: c.confirm}
+				w := identity.Walk{Claim: db0(t, policy, ip4And6, ""), Resolver: c.dns.resolver(t, time.Millisecond), Policy: policy,
+					Every: time.Minute, Agreed: true, Grace: grace}
+				turns, _ := walk(t, w, 3*time.Hour)
+				for _, turn := range turns {
+					if turn.Lost {
+						t.Fatalf("lost after %s: %v", turn.at, turn.Err)
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
+	const every, grace = time.Minute, 5 * time.Minute
+	for what, c := range map[string]struct {
+		ips     string
+		confirm int
+		latency time.Duration
+		dns     func(q identity.Question) string
+	}{
+		"denied":         {ip4, 1, time.Millisecond, gone},
+		"denied, slowly": {ip4, 10, 2 * time.Second, gone},
+		"another's": {ip4And6, 1, time.Millisecond, func(q identity.Question) string {
+			return map[identity.Kind]string{identity.Exists: "nodata", identity.Forward4: "10.244.9.9", identity.Forward6: "fd00::99"}[q.Kind]
+		}},
+		"another's of another family": {ip4, 0, time.Millisecond, func(q identity.Question) string {
+			return map[identity.Kind]string{identity.Exists: "nodata", identity.Forward4: "nodata", identity.Forward6: "fd00::99"}[q.Kind]
+		}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				policy := identity.Policy{Confirm: c.confirm}
+				var first time.Duration // the first answer without it
+				dns := losing(func(since time.Duration, socket int, q identity.Question) string {
+					if since < 10*time.Minute {
+						return whole(q)
+					}
+					if first == 0 {
+						first = since
+					}
+					return c.dns(q)
+				})
+				w := identity.Walk{Claim: db0(t, policy, c.ips, ""), Resolver: dns.resolver(t, c.latency), Policy: policy,
+					Every: every, Agreed: true, Grace: grace}
+				turns, _ := walk(t, w, time.Hour)
+				for _, turn := range turns {
+					if turn.Lost {
+						if after := turn.at - first; after < grace || after > grace+every+10*c.latency {
+							t.Errorf("lost %s after the first answer without it", after)
+						}
+						return
+					}
+				}
+				t.Error("never lost")
+			})
+		})
+	}
+}
