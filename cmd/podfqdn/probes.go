@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -112,12 +113,12 @@ func (p *probes) serve(address listen, hostNetwork bool) (end func(), err error)
 	mux.HandleFunc("GET /readyz", p.readyz)
 	mux.HandleFunc("GET /metrics", p.metrics)
 	server := &http.Server{
-		Handler:           mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      5 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    8 << 10,
-		ErrorLog:          log.New(io.Discard, "", 0), // what strangers send is no event
+		Handler:        mux,
+		ReadTimeout:    5 * time.Second, // of a body, too, that nobody wants
+		WriteTimeout:   5 * time.Second,
+		IdleTimeout:    time.Minute,
+		MaxHeaderBytes: 8 << 10,
+		ErrorLog:       log.New(io.Discard, "", 0), // what strangers send is no event
 	}
 	go server.Serve(listener)
 	return func() { server.Close() }, nil
@@ -125,21 +126,28 @@ func (p *probes) serve(address listen, hostNetwork bool) (end func(), err error)
 
 func (p *probes) readyz(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stands {
+	stands, reason := p.stands, p.reason
+	p.mu.Unlock() // a reader may be slow
+	if stands {
 		io.WriteString(w, "ok\n")
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, cmp.Or(screen.Printable(p.reason), "no answer from DNS yet"))
+	fmt.Fprintln(w, cmp.Or(screen.Printable(reason), "no answer from DNS yet"))
 }
 
 // metrics writes Prometheus's text format (version 0.0.4). Names and labels are
 // a public interface.
 func (p *probes) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Write(p.text())
+}
+
+// text gives the metrics whole: who reads slowly must not hold the lock.
+func (p *probes) text() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w := new(bytes.Buffer)
 	metric := func(name, kind, help string, samples ...string) {
 		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
 		for _, sample := range samples {
@@ -174,4 +182,5 @@ func (p *probes) metrics(w http.ResponseWriter, _ *http.Request) {
 	metric("podfqdn_dns_questions_total", "counter", "Questions to DNS, by type and by what came of them; rcode none is no answer.", questions...)
 	metric("podfqdn_withdrawals_total", "counter", "How often the published identity was withdrawn.", fmt.Sprintf(" %d", p.withdrawals))
 	metric("podfqdn_volume_errors_total", "counter", "How often the volume could not be written.", fmt.Sprintf(" %d", p.volumeErrors))
+	return w.Bytes()
 }

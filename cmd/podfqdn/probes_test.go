@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// serving gives probes and the address that they answer on.
+func serving(t *testing.T) (*probes, string) {
+	t.Helper()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	free.Close()
+	p := newProbes()
+	end, err := p.serve(listen(address), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(end)
+	return p, address
+}
+
+// dialled is a connection to them on which this was sent.
+func dialled(t *testing.T, address, request string) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	return conn.(*net.TCPConn)
+}
+
+// Who asks for much and reads nothing must not hold up the walk, nor the
+// kubelet's probe.
+func TestAReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	p, address := serving(t)
+	// As long as an answer gets in time.
+	p.first, p.last = time.Hour, time.Now()
+	for _, v := range identity.Verdicts() {
+		p.turns[v] = 1e9
+	}
+	for _, kind := range []string{"A", "AAAA", "PTR", "existence"} {
+		for _, code := range []string{"none", "NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "NOTIMP", "FORMERR", "other"} {
+			p.questions[question{kind, code}] = 1e9
+		}
+	}
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	// Until nobody takes any more: then an answer cannot be written.
+	_ = conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
+	many := strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 1000)
+	for {
+		if _, err := io.WriteString(conn, many); err != nil {
+			break
+		}
+	}
+	start := time.Now()
+	p.turn(identity.Turn{Err: nil})
+	r, err := http.Get("http://" + address + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("a turn and a probe took %s", took)
+	}
+}
+
+// A body that is promised and never sent must not hold a connection for ever.
+func TestABodyThatNeverComesEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	_, address := serving(t)
+	for _, method := range []string{"GET", "POST"} {
+		conn := dialled(t, address, fmt.Sprintf("%s /readyz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", method))
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		in := bufio.NewReader(conn)
+		if _, err := io.Copy(io.Discard, in); err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+}
