@@ -83,6 +83,9 @@ func (k *keeper) run(ctx context.Context) (err error) {
 	if k.claim, err = k.facts.Claim(k.cfg.policy()); err != nil {
 		return err
 	}
+	if k.sidecar && k.cfg.Withdraw && k.claim.Zone().IsZero() {
+		return configError{errors.New("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")}
+	}
 	// Before the first question to DNS: what another Pod or an earlier sandbox
 	// left must not be read any more.
 	if k.vol, err = volume.Open(k.cfg.Dir, identity.Files(), k.claim.Keeps); err != nil {
@@ -109,9 +112,6 @@ func (k *keeper) run(ctx context.Context) (err error) {
 
 // resume has a sidecar that was started again go on where it was.
 func (k *keeper) resume() error {
-	if k.cfg.Withdraw && k.claim.Zone().IsZero() {
-		return configError{errors.New("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")}
-	}
 	files, verified, err := volume.Read(k.cfg.Dir)
 	if err != nil {
 		return volumeError{err}
