@@ -61,6 +61,8 @@ type keeper struct {
 	// published are the addresses of what is published; none if nothing is, or
 	// if it was withdrawn.
 	published []netip.Addr
+	// generation holds them; it has no file where an earlier process published.
+	generation identity.Generation
 }
 
 // run is the path from what was seen: claim, verify until DNS agrees, render,
@@ -168,24 +170,30 @@ func (k *keeper) publish(turn identity.Turn) error {
 		k.warn("tolerated", f.String())
 	}
 	proven := turn.Agreement.Addrs()
-	// An address that was proven once stays this Pod's, whatever DNS leaves out
-	// later.
-	for _, addr := range k.published {
-		if !slices.Contains(proven, addr) {
-			k.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
-			return nil
-		}
-	}
 	generation, err := identity.Render(turn.Agreement)
 	if err != nil {
 		return err
 	}
+	// An address that was proven once stays this Pod's, whatever DNS leaves out
+	// later.
+	for _, addr := range k.published {
+		if slices.Contains(proven, addr) {
+			continue
+		}
+		k.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
+		if len(k.generation.Files()) == 0 {
+			return nil
+		}
+		proven, generation = k.published, k.generation
+		break
+	}
 	changed, err := k.vol.Publish(generation)
 	if err != nil {
-		k.probes.volumeFailed()
+		k.probes.volumeFailed(err)
 		k.warn("the volume is not as it should be", err.Error())
 		return volumeError{err}
 	}
+	k.generation = generation
 	if len(k.published) == len(proven) && !changed {
 		return nil // as before
 	}
@@ -209,7 +217,7 @@ func (k *keeper) withdraw(turn identity.Turn) {
 		return
 	}
 	if err := k.vol.Withdraw(); err != nil {
-		k.probes.volumeFailed()
+		k.probes.volumeFailed(err)
 		k.warn("the volume is not as it should be", err.Error())
 		return
 	}

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -9,6 +13,15 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
+
+// readyz gives what /readyz says.
+func (s *sidecar) readyz() string {
+	s.Helper()
+	synctest.Wait()
+	w := httptest.NewRecorder()
+	s.k.probes.readyz(w, nil)
+	return strings.TrimSpace(w.Body.String())
+}
 
 func TestAMistakeInTheVariablesLeavesTheVolumeAlone(t *testing.T) {
 	t.Parallel()
@@ -31,5 +44,52 @@ func TestAMistakeInTheVariablesLeavesTheVolumeAlone(t *testing.T) {
 		if _, verified, err := volume.Read(dir); !verified || err != nil {
 			t.Errorf("what was published does not stand any more: %v", err)
 		}
+	})
+}
+
+func TestNotReadyForTheVolumesSakeIsSaidSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s := start(t, dir, agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1m")
+		time.Sleep(time.Second)
+		s.turns(without)
+		time.Sleep(5 * time.Minute)
+		s.holds(false)
+		if err := os.Mkdir(filepath.Join(dir, "verified"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		s.turns(agreed)
+		time.Sleep(2 * time.Minute)
+		if got := s.readyz(); !strings.Contains(got, "where only a symlink of podfqdn") {
+			t.Errorf("/readyz says %q", got)
+		}
+		if err := os.Remove(filepath.Join(dir, "verified")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		s.holds(true)
+		s.end()
+	})
+}
+
+// What others remove comes back, also while DNS has lost a family.
+func TestWhatIsPublishedIsSeenToWhileAFamilyIsMissing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), dual, "POD_IPS=10.244.1.7,fd00:10:244::7")
+		time.Sleep(time.Second)
+		s.holds(true)
+		s.turns(agreed)
+		time.Sleep(2 * time.Minute)
+		if err := errors.Join(os.Remove(filepath.Join(s.dir, "verified")), os.Remove(filepath.Join(s.dir, "ips"))); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		s.holds(true)
+		if got, _ := os.ReadFile(filepath.Join(s.dir, "ips")); string(got) != "10.244.1.7\nfd00:10:244::7\n" {
+			t.Errorf("ips holds %q", got)
+		}
+		s.end()
 	})
 }

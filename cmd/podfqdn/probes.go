@@ -73,10 +73,11 @@ func (p *probes) set(stands bool) {
 }
 
 // volumeFailed takes note of a volume that could not be written.
-func (p *probes) volumeFailed() {
+func (p *probes) volumeFailed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.volumeErrors++
+	p.reason = err.Error()
 }
 
 // rcode gives what came of a question as a label, of which there are few:
