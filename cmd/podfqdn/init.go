@@ -132,6 +132,7 @@ func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Du
 	tell := narrator{log: k.log, why: explainer{walk: walk, facts: k.facts}, agreed: walk.Agreed}
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
+		tell.stands = len(k.published) > 0
 		tell.turn(ctx, turn)
 		k.probes.turn(turn)
 		if turn.Err == nil {
@@ -276,11 +277,16 @@ func (g *gaveUp) Unwrap() error { return g.cause }
 
 // narrator tells of a wait: a new reason at once, the same again at growing
 // intervals, with a hint once it has lasted or where a cache will make it last.
+// After an agreement the same is told again when DNS has agreed meanwhile, and
+// once an hour at most: of several replicas one may never agree.
 type narrator struct {
 	log    *zap.Logger
 	why    explainer
 	agreed bool // so what DNS says now changes nothing
-	told   once // reasons, since the last repetition or agreement
+	stands bool // what was published then, and was not withdrawn
+	healed bool // DNS has agreed since told was last forgotten
+	broken bool // a reason was told since the last agreement
+	told   once // reasons, since they were last forgotten
 	next   time.Duration
 }
 
@@ -290,34 +296,43 @@ const hintAfter = 3 * time.Second
 func (n *narrator) turn(ctx context.Context, t identity.Turn) {
 	n.asked(t.Report)
 	if t.Err == nil {
-		if n.agreed && len(n.told) > 0 {
+		if n.agreed && n.broken {
 			n.log.Info("forward and reverse DNS agree again")
 		}
-		n.agreed, n.told, n.why.next = true, nil, 0
+		if !n.agreed {
+			n.next = 0
+		}
+		n.agreed, n.healed, n.broken, n.why.next = true, true, false, 0
 	}
 	var m *identity.Mismatch
 	if !errors.As(t.Err, &m) {
 		return
 	}
 	reason := m.Error()
-	again := !n.agreed && t.Waited >= n.next
-	if again {
-		n.told = nil
+	if t.Waited >= n.next && (!n.agreed || n.healed) {
+		n.told, n.healed = nil, false
 		n.next = max(hintAfter, 2*t.Waited)
+		if n.agreed {
+			n.next = t.Waited + time.Hour
+		}
 	}
 	if !n.told.first(reason) {
 		return
 	}
+	n.broken = true
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
 	if t.Waited+m.Again() >= hintAfter { // or is known to last
 		n.asked(n.why.ask(ctx, t, m))
 		fields = append(fields, zap.String("hint", screen.Printable(n.why.cause(t, m))))
 	}
-	if n.agreed {
+	switch {
+	case n.stands:
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
-		return
+	case n.agreed:
+		n.log.Warn("DNS does not agree, and what was published is withdrawn", fields...)
+	default:
+		n.log.Info("not yet", fields...)
 	}
-	n.log.Info("not yet", fields...)
 }
 
 func (n *narrator) asked(r identity.Report) {

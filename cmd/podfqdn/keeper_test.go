@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -89,6 +90,43 @@ func TestWhatIsPublishedIsSeenToWhileAFamilyIsMissing(t *testing.T) {
 		s.holds(true)
 		if got, _ := os.ReadFile(filepath.Join(s.dir, "ips")); string(got) != "10.244.1.7\nfd00:10:244::7\n" {
 			t.Errorf("ips holds %q", got)
+		}
+		s.end()
+	})
+}
+
+func TestADisagreementThatComesAndGoesDoesNotFloodTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		flaps := time.Now()
+		s := start(t, t.TempDir(), func(q identity.Question) identity.Answer {
+			if time.Since(flaps)%(2*time.Minute) > time.Minute {
+				return without(q)
+			}
+			return agreed(q)
+		})
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := strings.Count(s.log.String(), "\n"); n > 100 {
+			t.Errorf("%d lines in a day", n)
+		}
+		s.end()
+	})
+}
+
+func TestWhatWasWithdrawnIsNotSaidToStand(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1m")
+		time.Sleep(time.Second)
+		s.turns(without)
+		time.Sleep(5 * time.Minute)
+		s.holds(false)
+		s.turns(elsewhere)
+		time.Sleep(2 * time.Minute)
+		said := s.said("warn")
+		if i := slices.IndexFunc(said, func(line string) bool { return strings.HasPrefix(line, "withdrawn") }); i < 0 || len(said) < i+2 || strings.Contains(said[i+1], "stays") {
+			t.Errorf("said %q", said)
 		}
 		s.end()
 	})
