@@ -161,7 +161,11 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 		a = e.exists(ctx, q.Name)
 	}
 	a.Question, a.Server = q, e.server
-	e.r.learn(a)
+	// An asker who waits no longer tells nothing of the server. A socket's
+	// deadline may pass a moment before ctx says so itself.
+	if end, ok := ctx.Deadline(); ctx.Err() == nil && (!ok || time.Until(end) >= time.Millisecond) {
+		e.r.learn(a)
+	}
 	return a
 }
 
@@ -172,6 +176,7 @@ func (r *Resolver) learn(a identity.Answer) {
 	switch {
 	case a.Is == identity.Unasked:
 	case a.Is == identity.Silent:
+		delete(r.rtts, a.Server)
 		r.patience = min(2*r.patience, maxPatience)
 		r.turn++
 	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
@@ -269,7 +274,6 @@ func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity
 	var a identity.Answer
 	var life lifetime
 	if err != nil {
-		delete(e.r.rtts, e.server)
 		a = identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}
 	} else {
 		a, life = read(msg)

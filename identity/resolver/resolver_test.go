@@ -845,3 +845,42 @@ func TestWhoLooksOnWaitsTwoSecondsForASilentServer(t *testing.T) {
 		}
 	})
 }
+
+// Who looks at other names for a second, while a walk waits, must not send the
+// walk to the next server.
+func TestAQuestionThatItsAskerCutOffTellsNothingOfTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			time.Sleep(700 * time.Millisecond)
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 5 IN A 10.244.0.27"))}
+		}}
+		r := w.resolver(server, second)
+		if got := ask(t, r, a); got.Is != identity.Found {
+			t.Fatal(got)
+		}
+		for _, end := range []func(context.Context) (context.Context, context.CancelFunc){
+			func(ctx context.Context) (context.Context, context.CancelFunc) {
+				return context.WithTimeout(ctx, 500*time.Millisecond)
+			},
+			func(ctx context.Context) (context.Context, context.CancelFunc) {
+				ctx, cancel := context.WithCancel(ctx)
+				time.AfterFunc(500*time.Millisecond, cancel)
+				return ctx, cancel
+			},
+		} {
+			ctx, cancel := end(t.Context())
+			e, err := r.Open(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := e.Ask(ctx, a); got.Is != identity.Silent {
+				t.Error(got)
+			}
+			e.Close()
+			cancel()
+			if got := ask(t, r, a); got.Server != server {
+				t.Errorf("asked %v next", got.Server)
+			}
+		}
+	})
+}
