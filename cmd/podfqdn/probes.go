@@ -117,10 +117,10 @@ func (p *probes) serve(address listen, hostNetwork bool) (end func(), err error)
 		Handler:        mux,
 		ReadTimeout:    5 * time.Second, // of a body, too, that nobody wants
 		WriteTimeout:   5 * time.Second,
-		IdleTimeout:    time.Minute,
 		MaxHeaderBytes: 8 << 10,
 		ErrorLog:       log.New(io.Discard, "", 0), // what strangers send is no event
 	}
+	server.SetKeepAlivesEnabled(false) // idle connections are memory, of which there is little
 	go server.Serve(listener)
 	return func() { server.Close() }, nil
 }

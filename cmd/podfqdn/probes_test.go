@@ -101,3 +101,14 @@ func TestABodyThatNeverComesEndsTheConnection(t *testing.T) {
 		}
 	}
 }
+
+// A thousand idle connections are more than the memory of a sidecar.
+func TestAConnectionEndsWithItsAnswer(t *testing.T) {
+	t.Parallel()
+	_, address := serving(t)
+	conn := dialled(t, address, "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = conn.SetReadDeadline(time.Now().Add(4 * time.Second))
+	if answer, err := io.ReadAll(conn); err != nil || !strings.HasSuffix(string(answer), "ok\n") {
+		t.Errorf("got %q, %v", answer, err)
+	}
+}
