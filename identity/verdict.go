@@ -95,7 +95,12 @@ func (f Finding) String() string {
 
 // holds reports whether it is an answer that gives the Pod's name one of addrs.
 func (f Finding) holds(addrs []netip.Addr) bool {
-	return !f.Witness && slices.ContainsFunc(f.Addrs, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
+	return !f.Witness && share(f.Addrs, addrs)
+}
+
+// share reports whether two lists have an address in common.
+func share(a, b []netip.Addr) bool {
+	return slices.ContainsFunc(a, func(addr netip.Addr) bool { return slices.Contains(b, addr) })
 }
 
 // misses reports whether an answer to the claim's name lacks the Pod.
@@ -120,9 +125,15 @@ func (r Report) Tolerated() []Finding {
 	return r.last(func(f Finding) bool { return f.Tolerated })
 }
 
-// attested reports whether the server of the last round knows the witness.
-func (r Report) attested() bool {
-	return len(r.last(func(f Finding) bool { return f.Witness && f.Is == Found })) > 0
+// attested reports whether the server of the last round knows the witness, and
+// for how long that may be cached. Who gives it the address that it gives the
+// Pod's name gives that to every name.
+func (r Report) attested(m *Mismatch) (ttl time.Duration, ok bool) {
+	found := r.last(func(f Finding) bool { return f.Witness && f.Is == Found && !share(f.Addrs, m.Addrs) })
+	if len(found) == 0 {
+		return 0, false
+	}
+	return found[0].TTL, true
 }
 
 // last gives the findings of the last round that are as said.

@@ -37,7 +37,7 @@ type Turn struct {
 	// Lost tells, after an agreement, that DNS knows this Pod no more: for
 	// Walk.Grace it has answered without this Pod's address each time that it
 	// answered, and the server which says so now knows the cluster, as it
-	// resolves kubernetes.default.
+	// resolves kubernetes.default, and not from what a cache had before.
 	Lost   bool
 	Waited time.Duration // since the walk began
 	Pause  time.Duration // until the next turn; 0 for the last
@@ -181,7 +181,12 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 }
 
 // absence is that DNS does without this Pod, after an agreement.
-type absence struct{ since time.Time }
+type absence struct {
+	since time.Time // the first answer without the Pod
+	// believed is from when on the witness is: what a cache had of it before
+	// has run out by then.
+	believed time.Time
+}
 
 // seen takes note of a turn that began then, and reports whether this Pod is
 // lost. Any answer that holds the Pod ends an absence, in whichever round and
@@ -195,8 +200,13 @@ func (a *absence) seen(begin time.Time, w Walk, m *Mismatch, r Report) bool {
 	if !w.Claim.misses(m) || len(r.last(ours)) > 0 {
 		return false
 	}
+	now := time.Now() // not begin: earlier rounds may have agreed
 	if a.since.IsZero() {
-		a.since = time.Now() // not begin: earlier rounds may have agreed
+		a.since = now
 	}
-	return begin.Sub(a.since) >= w.Grace && r.attested()
+	ttl, attested := r.attested(m)
+	if attested && a.believed.IsZero() {
+		a.believed = now.Add(ttl)
+	}
+	return attested && !begin.Before(a.believed) && begin.Sub(a.since) >= w.Grace
 }

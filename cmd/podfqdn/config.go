@@ -46,8 +46,8 @@ type config struct {
 const maxConfirm = 10
 
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.
-// Each spends a private key, of which DNS caches leave about one a second.
-const minInterval = 3 * time.Second
+// Each spends a private key, and an answer may be cached for two minutes.
+const minInterval = 5 * time.Second
 
 // policy gives what identity is to hold DNS to.
 func (c config) policy() identity.Policy {

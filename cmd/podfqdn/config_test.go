@@ -274,10 +274,10 @@ func TestListen(t *testing.T) {
 func TestTheIntervalLeavesKeysFree(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]string{
-		"PODFQDN_INTERVAL=6s":                     "",
-		"PODFQDN_INTERVAL=5s":                     "PODFQDN_INTERVAL=5s: must be at least 6s with PODFQDN_CONFIRM=1",
-		"PODFQDN_INTERVAL=0":                      "PODFQDN_INTERVAL=0s: must be at least 6s with PODFQDN_CONFIRM=1",
-		"PODFQDN_INTERVAL=3s,PODFQDN_CONFIRM=0":   "",
+		"PODFQDN_INTERVAL=10s":                    "",
+		"PODFQDN_INTERVAL=9s":                     "PODFQDN_INTERVAL=9s: must be at least 10s with PODFQDN_CONFIRM=1",
+		"PODFQDN_INTERVAL=0":                      "PODFQDN_INTERVAL=0s: must be at least 10s with PODFQDN_CONFIRM=1",
+		"PODFQDN_INTERVAL=5s,PODFQDN_CONFIRM=0":   "",
 		"PODFQDN_INTERVAL=60s,PODFQDN_CONFIRM=10": "",
 		"PODFQDN_INTERVAL=x":                      `PODFQDN_INTERVAL="x": must be a time with its unit, such as 90s, 15m or 1h30m, or 0`,
 		"PODFQDN_WITHDRAW=yes":                    `PODFQDN_WITHDRAW="yes": must be true or false`,

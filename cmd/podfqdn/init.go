@@ -58,11 +58,11 @@ type keeper struct {
 	claim  identity.Claim
 	vol    *volume.Volume
 	warned once
-	// published are the addresses of what is published; none if nothing is, or
-	// if it was withdrawn.
+	// published are the addresses of what is published, be it withdrawn.
 	published []netip.Addr
 	// generation holds them; it has no file where an earlier process published.
 	generation identity.Generation
+	stands     bool // it is published, and not withdrawn
 }
 
 // run is the path from what was seen: claim, verify until DNS agrees, render,
@@ -103,7 +103,7 @@ func (k *keeper) run(ctx context.Context) (err error) {
 		if err := k.resume(); err != nil {
 			return err
 		}
-		walk.Agreed = len(k.published) > 0
+		walk.Agreed = k.stands
 	}
 	k.log.Info("waiting for forward and reverse DNS to agree",
 		zap.Stringer("fqdn", k.claim.Name()),
@@ -119,7 +119,7 @@ func (k *keeper) resume() error {
 		return volumeError{err}
 	}
 	if verified {
-		k.published = identity.Published(files)
+		k.published, k.stands = identity.Published(files), true
 		k.probes.set(true)
 	}
 	return nil
@@ -132,7 +132,7 @@ func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Du
 	tell := narrator{log: k.log, why: explainer{walk: walk, facts: k.facts}, agreed: walk.Agreed}
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
-		tell.stands = len(k.published) > 0
+		tell.stands = k.stands
 		tell.turn(ctx, turn)
 		k.probes.turn(turn)
 		if turn.Err == nil {
@@ -155,7 +155,7 @@ func (k *keeper) follow(ctx context.Context, walk identity.Walk, timeout time.Du
 	}
 	if agreed {
 		if k.sidecar {
-			k.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", len(k.published) > 0))
+			k.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", k.stands))
 		}
 		return nil
 	}
@@ -182,10 +182,11 @@ func (k *keeper) publish(turn identity.Turn) error {
 			continue
 		}
 		k.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
-		if len(k.generation.Files()) == 0 {
-			return nil
+		if len(k.generation.Files()) > 0 {
+			proven, generation = k.published, k.generation
+		} else if k.stands {
+			return nil // as an earlier process wrote it
 		}
-		proven, generation = k.published, k.generation
 		break
 	}
 	changed, err := k.vol.Publish(generation)
@@ -194,11 +195,11 @@ func (k *keeper) publish(turn identity.Turn) error {
 		k.warn("the volume is not as it should be", err.Error())
 		return volumeError{err}
 	}
-	k.generation = generation
-	if len(k.published) == len(proven) && !changed {
+	k.generation, k.published = generation, proven
+	if k.stands && !changed {
 		return nil // as before
 	}
-	k.published = proven
+	k.stands = true
 	k.probes.set(true)
 	k.log.Info("published",
 		zap.Stringer("fqdn", turn.Agreement.Name()),
@@ -214,7 +215,7 @@ func (k *keeper) publish(turn identity.Turn) error {
 
 // withdraw takes the start signal and readiness away.
 func (k *keeper) withdraw(turn identity.Turn) {
-	if len(k.published) == 0 {
+	if !k.stands {
 		return
 	}
 	if err := k.vol.Withdraw(); err != nil {
@@ -222,7 +223,7 @@ func (k *keeper) withdraw(turn identity.Turn) {
 		k.warn("the volume is not as it should be", err.Error())
 		return
 	}
-	k.published = nil
+	k.stands = false
 	k.probes.set(false)
 	k.log.Warn("withdrawn", zap.String("reason", screen.Printable(turn.Err.Error())), zap.Duration("grace", time.Duration(k.cfg.Grace)))
 }

@@ -65,6 +65,14 @@ func besides(q identity.Question) identity.Answer {
 	return agreed(q)
 }
 
+// everything is a DNS that gives every name one address, as captive portals do.
+func everything(q identity.Question) identity.Answer {
+	if q.Kind == identity.Forward6 {
+		return agreed(q)
+	}
+	return found("10.9.9.9")
+}
+
 // sidecar is one in virtual time, over a real volume.
 type sidecar struct {
 	*testing.T
@@ -175,6 +183,7 @@ func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
 		"in trouble":          {broken, identity.Unanswered, "db-0.db.default.svc.cluster.local: 10.96.0.10 says SERVFAIL", false},
 		"a bad Corefile":      {lost, identity.Missing, "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN", false},
 		"a debug copy":        {besides, identity.Shared, "db-0.db.default.svc.cluster.local: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9", false},
+		"a wildcard":          {everything, identity.Stale, "db-0.db.default.svc.cluster.local: 10.96.0.10 says 10.9.9.9; this Pod is 10.244.1.7", false},
 		"without this Pod":    {without, identity.Missing, "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN", true},
 		"with another's name": {elsewhere, identity.Stale, "db-0.db.default.svc.cluster.local: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7", true},
 	} {
@@ -257,6 +266,49 @@ func TestSilenceIsNoAnswerToTheGrace(t *testing.T) {
 		s.turns(without)
 		time.Sleep(time.Minute + time.Second)
 		s.holds(false)
+		s.end()
+	})
+}
+
+// A cache may show the cluster for as long as its answer's TTL after a bad
+// Corefile has hidden all of it.
+func TestAWitnessIsNotBelievedWhileACacheMayHaveItFromBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cached := func(q identity.Question) identity.Answer {
+			a := without(q)
+			a.TTL = 10 * time.Minute
+			return a
+		}
+		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1m")
+		time.Sleep(time.Minute)
+		s.turns(cached)
+		time.Sleep(10 * time.Minute)
+		s.holds(true)
+		s.turns(lost)
+		time.Sleep(time.Hour)
+		s.holds(true)
+		s.turns(cached) // so it is still there
+		time.Sleep(time.Minute + time.Second)
+		s.holds(false)
+		s.end()
+	})
+}
+
+func TestWhatIsGivenBackHasNoAddressLess(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), dual, "POD_IPS=10.244.1.7,fd00:10:244::7", "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=0")
+		time.Sleep(time.Minute)
+		s.turns(without)
+		time.Sleep(3 * time.Minute)
+		s.holds(false)
+		s.turns(agreed) // on the first family alone
+		time.Sleep(time.Minute + time.Second)
+		s.holds(true)
+		if got, _ := os.ReadFile(filepath.Join(s.dir, "ips")); string(got) != "10.244.1.7\nfd00:10:244::7\n" {
+			t.Errorf("ips holds %q", got)
+		}
 		s.end()
 	})
 }

@@ -27,7 +27,7 @@ func sidecar(p *corev1.Pod, variables ...string) *corev1.Pod {
 			c.ReadinessProbe = &corev1.Probe{ProbeHandler: readyz, PeriodSeconds: 1, TimeoutSeconds: 5, FailureThreshold: 2}
 		}
 	}
-	return with(p, append([]string{"PODFQDN_LISTEN=:8053", "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=3s"}, variables...)...)
+	return with(p, append([]string{"PODFQDN_LISTEN=:8053", "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=5s"}, variables...)...)
 }
 
 // keeps waits until a sidecar has published, the application runs, and the Pod

@@ -44,7 +44,7 @@ func (p *pod) sidecar(environ ...string) *sidecar {
 	taken.Close()
 	p.lay()
 	s.cmd = exec.Command(binary, "sidecar")
-	s.cmd.Env = append(p.environ(), append([]string{"PODFQDN_LISTEN=" + s.address, "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=3s"}, environ...)...)
+	s.cmd.Env = append(p.environ(), append([]string{"PODFQDN_LISTEN=" + s.address, "PODFQDN_CONFIRM=0", "PODFQDN_INTERVAL=5s"}, environ...)...)
 	logs, err := s.cmd.StderrPipe()
 	if err != nil {
 		p.t.Fatal(err)
@@ -192,7 +192,7 @@ func TestASidecarTakesBackWhatDNSHasLost(t *testing.T) {
 	t.Parallel()
 	c := cluster(ip)
 	c.Service("default", "kubernetes", "10.96.0.1")
-	s := newPod(t, serve(t, dnstest.CoreDNS{Cluster: c}).Addr()).sidecar("PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1s")
+	s := newPod(t, serve(t, dnstest.CoreDNS{Cluster: c, Corefile: corefile}).Addr()).sidecar("PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1s")
 	s.ready(200, "ok")
 	// A DNS that has lost the cluster with the Pod is no witness.
 	c.Delete("default", "kubernetes")
