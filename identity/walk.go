@@ -197,12 +197,17 @@ func (a *absence) seen(begin time.Time, w Walk, m *Mismatch, r Report) bool {
 	if slices.ContainsFunc(r, ours) {
 		*a = absence{}
 	}
-	if !w.Claim.misses(m) || len(r.last(ours)) > 0 {
+	// A name that goes between two questions of a round looks poisoned.
+	misses := w.Claim.misses(m)
+	if !misses && m.Verdict != Poisoned || len(r.last(ours)) > 0 {
 		return false
 	}
 	now := time.Now() // not begin: earlier rounds may have agreed
 	if a.since.IsZero() {
 		a.since = now
+	}
+	if !misses {
+		return false
 	}
 	ttl, attested := r.attested(m)
 	if attested && a.believed.IsZero() {

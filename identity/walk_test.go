@@ -507,7 +507,7 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 					if since < 10*time.Minute {
 						return whole(q)
 					}
-					if first == 0 && q.Kind != identity.Reverse {
+					if first == 0 && (q.Kind == identity.Exists || q.Kind == identity.Forward4) {
 						first = since
 					}
 					return c.dns(q)
