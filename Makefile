@@ -39,7 +39,7 @@ stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$
 .PHONY: help demo test race build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn

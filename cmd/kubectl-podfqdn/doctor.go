@@ -61,8 +61,9 @@ type doctor struct {
 func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 	d := doctor{rules: *clientcmd.NewDefaultClientConfigLoadingRules()}
 	c := &cobra.Command{
-		Use:   "doctor POD | -l SELECTOR | -A",
-		Short: "Say why a Pod has no name in DNS, and what to change",
+		Use:                   "doctor POD | -l SELECTOR | -A",
+		DisableFlagsInUseLine: true,
+		Short:                 "Say why a Pod has no name in DNS, and what to change",
 		Long: `Say why a Pod has no name in DNS, and what to change.
 
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
@@ -115,6 +116,9 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 		uses, err := client.Uses(ctx, namespace, d.selector)
 		if err != nil {
 			return false, granted(ctx, client, err)
+		}
+		if len(uses) == 0 {
+			return false, usageError{errors.New("no Pod here uses podfqdn: see --namespace and --selector, or use -A")}
 		}
 		healthy = !slices.ContainsFunc(uses, func(u kube.Use) bool { return !u.Healthy })
 		return healthy, d.print(stdout, list{Schema: 1, Healthy: healthy, Pods: uses})

@@ -37,10 +37,6 @@ func (r report) text(w io.Writer) {
 
 // text is for a person: a line for each Pod, and what to do next.
 func (l list) text(w io.Writer) {
-	if len(l.Pods) == 0 {
-		fmt.Fprintln(w, "no Pod here uses podfqdn")
-		return
-	}
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(words ...string) {
 		for i, word := range words {

@@ -32,11 +32,11 @@ type config struct {
 	Families  identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
 	Confirm   int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
 	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS; 0 for ever"`
-	Interval  duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications"`
+	Interval  duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
 	Withdraw  bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
 	Grace     duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
 	Listen    listen               `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
-	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for; for tests"`
+	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
 	LogLevel  level                `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
@@ -157,18 +157,26 @@ func variables() []variable {
 	return list
 }
 
-// nearest gives the known variable that name is a slip of: two letters
-// changed, added or left out, or PODFQDN_ for POD_; "" if there is none.
+// nearest gives the known variable that name is a slip of: its beginning, two
+// letters changed, added or left out, or PODFQDN_ for POD_; "" if there is none.
 func nearest(name string, known []variable) string {
-	best, least := "", 3
-	pod := "POD_" + strings.TrimPrefix(name, prefix)
+	short := strings.TrimPrefix(name, prefix)
+	best, least := "", min(3, len(short)/2+1) // of a short word two letters are too many
+	pod := "POD_" + short
+	var begins []string
 	for _, v := range known {
 		if v.name == pod {
 			return pod
 		}
+		if len(short) > 3 && strings.HasPrefix(v.name, name) {
+			begins = append(begins, v.name)
+		}
 		if d := distance(name, v.name); d < least {
 			best, least = v.name, d
 		}
+	}
+	if len(begins) == 1 {
+		return begins[0]
 	}
 	return best
 }

@@ -123,6 +123,8 @@ func TestNearMissOfAVariable(t *testing.T) {
 		"PODFQDN_FAMILY":           "", // three letters
 		"PODFQDN_LOG":              "",
 		"PODFQDN_PERIOD":           "",
+		"PODFQDN_FOO":              "", // not PODFQDN_ROOT
+		"PODFQDN_HOST":             "PODFQDN_HOSTNAME",
 		"PODFQDN_INTERVALL":        "PODFQDN_INTERVAL",
 		"PODFQDN_SOMETHING_ELSE":   "",
 		"PODFQDN_":                 "",

@@ -38,6 +38,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if len(args) > 0 {
 		command = args[0]
 	}
+	if len(args) > 1 && (args[1] == "-h" || args[1] == "--help") {
+		command = "help"
+	}
 	switch command {
 	case "help", "-h", "--help":
 		help(stdout)

@@ -125,7 +125,7 @@ func (s Screen) Questions(d identity.Diagnosis) {
 	for _, q := range d.Questions {
 		if !slices.Contains(servers, q.Server) {
 			servers = append(servers, q.Server)
-			s.title("asked of " + q.Server)
+			s.title("asked of " + strings.TrimSuffix(q.Server, ":53"))
 			s.questions(d, q.Server)
 		}
 	}

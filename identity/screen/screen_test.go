@@ -42,14 +42,14 @@ seen in the Pod
 so it claims
   db-0.db.default.svc.cluster.local  10.244.1.7
 
-asked of 10.96.0.10:53
+asked of 10.96.0.10
   existence  SPF  db-0.db.default.svc.cluster.local     NXDOMAIN   missing  x2     0.4 ms  ttl 30
   witness    A    kubernetes.default.svc.cluster.local  10.96.0.1                 12.3 ms  ttl 5 from a cache  aa  by a
 
-asked of 10.96.0.11:53
+asked of 10.96.0.11
   existence  KX  db-0.db.default.svc.cluster.local  nothing within 2s  unanswered  2000.1 ms
 
-asked of 10.96.0.12:53
+asked of 10.96.0.12
   existence  KX  db-0.db.default.svc.cluster.local  NXDOMAIN  foreign server     0.0 ms  ttl 5  zone .
 
 causes, the most likely first
