@@ -1,12 +1,20 @@
 package identity
 
-import "io/fs"
+import (
+	"fmt"
+	"io/fs"
+)
 
 // File is one file of a Generation.
 type File struct {
-	Name string // a plain file name: no slash, not beginning with ".."
-	Data []byte
+	Name string      // a plain file name: no slash, not beginning with ".."
+	Data []byte      `json:"-"`
 	Mode fs.FileMode // permission bits
+}
+
+// Format shows a file without its content, which may be a key, by every verb.
+func (f File) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "%+q %v of %d bytes", f.Name, f.Mode, len(f.Data))
 }
 
 // Generation is the set of files that one publication makes visible, whole
@@ -16,3 +24,6 @@ type Generation struct{ files []File }
 // Files gives the files in the order of their names. They are the caller's
 // to read, not to change.
 func (g Generation) Files() []File { return g.files }
+
+// Format shows the files without their content, by every verb.
+func (g Generation) Format(s fmt.State, _ rune) { fmt.Fprint(s, g.files) }

@@ -15,6 +15,11 @@ func (r *Refusal) Error() string { return r.why.Error() + ": " + r.Change }
 
 func (r *Refusal) Unwrap() error { return r.why }
 
+// Refuse gives the Refusal of one of the Walk's adapters: why, and what to set.
+func Refuse(kind CauseKind, why error, change string) *Refusal {
+	return &Refusal{Kind: kind, Change: change, why: why}
+}
+
 // refuse begins a Refusal with what was seen; mend ends it.
 func refuse(kind CauseKind, format string, args ...any) *Refusal {
 	return &Refusal{Kind: kind, why: fmt.Errorf(format, args...)}

@@ -32,6 +32,10 @@ const (
 	ReverseMissing Verdict = "reverse missing"
 	ReverseRefused Verdict = "reverse refused"
 
+	// Of what is needed besides DNS.
+
+	Keyless Verdict = "keyless" // DNS agrees; the Pod's Kerberos keys are not to be had
+
 	// absent: the name exists but has no address of this family, which a
 	// Service of one family never gives.
 	absent Verdict = "absent"
@@ -41,7 +45,7 @@ const (
 func Verdicts() []Verdict {
 	return []Verdict{
 		Agrees, Shared, Stale, Missing, Unnamed, Poisoned, ForeignServer, Unanswered, Unsettled,
-		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused,
+		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused, Keyless,
 	}
 }
 
