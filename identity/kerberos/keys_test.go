@@ -1,0 +1,264 @@
+package kerberos_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/kerberos"
+)
+
+// settings are what a person writes.
+type settings struct {
+	principals, realm, source, kdcs, mode, mount, fqdn string
+	inPlace                                            bool
+}
+
+func (s settings) config(t testing.TB) kerberos.Config {
+	t.Helper()
+	c := kerberos.Config{Dir: "/krb5", Mount: s.mount, InPlace: s.inPlace}
+	for _, field := range []struct {
+		into interface{ UnmarshalText([]byte) error }
+		text string
+	}{{&c.Principals, s.principals}, {&c.Realm, s.realm}, {&c.Source, s.source}, {&c.KDCs, s.kdcs}} {
+		if err := field.into.UnmarshalText([]byte(field.text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.mode != "" {
+		if err := c.Mode.UnmarshalText([]byte(s.mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func (s settings) keys(t testing.TB) (*kerberos.Keys, identity.Agreement) {
+	t.Helper()
+	claim := claimOf(t, s.fqdn)
+	keys, err := s.config(t).Keys(claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys, proven(t, claim)
+}
+
+// contract are Pods whose files stand in testdata/contract, each in a folder
+// of its own; "environment" there is no file of the volume. Their keys are in
+// testdata/mit.
+var contract = []struct {
+	folder string
+	settings
+	keytabMode os.FileMode
+}{
+	{"dns", settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM"}, 0o440},
+	{"kdcs", settings{principals: `HTTP/{fqdn}@EXAMPLE.COM,user@EXAMPLE.COM`, kdcs: "kdc1.example.com,10.1.2.3:750,[fd00::1]:88",
+		mode: "0600", mount: "/etc/krb5-of-app"}, 0o600},
+	{"foreign-name", settings{principals: "user", realm: "EXAMPLE.COM", fqdn: "kdc1.example.org"}, 0o440},
+	{"in-place", settings{principals: "HTTP/{fqdn},user", realm: "EXAMPLE.COM", inPlace: true}, 0},
+}
+
+// published gives the files of a Pod of the contract, and its environment, with
+// the source at /keytabs.
+func (s settings) published(t *testing.T) []identity.File {
+	t.Helper()
+	where := t.TempDir()
+	s.source = write(t, filepath.Join(where, "hole.keytab"), mit(t)["hole.keytab"])
+	keys, agreement := s.keys(t)
+	files, err := keys.Require(t.Context(), agreement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if !slices.Contains(kerberos.Files(), f.Name) {
+			t.Errorf("%s is no file of the contract", f.Name)
+		}
+	}
+	environment := strings.Join(keys.Environment(), "\n") + "\n"
+	files = append(files, identity.File{Name: "environment", Data: []byte(environment), Mode: 0o644})
+	for i := range files {
+		files[i].Data = bytes.ReplaceAll(files[i].Data, []byte(where), []byte("/keytabs"))
+	}
+	slices.SortFunc(files, func(a, b identity.File) int { return strings.Compare(a.Name, b.Name) })
+	return files
+}
+
+func TestTheFilesOfTheContract(t *testing.T) {
+	for _, test := range contract {
+		t.Run(test.folder, func(t *testing.T) {
+			files := test.published(t)
+			folder := filepath.Join("testdata", "contract", test.folder)
+			entries, err := os.ReadDir(folder)
+			if err != nil || len(entries) != len(files) {
+				t.Fatalf("%d files, want %d, %v", len(files), len(entries), err)
+			}
+			for i, entry := range entries {
+				want, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				mode := os.FileMode(0o644)
+				if entry.Name() == "keytab" {
+					mode = test.keytabMode
+				}
+				if files[i].Name != entry.Name() || files[i].Mode != mode || !bytes.Equal(files[i].Data, want) {
+					t.Errorf("got %v\n%q\nwant %s with mode %v\n%q", files[i], files[i].Data, entry.Name(), mode, want)
+				}
+			}
+		})
+	}
+}
+
+// line is what a line of a krb5.conf may be: nothing foreign makes one of
+// another form.
+var line = regexp.MustCompile(`^(#[ -~]*|\[(libdefaults|realms|domain_realm)\]|    # [ -~]*` +
+	`|    (default_realm|dns_lookup_kdc|dns_canonicalize_hostname|rdns) = [A-Za-z0-9._-]+` +
+	`|    [A-Za-z0-9._-]+ = \{|        kdc = [a-z0-9.:\[\]-]+|    \}|    \.?[a-z0-9.-]+ = [A-Za-z0-9._-]+|)$`)
+
+func TestEveryLineOfAKrb5ConfIsOneThatLibkrb5Knows(t *testing.T) {
+	for _, test := range contract {
+		for _, f := range test.published(t) {
+			if f.Name != "krb5.conf" {
+				continue
+			}
+			for text := range strings.SplitSeq(string(f.Data), "\n") {
+				if !line.MatchString(text) {
+					t.Errorf("%s: %q", test.folder, text)
+				}
+			}
+		}
+	}
+}
+
+// Of what a Secret may lack, time or a person may mend all.
+func TestKeysThatAreMissingAreAwaited(t *testing.T) {
+	whole := keytabOf(aes256(db0, 1))
+	for name, test := range map[string]struct {
+		files map[string][]byte
+		path  string // in the Secret
+		want  string // SOURCE stands for the path
+	}{
+		"no file":         {nil, "/k", `SOURCE does not exist: mount there what holds the keys, or add it to the Secret`},
+		"an empty file":   {map[string][]byte{"k": {}}, "/k", `SOURCE is empty`},
+		"half a file":     {map[string][]byte{"k": whole[:50]}, "/k", `SOURCE is damaged at byte 2: the file ends within an entry or a hole`},
+		"format 0x0501":   {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)`},
+		"text":            {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is no keytab: a keytab begins with the bytes 0x05 0x02`},
+		"an empty folder": {nil, "", `SOURCE has no key for ` + db0 + `; it has nothing: add what is missing (kadmin: ktadd), and update the Secret`},
+		"other keys": {map[string][]byte{"k": keytabOf(aes256(db1, 1))}, "",
+			`SOURCE has no key for ` + db0 + `; it has keys for ` + db1 + `: add what is missing (kadmin: ktadd), and update the Secret`},
+		"half a file in a folder": {map[string][]byte{"k": whole[:50], "l": {5, 1}}, "",
+			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; and 1 more: add what is missing (kadmin: ktadd), and update the Secret`},
+	} {
+		m := mount(t, test.files)
+		s := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir + test.path}
+		keys, agreement := s.keys(t)
+		files, err := keys.Require(t.Context(), agreement)
+		want := strings.NewReplacer("SOURCE", fmt.Sprintf("%q", s.source), "DIR", m.dir).Replace(test.want)
+		if files != nil {
+			t.Errorf("%s: %v", name, files)
+		}
+		checkKeyless(t, err, want)
+		checkSilent(t, name, err.Error(), keyOf(db0, 1, 32))
+		if told := len(keys.Skipped()); told > 0 != strings.HasPrefix(name, "half a file in") {
+			t.Errorf("%s: %q", name, keys.Skipped())
+		}
+
+		m.set(map[string][]byte{"k": whole})
+		if !keys.Changed() {
+			t.Errorf("%s: the keys came, and nothing changed", name)
+		}
+		files, err = keys.Require(t.Context(), agreement)
+		if err != nil || len(files) != 3 || !bytes.Equal(files[0].Data, whole) || keys.Changed() || len(keys.Skipped()) > 0 {
+			t.Errorf("%s, then whole: %v, %v, %q", name, files, err, keys.Skipped())
+		}
+	}
+}
+
+func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
+	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db1, 1), aes256(db0, 1))})
+	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
+	for _, step := range []struct{ source, want []byte }{
+		{nil, keytabOf(aes256(db0, 1))},
+		{keytabOf(aes256(db0, 1), aes256(db1, 1), aes256(db0, 2)), keytabOf(aes256(db0, 2), aes256(db0, 1))},
+		{keytabOf(aes256(db0, 1), aes256(db0, 2), aes256(db0, 3)), keytabOf(aes256(db0, 3), aes256(db0, 2))},
+		{keytabOf(aes256(db0, 3)), keytabOf(aes256(db0, 3))},
+	} {
+		if step.source != nil {
+			m.set(map[string][]byte{"k": step.source})
+		}
+		files, err := keys.Require(t.Context(), agreement)
+		if err != nil || !bytes.Equal(files[0].Data, step.want) {
+			t.Fatalf("%v, %v", files, err)
+		}
+	}
+}
+
+// What Require has read is cleared but for what it gives, and that by Clear.
+func TestKeysAreClearedAfterUse(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1), aes256(db1, 1)))
+	r := kerberos.NewReader(path)
+	entries, _, err := r.Read(t.Context(), principals(t, db0)...)
+	if err != nil || !bytes.Equal(entries[0].Key(), keyOf(db0, 1, 32)) {
+		t.Fatal(err)
+	}
+	kerberos.Forget(entries)
+	if key, record := entries[0].Key(), entries[0].Record(); !bytes.Equal(key, make([]byte, 32)) || !bytes.Equal(record, make([]byte, len(record))) {
+		t.Errorf("left: %x, %x", key, record)
+	}
+	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
+	files, err := keys.Require(t.Context(), agreement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	principals := string(files[2].Data)
+	kerberos.Clear(files)
+	if !bytes.Equal(files[0].Data, make([]byte, len(files[0].Data))) || string(files[2].Data) != principals {
+		t.Errorf("left: %q, %q", files[0].Data, files[2].Data)
+	}
+}
+
+func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	keys, _ := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
+	for _, other := range []identity.Agreement{{}, proven(t, claimOf(t, "kdc1.example.org"))} {
+		if files, err := keys.Require(t.Context(), other); err == nil || files != nil {
+			t.Errorf("%v", files)
+		}
+	}
+}
+
+func TestAFolderCannotBeUsedInPlace(t *testing.T) {
+	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir, inPlace: true}.keys(t)
+	_, err := keys.Require(t.Context(), agreement)
+	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %q is a folder: name a keytab in it, such as with {hostname}", m.dir))
+}
+
+func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
+	volume, outside := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(volume, "below/k"), keytabOf(aes256(db0, 1)))
+	write(t, filepath.Join(outside, "k"), keytabOf(aes256(db0, 1)))
+	if err := os.Symlink(volume, filepath.Join(outside, "link")); err != nil {
+		t.Fatal(err)
+	}
+	for source, inside := range map[string]bool{
+		volume: true, volume + "/below": true, volume + "/below/k": true, volume + "/to-come": true, volume + "/../" + filepath.Base(volume): true,
+		outside + "/link": true, outside + "/link/below/k": true,
+		outside: false, outside + "/k": false, volume + "-2/k": false, "/": false,
+	} {
+		keys, _ := settings{principals: "a@R", source: source}.keys(t)
+		err := keys.Apart(outside+"/nowhere", volume)
+		switch {
+		case inside:
+			checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source in podfqdn's container only, somewhere else", source, volume))
+		case err != nil:
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}

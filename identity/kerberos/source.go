@@ -1,0 +1,310 @@
+package kerberos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Bounds on what is read. A Secret has at most 1 MiB.
+const (
+	maxBytes = 16 << 20 // of all keytabs of a source together
+	maxFiles = 4096     // in a folder
+	tries    = 5        // to read a source that does not change meanwhile
+)
+
+// Source is where the keys come from: the path of a keytab, or of a folder of
+// keytabs, perhaps with words in braces as in Templates.
+//
+// In a folder every file that begins like a keytab is read; others lie in
+// Secrets too, and are passed over. One that cannot be read to its end counts
+// for nothing and stops nobody: in a folder with everybody's keys it is most
+// likely another Pod's. Where keys are missing the error names it. Folders in
+// the folder are not looked into.
+type Source struct{ template string }
+
+// UnmarshalText reads an absolute path; "" is none.
+func (s *Source) UnmarshalText(text []byte) error {
+	*s = Source{}
+	if len(text) == 0 {
+		return nil
+	}
+	if _, err := expand(string(text), example); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(string(text)) || strings.Contains(string(text), "\x00") {
+		return errors.New("must be an absolute path")
+	}
+	s.template = string(text)
+	return nil
+}
+
+// IsZero reports whether there is none.
+func (s Source) IsZero() bool { return s.template == "" }
+
+// source is a Source whose path is known.
+type source struct {
+	path string
+	seen look // when it was read last
+}
+
+// look is a source from outside. Two looks that are equal are at the same
+// bytes, as far as a file system can tell.
+type look struct {
+	folder string // that holds the files; "" where the source is a file
+	files  []file
+}
+
+func (l look) equal(other look) bool {
+	return l.folder == other.folder && slices.Equal(l.files, other.files)
+}
+
+// file is a file from outside.
+type file struct {
+	path         string // to open it
+	shown        string // to people: without what "..data" stands for
+	dev, ino     uint64
+	size         int64
+	mode         fs.FileMode
+	mtime, ctime syscall.Timespec
+}
+
+func newFile(path, shown string, info fs.FileInfo) file {
+	stat := info.Sys().(*syscall.Stat_t)
+	return file{path, shown, uint64(stat.Dev), stat.Ino, info.Size(), info.Mode(), stat.Mtim, stat.Ctim}
+}
+
+// look looks at the source. A folder that the kubelet or a CSI driver writes is
+// entered through its "..data", which is replaced by one rename when anything
+// in it changes (Kubernetes, pkg/volume/util/atomic_writer.go).
+func (s *source) look() (look, error) {
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return look{}, explain(s.path, err)
+	}
+	if info.Mode().IsRegular() {
+		return look{files: []file{newFile(s.path, s.path, info)}}, nil
+	}
+	if !info.IsDir() {
+		return look{}, identity.Refuse(identity.Misconfigured,
+			fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, is neither a file nor a folder", s.path), "name a keytab or a folder of keytabs")
+	}
+	l := look{folder: s.path}
+	if target, err := os.Readlink(filepath.Join(s.path, "..data")); err == nil {
+		if l.folder = target; !filepath.IsAbs(target) {
+			l.folder = filepath.Join(s.path, target)
+		}
+	}
+	folder, err := os.Open(l.folder)
+	if err != nil {
+		return look{}, explain(s.path, err)
+	}
+	defer folder.Close()
+	names, err := folder.Readdirnames(maxFiles + 1)
+	if err != nil && err != io.EOF {
+		return look{}, explain(s.path, err)
+	}
+	if len(names) > maxFiles {
+		return look{}, fmt.Errorf("%+q has more than %d files in it: name one keytab, such as with {hostname}, or a folder with fewer", s.path, maxFiles)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if strings.HasPrefix(name, "..") {
+			continue
+		}
+		path, shown := filepath.Join(l.folder, name), filepath.Join(s.path, name)
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a link that leads nowhere, or the folder is being replaced
+		}
+		if err != nil {
+			return look{}, explain(shown, err)
+		}
+		if info.Mode().IsRegular() {
+			l.files = append(l.files, newFile(path, shown, info))
+		}
+	}
+	return l, nil
+}
+
+// changed reports whether the source is another than when it was read last. It
+// reads no file.
+func (s *source) changed() bool {
+	now, _ := s.look()
+	return !now.equal(s.seen)
+}
+
+// read gives the source's entries, all from one state of it: of the principals
+// that are wanted with bytes of their own, of all others without. It tells of
+// files in a folder that could not be read. The error is a *identity.Refusal
+// where only another Pod spec can help.
+func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
+	var failed error
+	for range tries {
+		before, err := s.look()
+		s.seen = before
+		if failed = err; err != nil {
+			continue // it may just have been replaced
+		}
+		entries, skipped, err = before.read(ctx, want)
+		if ctx.Err() != nil {
+			forget(entries)
+			return nil, nil, context.Cause(ctx)
+		}
+		if after, _ := s.look(); after.equal(before) {
+			return entries, skipped, err
+		}
+		forget(entries)
+	}
+	if failed != nil {
+		return nil, nil, failed
+	}
+	return nil, nil, fmt.Errorf("%+q was changed each of the %d times that it was read", s.path, tries)
+}
+
+// read reads what was looked at.
+func (l look) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
+	left := int64(maxBytes)
+	var denied error
+	readable := false
+	for _, f := range l.files {
+		if ctx.Err() != nil {
+			break
+		}
+		found, err := f.read(&left, want)
+		if _, final := errors.AsType[*identity.Refusal](err); !final {
+			readable = true
+		} else if denied == nil {
+			denied = err
+		}
+		switch {
+		case err == nil:
+			entries = append(entries, found...)
+		case l.folder == "":
+			return nil, nil, err
+		case !errors.Is(err, errNoKeytab):
+			skipped = append(skipped, err.Error())
+		}
+	}
+	if !readable && denied != nil {
+		return nil, nil, denied // no file at all may be read: so says the Pod's spec
+	}
+	return entries, skipped, nil
+}
+
+// read reads one keytab of at most so many bytes, which become fewer.
+func (f file) read(left *int64, want []Principal) ([]Entry, error) {
+	opened, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, explain(f.shown, err)
+	}
+	defer opened.Close()
+	info, err := opened.Stat()
+	if err != nil {
+		return nil, explain(f.shown, err)
+	}
+	first := make([]byte, 1)
+	switch n, _ := opened.ReadAt(first, 0); {
+	case newFile(f.path, f.shown, info) != f:
+		return nil, fmt.Errorf("%+q changed while it was read", f.shown)
+	case n == 1 && first[0] != formatByte:
+		return nil, fmt.Errorf("%+q %w", f.shown, errNoKeytab)
+	case f.size > *left:
+		return nil, fmt.Errorf("%+q is too large: all keytabs of a source together may have %d MiB", f.shown, maxBytes>>20)
+	}
+	*left -= f.size
+	// In one piece, so that no copy of a key is left behind.
+	data := make([]byte, f.size)
+	defer clear(data)
+	if _, err := io.ReadFull(opened, data); err != nil {
+		return nil, explain(f.shown, err)
+	}
+	entries, err := ParseKeytab(data)
+	if err != nil {
+		return nil, fmt.Errorf("%+q %w", f.shown, err)
+	}
+	for i, e := range entries {
+		if slices.Contains(want, e.Principal) {
+			entries[i] = e.clone()
+		} else {
+			entries[i].key, entries[i].record = nil, nil
+		}
+	}
+	return entries, nil
+}
+
+// forget clears the bytes of entries.
+func forget(entries []Entry) {
+	for _, e := range entries {
+		e.forget()
+	}
+}
+
+// explain says what to change where a path cannot be read. A file's mode is the
+// Pod spec's: that it is wrong, time does not mend.
+func explain(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%+q does not exist: mount there what holds the keys, or add it to the Secret", path)
+	case errors.Is(err, fs.ErrPermission):
+		return identity.Refuse(identity.Misconfigured, denied(path), "set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read")
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
+	}
+	return fmt.Errorf("%+q cannot be read: %w", path, err)
+}
+
+// denied says who was refused what.
+func denied(path string) error {
+	groups, _ := os.Getgroups()
+	who := fmt.Sprintf("uid %d, gid %d, groups %v may not read %+q", os.Geteuid(), os.Getegid(), groups, path)
+	for at := path; ; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil {
+			stat := info.Sys().(*syscall.Stat_t)
+			what := "which"
+			if at != path {
+				what = fmt.Sprintf("as %+q", at)
+			}
+			return fmt.Errorf("%s, %s has uid %d, gid %d and mode %04o", who, what, stat.Uid, stat.Gid, info.Mode().Perm())
+		}
+		if at == filepath.Dir(at) {
+			return errors.New(who)
+		}
+	}
+}
+
+// apart tells why the source must not be where it is: in a folder that other
+// containers read.
+func (s *source) apart(folder string) error {
+	published, err := os.Stat(folder)
+	if err != nil {
+		return nil // it is not in what is not there
+	}
+	paths := []string{s.path}
+	if real, err := filepath.EvalSymlinks(s.path); err == nil {
+		paths = append(paths, real)
+	}
+	for _, path := range paths {
+		for at := filepath.Clean(path); ; at = filepath.Dir(at) {
+			if info, err := os.Stat(at); err == nil && os.SameFile(info, published) {
+				return identity.Refuse(identity.Misconfigured,
+					fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", s.path, folder),
+					"mount the source in podfqdn's container only, somewhere else")
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+	return nil
+}
