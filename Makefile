@@ -36,10 +36,10 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo test race test-kerberos build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
@@ -51,6 +51,9 @@ test: lint-root ## everything that needs no root: vet, staticcheck, tests with t
 
 race: ## the tests of integration with the race detector too
 	$(call stage,race integration,$(RACE) go -C integration test $(AFRESH) ./...)
+
+test-kerberos: ## keytabs beside MIT krb5, and what is extracted before a real KDC (needs krb5-kdc, krb5-admin-server, krb5-user)
+	$(call stage,test kerberos,$(PLAIN) go -C integration test -vet=off -count=1 -tags kerberos ./kerberos/...)
 
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
@@ -85,8 +88,8 @@ lint-root: staticcheck
 	$(call stage,staticcheck,$(RACE) bin/staticcheck $(PODFQDN) && $(PLAIN) bin/staticcheck $(PLUGIN))
 
 lint-integration: staticcheck
-	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e ./...)
-	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck -tags cluster$(comma)e2e ./...)
+	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e$(comma)kerberos ./...)
+	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck -tags cluster$(comma)e2e$(comma)kerberos ./...)
 
 staticcheck:
 	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
