@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 )
 
 // A keytab of format 0x0502 is those two bytes and records, each with its
@@ -92,25 +91,26 @@ func ParseKeytab(data []byte) ([]Entry, error) {
 		if len(data)-at < 4 {
 			return nil, malformed{at, "the file ends within a length"}
 		}
-		length := int(int32(binary.BigEndian.Uint32(data[at:])))
+		length := int64(int32(binary.BigEndian.Uint32(data[at:])))
 		if length == 0 {
 			break
 		}
 		at += 4
-		if length == math.MinInt32 || max(length, -length) > len(data)-at {
+		if max(length, -length) > int64(len(data)-at) {
 			return nil, malformed{at - 4, "the file ends within an entry or a hole"}
 		}
 		if length < 0 {
-			at -= length
+			at += int(-length)
 			continue
 		}
-		r := reader{file: data[:at+length], at: at}
+		end := at + int(length)
+		r := reader{file: data[:end], at: at}
 		entry := r.entry()
 		if r.err != nil {
 			return nil, r.err
 		}
 		entries = append(entries, entry)
-		at += length
+		at = end
 	}
 	return entries, nil
 }

@@ -201,21 +201,16 @@ func (l look) read(ctx context.Context, want []Principal) (entries []Entry, skip
 	return entries, skipped, nil
 }
 
-// read reads one keytab of at most so many bytes, which become fewer.
+// read reads one keytab of at most so many bytes, which become fewer. That it is
+// another file by now is for a second look to see.
 func (f file) read(left *int64, want []Principal) ([]Entry, error) {
 	opened, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, explain(f.shown, err)
 	}
 	defer opened.Close()
-	info, err := opened.Stat()
-	if err != nil {
-		return nil, explain(f.shown, err)
-	}
 	first := make([]byte, 1)
 	switch n, _ := opened.ReadAt(first, 0); {
-	case newFile(f.path, f.shown, info) != f:
-		return nil, fmt.Errorf("%+q changed while it was read", f.shown)
 	case n == 1 && first[0] != formatByte:
 		return nil, fmt.Errorf("%+q %w", f.shown, errNoKeytab)
 	case f.size > *left:
