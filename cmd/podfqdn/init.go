@@ -90,7 +90,11 @@ func (k *keeper) run(ctx context.Context) (err error) {
 	}
 	// Before the first question to DNS: what another Pod or an earlier sandbox
 	// left must not be read any more.
-	if k.vol, err = volume.Open(k.cfg.Dir, identity.Files(), k.claim.Keeps); err != nil {
+	k.vol, err = volume.Open(ctx, k.cfg.Dir, identity.Files(), k.claim.Keeps)
+	switch {
+	case errors.As(err, new(interrupted)):
+		return err
+	case err != nil:
 		return volumeError{err}
 	}
 	defer k.vol.Close()

@@ -22,7 +22,7 @@ import (
 // refused opens dir and wants an error that has all the parts, in one line.
 func refused(t *testing.T, dir string, parts ...string) {
 	t.Helper()
-	v, err := volume.Open(dir, names, keepAll)
+	v, err := volume.Open(t.Context(), dir, names, keepAll)
 	if err == nil {
 		_ = v.Close()
 		t.Fatalf("%q was accepted", parts)
@@ -220,7 +220,7 @@ func TestAFullVolumeKeepsTheOldGeneration(t *testing.T) {
 	if err := errors.Join(v.Withdraw(), v.Close()); err != nil {
 		t.Fatal(err)
 	}
-	v, err = volume.Open(dir, names, keepNone) // what is dropped gives its space back
+	v, err = volume.Open(t.Context(), dir, names, keepNone) // what is dropped gives its space back
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 		syscall.EACCES: fmt.Sprintf("permission denied for uid %d, the folder has uid %[1]d and mode drwxr-xr-x: mount", os.Geteuid()),
 		syscall.EIO:    "input/output error",
 	} {
-		_, err := volume.OpenAs(t.TempDir(), names, keepAll, os.Geteuid(), func(string) error { return errno })
+		_, err := volume.OpenAs(t.Context(), t.TempDir(), names, keepAll, os.Geteuid(), func(string) error { return errno })
 		if !errors.Is(err, errno) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", errno, err)
 		}
@@ -297,7 +297,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefused(t *testing.T) {
 	t.Parallel()
 	dir := published(t, db0)
 	other := os.Geteuid() + 1
-	if v, err := volume.OpenAs(dir, names, keepAll, other, func(string) error { return nil }); err == nil {
+	if v, err := volume.OpenAs(t.Context(), dir, names, keepAll, other, func(string) error { return nil }); err == nil {
 		_ = v.Close()
 		t.Fatal("the folder we made passed for one of another uid")
 	} else if !strings.Contains(err.Error(), "was put in place of our folder by uid") {
@@ -306,7 +306,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefused(t *testing.T) {
 	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
 		t.Fatal(err)
 	}
-	_, err := volume.OpenAs(dir, names, keepAll, other, func(string) error { return nil })
+	_, err := volume.OpenAs(t.Context(), dir, names, keepAll, other, func(string) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf(`belongs to uid %d and the sticky bit of this volume (medium: Memory has it) keeps uid %d`, os.Geteuid(), other)) {
 		t.Fatal(err)
 	}
@@ -376,7 +376,7 @@ func TestModesDoNotDependOnTheUmask(t *testing.T) {
 	for _, umask := range []int{0, 0o777} {
 		dir := t.TempDir()
 		old := syscall.Umask(umask)
-		v, err := volume.Open(dir, names, keepAll)
+		v, err := volume.Open(t.Context(), dir, names, keepAll)
 		if err == nil {
 			_, err = v.PublishFiles(db0)
 			_ = v.Close()
@@ -445,7 +445,7 @@ func TestSwappedSymlinksNeverLeadTheWriterOutside(t *testing.T) {
 
 	published, failed := 0, 0
 	for i, end := 0, time.Now().Add(2*time.Second); i < 400 && time.Now().Before(end); i++ {
-		v, err := volume.Open(dir, names, keepAll)
+		v, err := volume.Open(t.Context(), dir, names, keepAll)
 		if err == nil {
 			_, err = v.PublishFiles([]identity.File{file("fqdn", fmt.Sprint(i)), file("ip", "10.0.0.1")})
 			_ = v.Withdraw()
@@ -486,7 +486,7 @@ func TestASwapBetweenTwoStepsNeverLeadsTheWriterOutside(t *testing.T) {
 			}
 			before := stamps(t, outside)
 			steps = 0
-			v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(string) error {
+			v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(string) error {
 				if steps++; steps != n+1 {
 					return nil
 				}
@@ -525,7 +525,7 @@ func TestAFilePlantedInTheNewGenerationIsNotWrittenTo(t *testing.T) {
 			t.Fatal(err)
 		}
 		armed := false
-		v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(step string) error {
+		v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(step string) error {
 			if !armed || step != "create fqdn" {
 				return nil
 			}

@@ -582,7 +582,7 @@ func record(t *testing.T, start tree, r run) (trace []moment) {
 		trace = append(trace, moment{step: what, folder: look(t, dir, numbers, &next)})
 		return nil
 	}
-	v, err := volume.OpenAs(dir, contract, func(files []identity.File) error {
+	v, err := volume.OpenAs(t.Context(), dir, contract, func(files []identity.File) error {
 		var s strings.Builder
 		for _, f := range files {
 			fmt.Fprintf(&s, "%s=%s ", f.Name, f.Data)

@@ -36,6 +36,7 @@ package volume
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -78,12 +79,13 @@ type Volume struct {
 // what cannot be read whole.
 //
 // Every error says in one sentence what to change, for instance in the Pod's
-// spec. The caller closes the Volume.
-func Open(dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
-	return open(dir, names, keep, os.Geteuid(), func(string) error { return nil })
+// spec; the end of ctx, while another writer is waited for, is one with its
+// cause. The caller closes the Volume.
+func Open(ctx context.Context, dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
+	return open(ctx, dir, names, keep, os.Geteuid(), func(string) error { return nil })
 }
 
-func open(dir string, names []string, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
+func open(ctx context.Context, dir string, names []string, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
 	for _, name := range names {
 		if name == "" || name == "." || name == Verified || strings.HasPrefix(name, "..") || strings.ContainsAny(name, "/\x00") {
 			return nil, fmt.Errorf("%+q cannot be a visible name", name)
@@ -99,7 +101,7 @@ func open(dir string, names []string, keep func([]identity.File) error, uid int,
 			_ = v.Close()
 		}
 	}()
-	if err := v.lock(); err != nil {
+	if err := v.lock(ctx); err != nil {
 		return nil, err
 	}
 	current, err := v.survey()
@@ -203,11 +205,11 @@ func (v *Volume) Close() error { return errors.Join(v.held.Close(), v.root.Close
 
 // lock takes the folder itself: a lock file would be one more name in it, and
 // the kernel ends this one with the process.
-func (v *Volume) lock() (err error) {
+func (v *Volume) lock(ctx context.Context) (err error) {
 	if v.held, err = v.root.Open("."); err != nil {
 		return v.explain("lock the folder", err)
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+	for end := time.Now().Add(patience); ; {
 		err := syscall.Flock(int(v.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
@@ -216,6 +218,11 @@ func (v *Volume) lock() (err error) {
 			return v.explain("lock the folder", err)
 		case !time.Now().Before(end):
 			return fmt.Errorf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", v.dir, patience)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return fmt.Errorf("another podfqdn writes to %+q: %w", v.dir, context.Cause(ctx))
 		}
 	}
 }

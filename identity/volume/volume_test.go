@@ -1,6 +1,7 @@
 package volume_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ func keepNone([]identity.File) error { return errors.New("of another Pod") }
 
 func open(t *testing.T, dir string) *volume.Volume {
 	t.Helper()
-	v, err := volume.Open(dir, names, keepAll)
+	v, err := volume.Open(t.Context(), dir, names, keepAll)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestAnUnchangedPublicationWritesNothing(t *testing.T) {
 	dir := published(t, db0)
 	var steps []string
 	opened := false
-	v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(what string) error {
+	v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(what string) error {
 		if opened {
 			steps = append(steps, what)
 		}
@@ -322,7 +323,7 @@ func TestOpenAsksKeepForTheFilesInOrderAndKeepsThem(t *testing.T) {
 	dir := published(t, db0)
 	before := stamps(t, filepath.Join(dir, "fqdn"))
 	var asked []identity.File
-	v, err := volume.Open(dir, names, func(files []identity.File) error {
+	v, err := volume.Open(t.Context(), dir, names, func(files []identity.File) error {
 		asked = files
 		return nil
 	})
@@ -342,7 +343,7 @@ func TestOpenAsksKeepForTheFilesInOrderAndKeepsThem(t *testing.T) {
 func TestOpenDropsWhatKeepRefuses(t *testing.T) {
 	t.Parallel()
 	dir := published(t, db0)
-	v, err := volume.Open(dir, names, keepNone)
+	v, err := volume.Open(t.Context(), dir, names, keepNone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +390,7 @@ func TestOpenDropsATornGenerationWithoutAsking(t *testing.T) {
 			if files, verified, err := volume.Read(dir); err == nil || verified {
 				t.Fatalf("read %v, %v", files, verified)
 			}
-			v, err := volume.Open(dir, names, func([]identity.File) error {
+			v, err := volume.Open(t.Context(), dir, names, func([]identity.File) error {
 				t.Error("asked")
 				return nil
 			})
@@ -474,7 +475,7 @@ func TestPublishRefusesWhatTheContractDoesNotKnow(t *testing.T) {
 func TestOpenRefusesNamesThatCannotBeShown(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", ".", "..", "..data", "..x", "a/b", "a\x00b", volume.Verified} {
-		if _, err := volume.Open(t.TempDir(), []string{"fqdn", name}, keepAll); err == nil || !strings.Contains(err.Error(), "cannot be a visible name") {
+		if _, err := volume.Open(t.Context(), t.TempDir(), []string{"fqdn", name}, keepAll); err == nil || !strings.Contains(err.Error(), "cannot be a visible name") {
 			t.Errorf("%+q: %v", name, err)
 		}
 	}
@@ -515,7 +516,7 @@ func TestAStopBeforeAnyStepLeavesTheOldOrTheNewWholeAndTheNextRunSucceeds(t *tes
 	for n, steps := 0, 1; n < steps; n++ {
 		dir := published(t, db0)
 		steps = 0
-		v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), until(n, &steps))
+		v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), until(n, &steps))
 		changed := false
 		if err == nil {
 			changed, err = v.PublishFiles(web0)
@@ -548,7 +549,7 @@ func TestAFailureOfAnyStepBeforeTheTurnLeavesNoTrace(t *testing.T) {
 		dir := t.TempDir()
 		publishing := false
 		steps = nil
-		v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(what string) error {
+		v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(what string) error {
 			if !publishing {
 				return nil
 			}
@@ -597,7 +598,7 @@ func TestHelperThatIsKilled(t *testing.T) {
 	if _, err := fmt.Sscan(os.Getenv("VOLUME_TEST_STEPS"), &left); err != nil {
 		t.Fatal(err)
 	}
-	v, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(string) error {
+	v, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(string) error {
 		if left--; left < 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -639,24 +640,31 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) { // the wait is virtual
-		first, err := volume.Open(dir, names, keepAll)
+		first, err := volume.Open(t.Context(), dir, names, keepAll)
 		if err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
-		_, err = volume.Open(dir, names, keepAll)
+		_, err = volume.Open(t.Context(), dir, names, keepAll)
 		if err == nil || !strings.Contains(err.Error(), "another podfqdn writes to ") {
 			t.Fatal(err)
 		}
 		if waited := time.Since(begin); waited < volume.Patience || waited > volume.Patience+time.Second/10 {
 			t.Fatalf("waited %v", waited)
 		}
+		ended := errors.New("SIGTERM")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { cancel(ended) })
+		begin = time.Now()
+		if _, err := volume.Open(ctx, dir, names, keepAll); !errors.Is(err, ended) || time.Since(begin) != time.Second {
+			t.Fatalf("after %v: %v", time.Since(begin), err)
+		}
 		go func() {
 			time.Sleep(volume.Patience / 2)
 			_ = first.Close()
 		}()
 		begin = time.Now()
-		second, err := volume.Open(dir, names, keepAll)
+		second, err := volume.Open(t.Context(), dir, names, keepAll)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -670,7 +678,7 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 func TestAFailedOpenGivesTheLockBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if _, err := volume.OpenAs(dir, names, keepAll, os.Geteuid(), func(string) error { return errStop }); !errors.Is(err, errStop) {
+	if _, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(string) error { return errStop }); !errors.Is(err, errStop) {
 		t.Fatal(err)
 	}
 	open(t, dir)

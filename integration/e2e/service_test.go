@@ -39,6 +39,28 @@ func readyOnly(t *testing.T, w world) {
 		s.kubectl(append(strings.Fields(command)[1:], "-p", strings.Trim(patch, "'"))...)
 		s.published("db", s.fqdn("db-0", "db"))
 	})
+	w.parallel(t, "the doctor by kubectl debug", func(s *space) {
+		s.headless("db", "db", late)
+		s.start(named(s.podOf("db"), "db-0", "db"))
+		s.waits("db", "NXDOMAIN")
+		s.kubectl("debug", "db", "--image="+s.image, "--container=doctor", "--profile=restricted", "--", "/podfqdn", "doctor")
+		var end *corev1.ContainerStateTerminated
+		s.until("db", "the doctor has ended", func(p *corev1.Pod) bool {
+			for _, c := range p.Status.EphemeralContainerStatuses {
+				end = c.State.Terminated
+			}
+			return end != nil
+		})
+		b, err := s.kube.CoreV1().Pods(s.name).GetLogs("db", &corev1.PodLogOptions{Container: "doctor"}).DoRaw(s.Context())
+		if err != nil {
+			s.Fatal(err)
+		}
+		for _, words := range []string{"not healthy: " + s.fqdn("db-0", "db"), "not-ready-hidden", `patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`} {
+			if end.ExitCode != 11 || !strings.Contains(string(b), words) {
+				s.Errorf("exit code %d, without %q:\n%s", end.ExitCode, words, b)
+			}
+		}
+	})
 	w.parallel(t, "the deadline", func(s *space) {
 		s.headless("db", "db", late)
 		s.start(with(named(s.podOf("db"), "db-0", "db"), "PODFQDN_TIMEOUT=4s"))
