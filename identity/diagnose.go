@@ -160,7 +160,7 @@ func (s scene) missing() []Cause {
 		why = showServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
-	hidden.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
+	hidden.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
 	pod := s.f.PodName
 	if checkLabel(pod) != nil {
 		pod = "POD"
@@ -218,7 +218,7 @@ func (s scene) family() []Cause {
 	}
 	cause := s.cause(SingleFamily, false, "", "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES")
 	if service != "" {
-		cause.Command = fmt.Sprintf(`kubectl -n %s patch service %s -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
+		cause.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
 	}
 	return []Cause{cause}
 }

@@ -19,7 +19,7 @@ const (
 	known   = "A kubernetes.default.svc.cluster.local: " + api
 	service = "db.default.svc.cluster.local"
 	see     = `see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
-	patch   = `kubectl -n default patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`
+	patch   = `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`
 	policy  = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 )
 
@@ -177,7 +177,7 @@ var diagnoses = []diagnosis{
 		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
 		causes:    "single-family", line: "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES",
-		command: `kubectl -n default patch service db -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
+		command: `kubectl --namespace default patch service/db --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
 	},
 	{
 		name: "one family is missing, and others have it", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},

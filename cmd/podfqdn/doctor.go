@@ -138,9 +138,11 @@ func diagnose(f identity.Facts, c identity.Claim, r identity.Report, err error) 
 		for line := range strings.SplitSeq(mistakes.Error(), "\n") {
 			causes = append(causes, identity.Cause{Kind: identity.Misconfigured, Why: line, Change: "correct this variable in the container's env"})
 		}
-		return causes
+		if !errors.As(err, new(*identity.Refusal)) {
+			return causes
+		}
 	}
-	return identity.Diagnose(f, c, r, err)
+	return append(causes, identity.Diagnose(f, c, r, err)...)
 }
 
 // published tells what the volume holds.

@@ -32,11 +32,11 @@ func readyOnly(t *testing.T, w world) {
 		if err := json.Unmarshal([]byte(out), &d); err != nil || code != 11 || d.Healthy || len(d.Causes) == 0 || d.Causes[0].Kind != identity.NotReadyHidden {
 			s.Fatalf("exit code %d, %v: %s", code, err, out)
 		}
-		command, patch, _ := strings.Cut(d.Causes[0].Command, " -p ")
-		if want := "kubectl -n " + s.name + " patch service db"; command != want {
+		command, patch, _ := strings.Cut(d.Causes[0].Command, " --patch ")
+		if want := "kubectl --namespace " + s.name + " patch service/db"; command != want {
 			s.Fatalf("%q, not %q", command, want)
 		}
-		s.kubectl(append(strings.Fields(command)[1:], "-p", strings.Trim(patch, "'"))...)
+		s.kubectl(append(strings.Fields(command)[1:], "--patch", strings.Trim(patch, "'"))...)
 		s.published("db", s.fqdn("db-0", "db"))
 	})
 	w.parallel(t, "the doctor by kubectl debug", func(s *space) {
@@ -55,7 +55,7 @@ func readyOnly(t *testing.T, w world) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		for _, words := range []string{"not healthy: " + s.fqdn("db-0", "db"), "not-ready-hidden", `patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`} {
+		for _, words := range []string{"not healthy: " + s.fqdn("db-0", "db"), "not-ready-hidden", `patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`} {
 			if end.ExitCode != 11 || !strings.Contains(string(b), words) {
 				s.Errorf("exit code %d, without %q:\n%s", end.ExitCode, words, b)
 			}

@@ -155,12 +155,12 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"nobody is published": {
 			causes: "not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.Missing,
 			why:     `Service "db" has no address in DNS either`,
-			command: `kubectl -n default patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`,
+			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
 		},
 		"only another Pod is published": {
 			publish: []dnstest.Endpoint{other},
 			causes:  "not-ready-hidden? selector-mismatch?", verdict: identity.Missing, why: `Service "db" publishes 10.244.0.18, but not this Pod`,
-			command: `kubectl -n default patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`,
+			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
 		},
 		"the Pod has no hostname": {
 			publish: []dnstest.Endpoint{{Namespace: "default", Service: "db", IP: ip}},
@@ -208,7 +208,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 			conf:   dnstest.CoreDNS{Corefile: strings.Replace(dnstest.Kubeadm, "fallthrough in-addr.arpa ip6.arpa", "fallthrough", 1)},
 			causes: "not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.ForeignServer,
 			why:     "knows the cluster, and lets unknown names fall through",
-			command: `kubectl -n default patch service db -p '{"spec":{"publishNotReadyAddresses":true}}'`,
+			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
 		},
 		"the reverse is not served": {
 			conf: dnstest.CoreDNS{Corefile: withoutArpa}, publish: []dnstest.Endpoint{own},
@@ -232,7 +232,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"a dual-stack Pod that wants both families behind a single-stack Service": {
 			publish: []dnstest.Endpoint{own}, ips: []string{ip, ip6}, policy: identity.Policy{Families: identity.FamiliesAll},
 			causes: "single-family", verdict: identity.Missing, why: "says no data to AAAA",
-			command: `kubectl -n default patch service db -p '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
+			command: `kubectl --namespace default patch service/db --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
 		},
 		"CoreDNS has not heard of the API server": {
 			causes: "dns-fails", verdict: identity.Unanswered, why: "says SERVFAIL",
