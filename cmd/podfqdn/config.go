@@ -74,6 +74,23 @@ func prepare(command string, args, environ []string) (c config, f identity.Facts
 	return c, f, unknown, errors.Join(readErr, lookErr)
 }
 
+// interfaceAddrs gives the addresses of the network interfaces.
+func interfaceAddrs() ([]netip.Addr, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var addrs []netip.Addr
+	for _, a := range all {
+		if ipNet, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(ipNet.IP); ok {
+				addrs = append(addrs, addr)
+			}
+		}
+	}
+	return addrs, nil
+}
+
 // configError is one or more mistakes in the variables, each one sentence.
 type configError struct{ error }
 

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,4 +26,23 @@ func newLogger(cfg config, w io.Writer) *zap.Logger {
 		encoder = zapcore.NewConsoleEncoder(format)
 	}
 	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w), cfg.LogLevel))
+}
+
+// maxTermination is how much of a termination log the kubelet reads, in bytes.
+const maxTermination = 4096
+
+// writeTerminationLog leaves the reason in the Pod's status. The kubelet makes
+// the file (kuberuntime_container.go, terminationMessagePath); where there is
+// none, as outside a Pod, none is made.
+func writeTerminationLog(root string, reason error) error {
+	file, err := os.OpenFile(filepath.Join(root, "dev/termination-log"), os.O_WRONLY|os.O_TRUNC, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := screen.Printable(reason.Error())
+	_, err = io.WriteString(file, text[:min(len(text), maxTermination)])
+	return errors.Join(err, file.Close())
 }
