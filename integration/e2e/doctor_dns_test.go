@@ -95,7 +95,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.cutOff(replicas...)
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
-		s.sliced("db")
+		s.sliced("db", 2) // the first one, too
 		c := s.finds("db", identity.NotInDNS, "EndpointSlice", "published the Pod for", "passes")
 		if c.Command != "" {
 			t.Errorf("it may pass by itself: %s", c.Command)

@@ -446,7 +446,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 	w.parallel(t, "second-service, from the start", func(s *space) {
 		s.headless("db-vip", "db", vip(true))
 		s.stateful(1, "db", with(s.podOf("db"), "PODFQDN_REVERSE=only"))
-		s.sliced("db-vip") // or the name may be in DNS before the second PTR
+		s.sliced("db-vip", 1) // or the name may be in DNS before the second PTR
 		s.headless("db", "db")
 		s.waits("db-0", "db-vip."+s.name)
 		s.does(s.finds("db-0", identity.SecondService, `"db-vip"`, "from the start", "PODFQDN_REVERSE=contains"))
@@ -459,7 +459,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.stateful(1, "db", with(s.podOf("db"), "PODFQDN_REVERSE=only"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.until("db-0", "it is Ready", ready)
-		s.sliced("db-vip")
+		s.sliced("db-vip", 1)
 		s.does(s.finds("db-0", identity.SecondService, `"db-vip"`, "since the Pod is Ready"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
@@ -618,23 +618,27 @@ func (s *space) named(pod, service string) {
 	s.until(pod, "it is made anew", func(p *corev1.Pod) bool { return p.Spec.Subdomain == service })
 }
 
-// sliced waits until a Service has an endpoint that is ready.
-func (s *space) sliced(service string) {
+// sliced waits until a Service of one family has n endpoints that are ready.
+func (s *space) sliced(service string, n int) {
 	s.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		list, err := s.kube.DiscoveryV1().EndpointSlices(s.name).List(s.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + service})
 		if err != nil {
 			s.Fatal(err)
 		}
+		ready := 0
 		for _, slice := range list.Items {
 			for _, e := range slice.Endpoints {
 				if e.Conditions.Ready != nil && *e.Conditions.Ready {
-					return
+					ready++
 				}
 			}
 		}
+		if ready == n {
+			return
+		}
 		if time.Now().After(deadline) {
-			s.Fatalf("Service %q has no endpoint that is ready", service)
+			s.Fatalf("Service %q has %d endpoints that are ready, want %d", service, ready, n)
 		}
 	}
 }
