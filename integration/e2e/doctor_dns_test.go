@@ -42,7 +42,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.corefile(2, zones, strings.Replace(zones, w.domain, "other.example", 1))
 		s.headless("db", "db")
 		s.start(named(s.podOf("db"), "db-0", "db"))
-		s.says("db", "not yet")
+		s.says("db", "not yet", "NXDOMAIN") // not of the time when nobody listens
 		s.does(s.finds("db", identity.ClusterDomain, "the kubelet", w.domain, "other.example"))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
