@@ -122,6 +122,8 @@ func (s scene) causes() []Cause {
 		return s.reverse()
 	case ReverseRefused:
 		return []Cause{s.cause(DNSRefusesPTR, false, "", "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore")}
+	case Keyless:
+		return []Cause{s.cause(KeysMissing, false, "", "put keys of these principals there (kadmin: ktadd); a changed Secret reaches the Pod within two minutes")}
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }

@@ -94,6 +94,7 @@ const (
 	NotInDNS          CauseKind = "dns-lag"                 // in the slice, not in DNS; API
 	ReplicasDisagree  CauseKind = "replicas-disagree"       // one knows what another does not
 	SingleFamily      CauseKind = "single-family"           // dual-stack Pod, single-stack Service
+	KeysMissing       CauseKind = "keys-missing"            // of Kerberos, and DNS agrees
 	HostNetwork       CauseKind = "host-network"
 	HostnameOverride  CauseKind = "hostname-override"
 	ForeignDNS        CauseKind = "dns-policy"    // the nameserver does not know the cluster

@@ -18,12 +18,23 @@ func (f File) Format(s fmt.State, _ rune) {
 }
 
 // Generation is the set of files that one publication makes visible, whole
-// or not at all. Only Render makes one, and only from what was proven.
+// or not at all. Only Render and a Walk make one, and only from what was
+// proven.
 type Generation struct{ files []File }
 
 // Files gives the files in the order of their names. They are the caller's
 // to read, not to change.
 func (g Generation) Files() []File { return g.files }
+
+// Clear overwrites what the files hold, which may be keys. Nothing can be
+// published of it any more.
+func (g Generation) Clear() { forget(g.files) }
+
+func forget(files []File) {
+	for _, f := range files {
+		clear(f.Data)
+	}
+}
 
 // Format shows the files without their content, by every verb.
 func (g Generation) Format(s fmt.State, _ rune) { fmt.Fprint(s, g.files) }

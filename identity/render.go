@@ -56,8 +56,9 @@ type record struct {
 	} `json:"verified"`
 }
 
-// Render writes an Agreement down. The zero Agreement is refused.
-func Render(a Agreement) (Generation, error) {
+// Render writes an Agreement down, with more lines for identity.env, each
+// NAME='value' with a value that no quote ends. The zero Agreement is refused.
+func Render(a Agreement, environment ...string) (Generation, error) {
 	if len(a.addrs) == 0 {
 		return Generation{}, errors.New("nothing was proven, so nothing can be published")
 	}
@@ -77,13 +78,19 @@ func Render(a Agreement) (Generation, error) {
 	r.Verified.Families = a.policy.Families.String()
 	r.Verified.Rounds = a.policy.Confirm + 1
 	files := r.files()
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	env := &files[len(files)-1].Data
+	for _, line := range environment {
+		*env = append(*env, line+"\n"...)
+	}
+	slices.SortFunc(files, byName)
 	return Generation{files}, nil
 }
 
+func byName(a, b File) int { return strings.Compare(a.Name, b.Name) }
+
 // files gives the contract's files for a record. One value has no newline
 // behind it, as in the volumes of ConfigMaps and of the downward API; of
-// several, each line ends.
+// several, each line ends. identity.env is the last.
 func (r record) files() []File {
 	const readable = 0o644
 	var files []File
@@ -145,11 +152,29 @@ func (c Claim) Keeps(files []File) error {
 	}
 	for _, want := range r.files() {
 		i := slices.IndexFunc(files, func(f File) bool { return f.Name == want.Name })
-		if i < 0 || !bytes.Equal(files[i].Data, want.Data) {
+		torn := i < 0
+		if !torn {
+			// Who has not all the variables of the writer, such as a doctor, does
+			// not know the lines that Render was given.
+			more, begins := bytes.CutPrefix(files[i].Data, want.Data)
+			torn = !begins || len(more) > 0 && (want.Name != fileEnv || !assigns(more))
+		}
+		if torn {
 			return fmt.Errorf("its file %s is torn", want.Name)
 		}
 	}
 	return nil
+}
+
+// assigns reports whether each line is NAME='value'.
+func assigns(lines []byte) bool {
+	for line := range bytes.Lines(lines) {
+		name, value, _ := bytes.Cut(line, []byte("='"))
+		if len(name) == 0 || !bytes.HasSuffix(value, []byte("'\n")) || bytes.Count(value, []byte("'")) != 1 {
+			return false
+		}
+	}
+	return true
 }
 
 // Published gives the addresses, primary first, of the files of a generation

@@ -25,12 +25,23 @@ type Walk struct {
 	// Grace is for how long DNS has to do without this Pod before a Turn calls
 	// it Lost.
 	Grace time.Duration
+
+	// Require gives what the Pod needs besides its name, once DNS has agreed
+	// on that; nil is nothing. With a *Mismatch it is called again, after a
+	// pause and without a question to DNS, until it has what it wants; if that
+	// took long DNS is asked once more. A *Refusal ends the walk. Files that do
+	// not become a Turn's are cleared.
+	Require func(context.Context, Agreement) ([]File, error)
 }
+
+// stale is how old an agreement may be when it is published.
+const stale = time.Second
 
 // Turn is one verification of a Walk.
 type Turn struct {
-	Agreement Agreement // valid where Err is nil
-	Report    Report
+	Agreement Agreement  // valid where Err is nil
+	Required  Generation // what Walk.Require gave; the caller clears it
+	Report    Report     // of the questions of this turn: none where only Require was asked again
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
@@ -55,28 +66,30 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 		var unnamed lookout
 		var gone absence
 		var slow time.Duration
+		var last proven
 		for {
 			begin := time.Now()
-			waited := begin.Sub(start)
-			agreement, report, err := verify(ctx, w.Resolver, round{
+			turn := w.prove(ctx, round{
 				claim: w.Claim, policy: w.Policy,
-				instead: !agreed && unnamed.due(waited),
+				instead: !agreed && unnamed.due(begin.Sub(start)),
 				witness: agreed,
-			})
+			}, &last)
 			if ctx.Err() != nil {
+				turn.Required.Clear()
 				return
 			}
-			turn := Turn{Agreement: agreement, Report: report, Err: err, Waited: time.Since(start)}
-			mismatch := (*Mismatch)(nil)
-			switch isMismatch := errors.As(err, &mismatch); {
-			case !isMismatch && w.Every == 0:
+			turn.Waited = time.Since(start)
+			mismatch, isMismatch := errors.AsType[*Mismatch](turn.Err)
+			switch {
+			case !isMismatch && (turn.Err != nil || w.Every == 0):
 				yield(turn)
 				return
 			case !isMismatch:
 				agreed, gone = true, absence{}
 				turn.Pause = w.rest()
 			case agreed:
-				turn.Lost = gone.seen(begin, w, mismatch, report)
+				last = proven{} // DNS is asked each time
+				turn.Lost = gone.seen(begin, w, mismatch, turn.Report)
 				turn.Pause = w.rest()
 			default:
 				if err := unnamed.seen(mismatch, turn.Waited); err != nil {
@@ -93,6 +106,40 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 			}
 		}
 	}
+}
+
+// proven is an agreement that Require has not met yet.
+type proven struct {
+	agreement Agreement
+	at        time.Time // zero: there is none
+}
+
+// prove verifies, unless last holds an agreement, and requires.
+func (w Walk) prove(ctx context.Context, like round, last *proven) (t Turn) {
+	if last.at.IsZero() {
+		t.Agreement, t.Report, t.Err = verify(ctx, w.Resolver, like)
+		if t.Err != nil || w.Require == nil {
+			return t
+		}
+		*last = proven{t.Agreement, time.Now()}
+	}
+	files, err := w.Require(ctx, last.agreement)
+	if err != nil {
+		t.Agreement, t.Err = Agreement{}, err
+		return t
+	}
+	t.Agreement = last.agreement
+	if time.Since(last.at) > stale {
+		t.Agreement, t.Report, t.Err = verify(ctx, w.Resolver, like)
+	}
+	*last = proven{}
+	if t.Err != nil {
+		forget(files)
+		return t
+	}
+	slices.SortFunc(files, byName)
+	t.Required = Generation{files}
+	return t
 }
 
 // rest gives the pause after an agreement. The jitter keeps Pods that started

@@ -26,19 +26,20 @@ import (
 type config struct {
 	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
 	identity.Given
-	NameForm  identity.NameForm    `env:"PODFQDN_NAME_FORM" envDefault:"hostname" doc:"hostname, or address: the dashed name of a Pod without spec.hostname"`
-	Forward   identity.ForwardRule `env:"PODFQDN_FORWARD" envDefault:"only" doc:"only: A and AAAA hold this Pod's address alone; contains: perhaps others too"`
-	Reverse   identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
-	Families  identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
-	Confirm   int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
-	Timeout   duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS; 0 for ever"`
-	Interval  duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
-	Withdraw  bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
-	Grace     duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
-	Listen    listen               `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
-	Root      string               `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
-	LogLevel  level                `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
-	LogFormat logFormat            `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
+	NameForm identity.NameForm    `env:"PODFQDN_NAME_FORM" envDefault:"hostname" doc:"hostname, or address: the dashed name of a Pod without spec.hostname"`
+	Forward  identity.ForwardRule `env:"PODFQDN_FORWARD" envDefault:"only" doc:"only: A and AAAA hold this Pod's address alone; contains: perhaps others too"`
+	Reverse  identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
+	Families identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
+	Confirm  int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
+	Timeout  duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS; 0 for ever"`
+	Interval duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
+	Withdraw bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
+	Grace    duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
+	Listen   listen               `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
+	Kerberos
+	Root      string    `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
+	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogFormat logFormat `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
 // maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key, of which
@@ -118,6 +119,9 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		i := slices.IndexFunc(known, func(v variable) bool { return v.field == parse.Name })
 		name := known[i].name
 		mistakes = append(mistakes, fmt.Errorf("%s=%+q: %w", name, values[name], meaning(parse.Err)))
+	}
+	if !c.Source.IsZero() && c.Principals.IsZero() && parsed("PODFQDN_KRB5_PRINCIPALS") {
+		mistakes = append(mistakes, errors.New("PODFQDN_KRB5_SOURCE is of no use alone: set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
 	}
 	least := minInterval * time.Duration(1+c.Confirm)
 	switch {

@@ -84,6 +84,14 @@ func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) 
 		claim, err = facts.Claim(cfg.policy())
 	}
 	d.Facts = append(d.Facts, published(cfg.Dir, claim, err == nil))
+	var keyless error
+	if err == nil && !cfg.Principals.IsZero() {
+		var seen identity.Seen
+		if seen, keyless = cfg.seek(ctx, claim, cfg.Dir); errors.As(keyless, new(*identity.Refusal)) {
+			err = keyless
+		}
+		d.Facts = append(d.Facts, seen)
+	}
 	if err != nil {
 		d.Reason = err.Error()
 		d.Causes = diagnose(facts, claim, nil, err)
@@ -111,6 +119,9 @@ func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) 
 		})
 	}
 	all.Wait()
+	if keyless != nil {
+		results = append(results, result{err: keyless}) // the last, as a Walk has it
+	}
 	d.Healthy = true
 	for _, r := range results {
 		d.Questions = append(d.Questions, r.report.Asked(r.server)...)
@@ -143,6 +154,19 @@ func diagnose(f identity.Facts, c identity.Claim, r identity.Report, err error) 
 		}
 	}
 	return append(causes, identity.Diagnose(f, c, r, err)...)
+}
+
+// seek looks for the keys that a claim needs, and tells what is wrong with them.
+func (c Kerberos) seek(ctx context.Context, claim identity.Claim, dir string) (identity.Seen, error) {
+	seen := identity.Seen{Name: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE"}
+	keys, err := c.keys(claim, dir)
+	if err == nil {
+		err = keys.Look(ctx)
+	}
+	if seen.Value = "missing"; err == nil {
+		seen.Value = "of " + identity.Enumerate(keys.Principals())
+	}
+	return seen, err
 }
 
 // published tells what the volume holds.

@@ -22,7 +22,8 @@ usage: podfqdn COMMAND
   version  print the version
 
 exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified; doctor: not healthy)
-            12 deadline, another Pod holds the name · 13 volume · 130, 143 signal before publication
+            12 deadline, another Pod holds the name · 13 volume · 14 deadline, DNS agrees but Kerberos keys are missing
+            130, 143 signal before publication
 
 variables, all optional:
 

@@ -54,6 +54,7 @@ type keeper struct {
 
 	claim  identity.Claim
 	vol    *volume.Volume
+	ring   *keyring
 	warned once
 	// published are the addresses of what is published, be it withdrawn.
 	published []netip.Addr
@@ -85,45 +86,72 @@ func (k *keeper) run(ctx context.Context) (err error) {
 	if k.sidecar && k.cfg.Withdraw && k.claim.Zone().IsZero() {
 		return configError{errors.New("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")}
 	}
-	// Before the first question to DNS: what another Pod or an earlier sandbox
-	// left must not be read any more.
-	k.vol, err = volume.Open(ctx, k.cfg.Dir, identity.Files(), k.claim.Keeps)
-	switch {
-	case errors.As(err, new(interrupted)):
+	if k.ring, err = k.newKeyring(); err != nil {
 		return err
-	case err != nil:
-		return volumeError{err}
 	}
-	defer k.vol.Close()
-	if err := k.vol.Dropped(); err != nil {
-		k.log.Warn("an earlier identity was removed", zap.String("because", screen.Printable(err.Error())))
-	}
-	walk := identity.Walk{Claim: k.claim, Resolver: k.dns, Policy: k.cfg.policy()}
-	if k.sidecar {
-		walk.Every, walk.Grace = time.Duration(k.cfg.Interval), time.Duration(k.cfg.Grace)
-		if err := k.resume(); err != nil {
+	defer k.close()
+	if err := k.open(ctx); err != nil {
+		if errors.As(err, new(interrupted)) || errors.As(err, new(*identity.Refusal)) {
 			return err
 		}
-		walk.Agreed = k.stands
+		return volumeError{err}
 	}
-	k.log.Info("waiting for forward and reverse DNS to agree",
+	walk := identity.Walk{Claim: k.claim, Resolver: k.dns, Policy: k.cfg.policy()}
+	fields := []zap.Field{
 		zap.Stringer("fqdn", k.claim.Name()),
 		zap.Stringers("ips", k.claim.Addrs()),
-		zap.Stringers("nameservers", k.facts.Nameservers))
+		zap.Stringers("nameservers", k.facts.Nameservers),
+	}
+	if k.ring != nil {
+		walk.Require = k.ring.require
+		fields = append(fields, zap.Stringers("principals", k.ring.keys.Principals()))
+	}
+	if k.sidecar {
+		walk.Every, walk.Grace, walk.Agreed = time.Duration(k.cfg.Interval), time.Duration(k.cfg.Grace), k.stands
+	}
+	k.log.Info("waiting for forward and reverse DNS to agree", fields...)
 	return k.follow(ctx, walk, timeout)
 }
 
-// resume has a sidecar that was started again go on where it was.
-func (k *keeper) resume() error {
+// open takes the volumes, before the first question to DNS: what another Pod or
+// an earlier sandbox left must not be read any more. A sidecar that was started
+// again goes on where it was.
+func (k *keeper) open(ctx context.Context) (err error) {
+	if k.vol, err = volume.Open(ctx, k.cfg.Dir, identity.Files(), k.claim.Keeps); err != nil {
+		return err
+	}
+	if err := k.vol.Dropped(); err != nil {
+		k.log.Warn("an earlier identity was removed", zap.String("because", screen.Printable(err.Error())))
+	}
 	files, verified, err := volume.Read(k.cfg.Dir)
 	if err != nil {
-		return volumeError{err}
+		return err
 	}
-	if verified {
+	if k.ring != nil {
+		if err := k.ring.open(ctx, len(files) > 0); err != nil {
+			return err
+		}
+		if !k.ring.stands {
+			// It is the start signal for both.
+			verified = false
+			if err := k.vol.Withdraw(); err != nil {
+				return err
+			}
+		}
+	}
+	if verified && k.sidecar {
 		k.published, k.stands = identity.Published(files), true
 		k.probes.set(true)
 	}
 	return nil
+}
+
+// close lets other writers in.
+func (k *keeper) close() {
+	if k.vol != nil {
+		_ = k.vol.Close()
+	}
+	k.ring.close()
 }
 
 // follow follows the walk to its end.
@@ -171,8 +199,12 @@ func (k *keeper) publish(turn identity.Turn) error {
 	for _, f := range turn.Report.Tolerated() {
 		k.warn("tolerated", f.String())
 	}
+	// Before the name, which is the start signal for both.
+	if err := k.ring.publish(turn); err != nil {
+		return k.failed(err)
+	}
 	proven := turn.Agreement.Addrs()
-	generation, err := identity.Render(turn.Agreement)
+	generation, err := identity.Render(turn.Agreement, k.ring.environment()...)
 	if err != nil {
 		return err
 	}
@@ -192,9 +224,7 @@ func (k *keeper) publish(turn identity.Turn) error {
 	}
 	changed, err := k.vol.Publish(generation)
 	if err != nil {
-		k.probes.volumeFailed(err)
-		k.warn("the volume is not as it should be", err.Error())
-		return volumeError{err}
+		return k.failed(err)
 	}
 	k.generation, k.published = generation, proven
 	if k.stands && !changed {
@@ -220,13 +250,19 @@ func (k *keeper) withdraw(turn identity.Turn) {
 		return
 	}
 	if err := k.vol.Withdraw(); err != nil {
-		k.probes.volumeFailed(err)
-		k.warn("the volume is not as it should be", err.Error())
+		_ = k.failed(err)
 		return
 	}
 	k.stands = false
 	k.probes.set(false)
 	k.log.Warn("withdrawn", zap.String("reason", screen.Printable(turn.Err.Error())), zap.Duration("grace", time.Duration(k.cfg.Grace)))
+}
+
+// failed tells that a volume could not be written.
+func (k *keeper) failed(err error) error {
+	k.probes.volumeFailed(err)
+	k.warn("the volume is not as it should be", err.Error())
+	return volumeError{err}
 }
 
 // warn warns of the same thing once.

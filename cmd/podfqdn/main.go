@@ -28,6 +28,7 @@ const (
 	exitDeadline   = 11 // DNS did not agree in time; check: not published; doctor: not healthy
 	exitShared     = 12 // the same, and another Pod holds the name
 	exitVolume     = 13
+	exitKeyless    = 14  // the deadline; DNS agreed, but keys for Kerberos are missing
 	exitSignal     = 128 // and the signal's number
 )
 
@@ -105,8 +106,11 @@ func exitCode(err error) int {
 	case errors.As(err, &signal):
 		return exitSignal + int(signal.signal)
 	case errors.As(err, &late):
-		if late.said != nil && late.said.Verdict == identity.Shared {
+		switch {
+		case late.said != nil && late.said.Verdict == identity.Shared:
 			return exitShared
+		case late.said != nil && late.said.Verdict == identity.Keyless:
+			return exitKeyless
 		}
 		return exitDeadline
 	}

@@ -32,6 +32,7 @@ type probes struct {
 	turns                     map[identity.Verdict]int
 	questions                 map[question]int
 	withdrawals, volumeErrors int
+	keysMissing               int
 }
 
 // question is how questions to DNS are counted. All its values are this
@@ -78,6 +79,13 @@ func (p *probes) volumeFailed(err error) {
 	defer p.mu.Unlock()
 	p.volumeErrors++
 	p.reason = err.Error()
+}
+
+// keysMissed takes note of a source without the keys that are published.
+func (p *probes) keysMissed() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keysMissing++
 }
 
 // rcode gives what came of a question as a label, of which there are few:
@@ -183,5 +191,6 @@ func (p *probes) text() []byte {
 	metric("podfqdn_dns_questions_total", "counter", "Questions to DNS, by type and by what came of them; rcode none is no answer.", questions...)
 	metric("podfqdn_withdrawals_total", "counter", "How often the published identity was withdrawn.", fmt.Sprintf(" %d", p.withdrawals))
 	metric("podfqdn_volume_errors_total", "counter", "How often the volume could not be written.", fmt.Sprintf(" %d", p.volumeErrors))
+	metric("podfqdn_keys_missing_total", "counter", "How often the source did not have the Kerberos keys that are published.", fmt.Sprintf(" %d", p.keysMissing))
 	return w.Bytes()
 }

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 //	                             $NAME in it is a variable, <time> is any duration, <clock> any time of day
 //	snapshot, unchanged          what the volume holds, to the inode
 //	watch, changes               the names of the contract, and ..data, as they appear (+) and go (-)
+//	keytab FILE [ENTRY…]         replaces FILE by one with such entries, see keytab
 //	published GOLDEN             the volume holds exactly testdata/golden/GOLDEN and its start signal
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -60,7 +61,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dns": cmdDNS, "code": cmdCode, "signal": cmdSignal, "reason": cmdReason,
 			"snapshot": cmdSnapshot, "unchanged": cmdUnchanged,
-			"watch": cmdWatch, "changes": cmdChanges, "published": cmdPublished,
+			"keytab": cmdKeytab,
+			"watch":  cmdWatch, "changes": cmdChanges, "published": cmdPublished,
 		},
 		RequireUniqueNames: true,
 	})
@@ -187,12 +189,15 @@ var logFields = map[string][]string{
 	"unknown variable is ignored":                  {"variable"},
 	"an earlier identity was removed":              {"because"},
 	"waiting for forward and reverse DNS to agree": {"fqdn", "ips", "nameservers"},
-	"asked":                          {"kind", "server", "finding", "verdict", "again"},
-	"not yet":                        {"reason", "waited"},
-	"tolerated":                      {"what"},
-	"published":                      {"fqdn", "ips", "dir", "waited", "changed"},
-	"not published":                  {"reason", "exit"},
-	"the reason is in this log only": {"because"},
+	"asked":                            {"kind", "server", "finding", "verdict", "again"},
+	"not yet":                          {"reason", "waited"},
+	"tolerated":                        {"what"},
+	"published":                        {"fqdn", "ips", "dir", "waited", "changed"},
+	"earlier keys were removed":        {"what"},
+	"a file of the source is not read": {"what"},
+	"keys published":                   {"principals", "dir", "changed"},
+	"not published":                    {"reason", "exit"},
+	"the reason is in this log only":   {"because"},
 }
 
 // logLines reads the log that init wrote to stderr, and holds it to its form.
@@ -212,6 +217,9 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 		want = append([]string{"level", "ts", "msg"}, want...)
 		if _, hint := fields["hint"]; hint && msg == "not yet" {
 			want = append(want, "hint")
+		}
+		if _, kerberos := fields["principals"]; kerberos && strings.HasPrefix(msg, "waiting") {
+			want = append(want, "principals")
 		}
 		if fields["kind"] == "existence" && msg == "asked" {
 			want = append(want, "key")
@@ -324,6 +332,12 @@ func cmdPublished(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	logLines(ts)
+}
+
+func cmdKeytab(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	ts.Check(os.WriteFile(path+".new", keytab(args[1:]...), 0o640))
+	ts.Check(os.Rename(path+".new", path))
 }
 
 // names gives the names in a folder that are part of the contract, in order.

@@ -54,7 +54,10 @@ func (r *Reader) Read(ctx context.Context, want ...Principal) ([]Entry, []string
 }
 
 // Changed reports whether it is another than when it was read.
-func (r *Reader) Changed() bool { return r.changed() }
+func (r *Reader) Changed() bool {
+	now, _ := r.look()
+	return !now.equal(r.seen)
+}
 
 // Look sees the source as it is now; ReadLooked reads what was seen then.
 func (r *Reader) Look() (func(context.Context, ...Principal) ([]Entry, []string, error), error) {

@@ -1,6 +1,7 @@
 package kerberos
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -87,13 +88,21 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 // Principals gives the principals that are wanted, in the order given.
 func (k *Keys) Principals() []Principal { return slices.Clone(k.principals) }
 
-// Apart refuses a source that lies in one of these folders, which are
-// published: everybody's keys would be.
-func (k *Keys) Apart(folders ...string) error {
-	for _, folder := range folders {
-		if err := k.source.apart(folder); err != nil {
-			return err
+// Apart refuses a source that lies in Dir or in another folder that is
+// published, as everybody's keys would be; and a Dir that lies in that, which
+// everybody mounts. The error is a *identity.Refusal.
+func (k *Keys) Apart(published string) error {
+	for _, folder := range []string{k.config.Dir, published} {
+		if within(k.source.path, folder) {
+			return identity.Refuse(identity.Misconfigured,
+				fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", k.source.path, folder),
+				"mount the source in podfqdn's container only, somewhere else")
 		}
+	}
+	if within(k.config.Dir, published) {
+		return identity.Refuse(identity.Misconfigured,
+			fmt.Errorf("PODFQDN_KRB5_DIR, %+q, lies in %+q, which is for everybody", k.config.Dir, published),
+			"give the keys a volume of their own")
 	}
 	return nil
 }
@@ -103,8 +112,8 @@ func (k *Keys) Apart(folders ...string) error {
 const again = time.Second
 
 // Require looks for the keys of a Pod whose name was proven, and gives the
-// files to publish, in the order of their names; when they are published the
-// caller clears them with Clear.
+// files to publish, in the order of their names; the caller clears them when
+// they are published.
 //
 // The error is a *identity.Mismatch with the verdict Keyless where the source
 // does not have them yet, a *identity.Refusal where only another Pod spec can
@@ -114,11 +123,26 @@ func (k *Keys) Require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 		return nil, fmt.Errorf("these are the keys of %s, and %+q was proven", k.claim.Name(), a.Name())
 	}
 	files, err := k.files(ctx)
-	if _, final := errors.AsType[*identity.Refusal](err); err == nil || final || ctx.Err() != nil {
-		return files, err
+	return files, k.notYet(ctx, err)
+}
+
+// Look gives the error that Require would give, for who has no proof of the
+// name and publishes nothing.
+func (k *Keys) Look(ctx context.Context) error {
+	files, err := k.files(ctx)
+	for _, f := range files {
+		clear(f.Data)
 	}
-	question := identity.Question{Kind: identity.Exists, Name: a.Name()}
-	return nil, &identity.Mismatch{Finding: identity.Finding{
+	return k.notYet(ctx, err)
+}
+
+// notYet makes a Mismatch of what time or a person may mend.
+func (k *Keys) notYet(ctx context.Context, err error) error {
+	if _, final := errors.AsType[*identity.Refusal](err); err == nil || final || ctx.Err() != nil {
+		return err
+	}
+	question := identity.Question{Kind: identity.Exists, Name: k.claim.Name()}
+	return &identity.Mismatch{Finding: identity.Finding{
 		Answer:  identity.Answer{Question: question, Err: err, Again: again},
 		Verdict: identity.Keyless,
 	}}
@@ -131,8 +155,7 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	folder := k.source.seen.folder != ""
-	if k.config.InPlace && folder {
+	if k.config.InPlace && k.source.seen.folder != "" {
 		return nil, identity.Refuse(identity.Misconfigured,
 			fmt.Errorf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %+q is a folder", k.source.path),
 			"name a keytab in it, such as with {hostname}")
@@ -141,31 +164,64 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	if missing, ok := errors.AsType[*Missing](err); ok {
 		missing.Source, missing.Skipped = k.source.path, skipped
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case k.config.InPlace:
+		return k.texts(), nil
 	}
+	keytab := identity.File{Name: fileKeytab, Data: writeKeytab(picked), Mode: fs.FileMode(cmp.Or(k.config.Mode, 0o440))}
+	return append([]identity.File{keytab}, k.texts()...), nil
+}
+
+// texts gives the files that hold no key, in the order of their names.
+func (k *Keys) texts() []identity.File {
 	const readable = 0o644
 	var lines []byte
 	for _, p := range k.principals {
 		lines = append(lines, p.String()+"\n"...)
 	}
-	principals := identity.File{Name: filePrincipals, Data: lines, Mode: readable}
-	if k.config.InPlace {
-		return []identity.File{{Name: fileKeytabPath, Data: []byte(k.source.path), Mode: readable}, principals}, nil
+	first := identity.File{Name: fileKeytabPath, Data: []byte(k.source.path), Mode: readable}
+	if !k.config.InPlace {
+		text := conf{k.claim.Name(), k.claim.Zone(), string(k.config.Realm), k.config.KDCs}.String()
+		first = identity.File{Name: fileConf, Data: []byte(text), Mode: readable}
 	}
-	text := conf{k.claim.Name(), k.claim.Zone(), string(k.config.Realm), k.config.KDCs}.String()
-	return []identity.File{
-		{Name: fileKeytab, Data: writeKeytab(picked), Mode: fs.FileMode(cmp.Or(k.config.Mode, 0o440))},
-		{Name: fileConf, Data: []byte(text), Mode: readable},
-		principals,
-	}, nil
+	return []identity.File{first, {Name: filePrincipals, Data: lines, Mode: readable}}
 }
 
-// Changed reports whether the source is another than when Require looked last:
-// its "..data", or a file's inode, size or time. It reads no file, and so misses
-// one that is written over in place, to the same size, within a tick of the
-// file system's clock of the last look.
-func (k *Keys) Changed() bool { return k.source.changed() }
+// Keeps tells why the files of an earlier generation are not, or not wholly,
+// what Require gives for this Pod; nil if they are. Whether the keys are the
+// newest, the source alone can tell.
+func (k *Keys) Keeps(files []identity.File) error {
+	content := map[string][]byte{}
+	for _, f := range files {
+		content[f.Name] = f.Data
+	}
+	for _, want := range k.texts() {
+		if !bytes.Equal(content[want.Name], want.Data) {
+			return fmt.Errorf("its %s is not what this Pod's would be", want.Name)
+		}
+		delete(content, want.Name)
+	}
+	if k.config.InPlace {
+		return nil
+	}
+	entries, err := ParseKeytab(content[fileKeytab])
+	if err != nil {
+		return fmt.Errorf("its keytab %w", err)
+	}
+	for _, p := range k.principals {
+		if !slices.ContainsFunc(entries, func(e Entry) bool { return e.Principal == p }) {
+			return fmt.Errorf("its keytab has no key for %s", p)
+		}
+	}
+	for _, e := range entries {
+		if !slices.Contains(k.principals, e.Principal) {
+			return errors.New("its keytab has keys of others")
+		}
+	}
+	return nil
+}
 
 // Skipped gives the files of a folder that could not be read when Require
 // looked last, each as a sentence: worth a warning.
@@ -186,13 +242,4 @@ func (k *Keys) Environment() []string {
 		lines = append(lines, "KRB5_CONFIG='"+path.Join(k.config.Mount, fileConf)+"'")
 	}
 	return lines
-}
-
-// Clear clears the keytab among files.
-func Clear(files []identity.File) {
-	for _, f := range files {
-		if f.Name == fileKeytab {
-			clear(f.Data)
-		}
-	}
 }

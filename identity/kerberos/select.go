@@ -192,8 +192,5 @@ func (m *Missing) Error() string {
 			text += fmt.Sprintf("; and %d more", n-1)
 		}
 	}
-	if slices.ContainsFunc(m.Lacks, func(l Lack) bool { return l.Why == "" }) {
-		text += ": add what is missing (kadmin: ktadd), and update the Secret"
-	}
 	return text
 }

@@ -136,13 +136,6 @@ func (s *source) look() (look, error) {
 	return l, nil
 }
 
-// changed reports whether the source is another than when it was read last. It
-// reads no file.
-func (s *source) changed() bool {
-	now, _ := s.look()
-	return !now.equal(s.seen)
-}
-
 // read gives the source's entries, all from one state of it: of the principals
 // that are wanted with bytes of their own, of all others without. It tells of
 // files in a folder that could not be read. The error is a *identity.Refusal
@@ -278,28 +271,26 @@ func denied(path string) error {
 	}
 }
 
-// apart tells why the source must not be where it is: in a folder that other
-// containers read.
-func (s *source) apart(folder string) error {
-	published, err := os.Stat(folder)
+// within reports whether a path, or what it leads to, is a folder or lies in
+// it.
+func within(path, folder string) bool {
+	outer, err := os.Stat(folder)
 	if err != nil {
-		return nil // it is not in what is not there
+		return false // nothing is in what is not there
 	}
-	paths := []string{s.path}
-	if real, err := filepath.EvalSymlinks(s.path); err == nil {
+	paths := []string{path}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
 		paths = append(paths, real)
 	}
 	for _, path := range paths {
 		for at := filepath.Clean(path); ; at = filepath.Dir(at) {
-			if info, err := os.Stat(at); err == nil && os.SameFile(info, published) {
-				return identity.Refuse(identity.Misconfigured,
-					fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", s.path, folder),
-					"mount the source in podfqdn's container only, somewhere else")
+			if info, err := os.Stat(at); err == nil && os.SameFile(info, outer) {
+				return true
 			}
 			if at == filepath.Dir(at) {
 				break
 			}
 		}
 	}
-	return nil
+	return false
 }

@@ -750,7 +750,7 @@ func (j *judge) reverse() {
 
 // rest is what the wire alone tells, and what is left when nothing is found.
 func (j *judge) rest() {
-	j.guesses(identity.CachedDenial, identity.StaleRecord, identity.DNSFails, identity.ReplicasDisagree, identity.Misconfigured)
+	j.guesses(identity.CachedDenial, identity.StaleRecord, identity.DNSFails, identity.ReplicasDisagree, identity.Misconfigured, identity.KeysMissing)
 	if !slices.ContainsFunc(j.causes, func(c identity.Cause) bool { return c.Kind == identity.ForeignDNS || c.Kind == identity.ClusterDomain }) {
 		j.guesses(identity.ForeignDNS)
 	}

@@ -160,7 +160,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 		return
 	case 10:
 		u.State = Refused
-	case 11, 12:
+	case 11, 12, 14:
 		u.State = GaveUp
 	default:
 		u.State = Failed

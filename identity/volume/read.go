@@ -176,10 +176,12 @@ func readFile(in *os.Root, name string, max int64) (file identity.File, err erro
 	if !info.Mode().IsRegular() {
 		return file, fmt.Errorf("is %s", kind(info.Mode()))
 	}
-	content, err := io.ReadAll(io.LimitReader(f, max+1))
-	if err == nil && int64(len(content)) > max {
-		err = fmt.Errorf("is too large: a generation has at most %d bytes", maxBytes)
+	if info.Size() > max {
+		return file, fmt.Errorf("is too large: a generation has at most %d bytes", maxBytes)
 	}
+	// In one piece, so that no copy of a key is left behind.
+	content := make([]byte, info.Size())
+	_, err = io.ReadFull(f, content)
 	return identity.File{Name: name, Data: content, Mode: info.Mode().Perm()}, err
 }
 

@@ -111,6 +111,7 @@ func open(ctx context.Context, dir string, names []string, keep func([]identity.
 	var standing []identity.File
 	if current != "" {
 		standing, v.dropped = v.generation(current)
+		defer forget(standing)
 		if v.dropped == nil {
 			v.dropped = keep(unsigned(standing))
 		}
@@ -167,7 +168,9 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 		return false, err
 	}
 	next := current
-	if standing, err := v.generation(current); err != nil || !same(standing, files) {
+	standing, err := v.generation(current)
+	defer forget(standing)
+	if err != nil || !same(standing, files) {
 		if next, err = v.build(files); err != nil {
 			v.sweep(current, v.previous)
 			return false, err
@@ -199,6 +202,16 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 // Withdraw takes the start signal away. The files stay; Publish brings the
 // signal back. It needs no space, and it is no error if nothing stands.
 func (v *Volume) Withdraw() error { return v.unlink(Verified) }
+
+// InMemory reports whether nothing of the volume is on a disk (statfs(2)).
+func (v *Volume) InMemory() (bool, error) {
+	const tmpfs, ramfs = 0x01021994, 0x858458f6
+	var stat syscall.Statfs_t
+	if err := syscall.Fstatfs(int(v.held.Fd()), &stat); err != nil {
+		return false, v.explain("see what file system it is", err)
+	}
+	return stat.Type == tmpfs || stat.Type == ramfs, nil
+}
 
 // Close lets another writer in. What is published stays.
 func (v *Volume) Close() error { return errors.Join(v.held.Close(), v.root.Close()) }
@@ -447,6 +460,13 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 // unsigned is files without Verified.
 func unsigned(files []identity.File) []identity.File {
 	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == Verified })
+}
+
+// forget overwrites what was read, which may be keys.
+func forget(files []identity.File) {
+	for _, f := range files {
+		clear(f.Data)
+	}
 }
 
 func same(a, b []identity.File) bool {

@@ -359,7 +359,6 @@ func (p *pod) publish() {
 			p.t.Fatal(err)
 		}
 	}
-	kerberos.Clear(files)
 }
 
 // run runs a program as the application would: with the variables and the krb5.conf that were published, and no others.
@@ -474,9 +473,6 @@ func TestTicketsFromBeforeARotationAreAcceptedUntilTheNextOne(t *testing.T) {
 	accepted(first, 2)
 
 	rotate()
-	if !p.keys.Changed() {
-		t.Error("a rotation changed nothing")
-	}
 	p.publish()
 	if got := r.klist(t, keytab); len(got) != 4 || !strings.Contains(got[0], "version 3") || !strings.Contains(got[2], "version 2") {
 		t.Errorf("%q", got)

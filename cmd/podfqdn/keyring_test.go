@@ -1,0 +1,351 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// keyOf gives the key that keytab has for an entry.
+func keyOf(entry string) []byte {
+	sum := sha256.Sum256([]byte(entry))
+	return sum[:]
+}
+
+// keytab gives one with such entries, "HTTP/db-0@EXAMPLE.COM:3" with a key
+// version, and ":23" behind it for another encryption type than 18, which is
+// AES of 256 bits.
+func keytab(entries ...string) []byte {
+	file := []byte{5, 2}
+	for _, entry := range entries {
+		parts := strings.Split(entry, ":")
+		name, realm, _ := strings.Cut(parts[0], "@")
+		var version, enctype uint16 = 1, 18
+		for i, into := range []*uint16{&version, &enctype} {
+			if len(parts) > i+1 {
+				fmt.Sscan(parts[i+1], into)
+			}
+		}
+		var b []byte
+		text := func(s []byte) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
+		components := strings.Split(name, "/")
+		b = binary.BigEndian.AppendUint16(b, uint16(len(components)))
+		text([]byte(realm))
+		for _, c := range components {
+			text([]byte(c))
+		}
+		b = binary.BigEndian.AppendUint32(b, 1)             // KRB5_NT_PRINCIPAL
+		b = binary.BigEndian.AppendUint32(b, 1_700_000_000) // written then
+		b = append(b, byte(version))
+		b = binary.BigEndian.AppendUint16(b, enctype)
+		text(keyOf(entry))
+		b = binary.BigEndian.AppendUint32(b, uint32(version))
+		file = append(binary.BigEndian.AppendUint32(file, uint32(len(b))), b...)
+	}
+	return file
+}
+
+const (
+	http0 = "HTTP/db-0.db.default.svc.cluster.local@EXAMPLE.COM"
+	http1 = "HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM"
+)
+
+// kerberized is a sidecar with Kerberos, and where its keys come from and go.
+type kerberized struct {
+	*sidecar
+	source, keys string
+}
+
+// startKerberized starts one over folders that hold what an earlier one left.
+func startKerberized(t *testing.T, dns answers, folder string, environ ...string) *kerberized {
+	t.Helper()
+	k := &kerberized{source: filepath.Join(folder, "source"), keys: filepath.Join(folder, "krb5")}
+	if err := os.Mkdir(filepath.Join(folder, "identity"), 0o755); err == nil {
+		if err := errors.Join(os.Mkdir(k.source, 0o755), os.Mkdir(k.keys, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.sidecar = start(t, filepath.Join(folder, "identity"), dns, append([]string{
+		"PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}", "PODFQDN_KRB5_REALM=EXAMPLE.COM", "PODFQDN_KRB5_SOURCE=" + k.source,
+		"PODFQDN_KRB5_DIR=" + k.keys, "PODFQDN_KRB5_ALLOW_DISK=true"}, environ...)...)
+	return k
+}
+
+// has puts a keytab into the source.
+func (k *kerberized) has(entries ...string) {
+	k.Helper()
+	put(k.T, filepath.Join(k.source, "k"), keytab(entries...))
+}
+
+// put replaces a file in one step.
+func put(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// publishes sees what keytab is published; "" is none.
+func (k *kerberized) publishes(entries ...string) {
+	k.Helper()
+	synctest.Wait()
+	got, err := os.ReadFile(filepath.Join(k.keys, "keytab"))
+	if len(entries) == 0 {
+		if !os.IsNotExist(err) {
+			k.Errorf("a keytab of %d bytes is published, %v", len(got), err)
+		}
+		return
+	}
+	if !bytes.Equal(got, keytab(entries...)) {
+		k.Errorf("the published keytab is not that of %q: %v", entries, err)
+	}
+}
+
+// With Kerberos DNS is asked once more if the keys came late.
+func TestKeysThatComeLateAreAwaitedAndDNSIsAskedOnceMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		dns := func(q identity.Question) identity.Answer {
+			asked++
+			return agreed(q)
+		}
+		k := startKerberized(t, dns, t.TempDir())
+		time.Sleep(10 * time.Second)
+		k.holds(false)
+		k.publishes()
+		const once = 7 // packets of an agreement
+		if asked != once {
+			t.Errorf("%d questions while the keys are awaited, not %d", asked, once)
+		}
+		want := `db-0.db.default.svc.cluster.local: "` + k.source + `" has no key for ` + http0 + `; it has nothing`
+		if got := k.readyz(); got != want {
+			t.Errorf("/readyz says %q, not %q", got, want)
+		}
+		k.has(http1, http0)
+		time.Sleep(3 * time.Second)
+		k.holds(true)
+		k.publishes(http0)
+		if asked != 2*once {
+			t.Errorf("%d questions, not %d", asked, 2*once)
+		}
+		info := k.said("info")
+		if !slices.Contains(info, "keys published: ") || !slices.Contains(info, "not yet: "+want) {
+			t.Errorf("said %q", info)
+		}
+		if code := k.end(); code != exitOK {
+			t.Errorf("exit code %d", code)
+		}
+	})
+}
+
+// If DNS has changed its mind by then, nothing is published, and no key is left.
+func TestKeysThatComeWhenDNSDisagreesAreNotPublished(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, agreed, t.TempDir())
+		time.Sleep(10 * time.Second)
+		k.turns(elsewhere)
+		k.has(http0)
+		time.Sleep(10 * time.Second)
+		k.holds(false)
+		k.publishes()
+		if got := k.readyz(); !strings.Contains(got, "this Pod is 10.244.1.7") {
+			t.Errorf("/readyz says %q", got)
+		}
+		k.turns(agreed)
+		time.Sleep(10 * time.Second)
+		k.holds(true)
+		k.publishes(http0)
+		k.end()
+	})
+}
+
+func TestASidecarPublishesARotatedKeyBesideTheOneBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		k := startKerberized(t, agreed, folder)
+		k.has(http0 + ":1")
+		time.Sleep(2 * time.Second)
+		k.holds(true)
+		before, err := os.Stat(filepath.Join(k.dir, "fqdn"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.has(http0+":1", http0+":2", http1+":2")
+		time.Sleep(time.Minute + time.Second)
+		k.holds(true)
+		k.publishes(http0+":2", http0+":1")
+		if now, err := os.Stat(filepath.Join(k.dir, "fqdn")); err != nil || !os.SameFile(before, now) {
+			t.Errorf("the identity is another: %v", err)
+		}
+		// While DNS is in trouble nothing is proven, and so nothing is published.
+		k.turns(broken)
+		k.has(http0+":2", http0+":3")
+		time.Sleep(5 * time.Minute)
+		k.holds(true)
+		k.publishes(http0+":2", http0+":1")
+		k.turns(agreed)
+		time.Sleep(time.Minute + time.Second)
+		k.publishes(http0+":3", http0+":2")
+		k.end()
+	})
+}
+
+func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*kerberized)
+		want   string
+	}{
+		"it loses the key":  {func(k *kerberized) { k.has(http1) }, `has no key for ` + http0 + `; it has keys for ` + http1},
+		"it is empty":       {func(k *kerberized) { os.Remove(filepath.Join(k.source, "k")) }, `it has nothing`},
+		"it goes":           {func(k *kerberized) { os.RemoveAll(k.source) }, `does not exist: mount there what holds the keys`},
+		"it becomes a FIFO": {func(k *kerberized) { os.RemoveAll(k.source); syscall.Mkfifo(k.source, 0o600) }, `is neither a file nor a folder`},
+		"half a file":       {func(k *kerberized) { put(k.T, filepath.Join(k.source, "k"), keytab(http0)[:60]) }, `is damaged at byte 2`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				folder := t.TempDir()
+				first := startKerberized(t, agreed, folder)
+				first.has(http0)
+				time.Sleep(2 * time.Second)
+				first.holds(true)
+				c.change(first)
+				time.Sleep(10 * time.Minute)
+				first.holds(true)
+				first.publishes(http0)
+				warned := first.said("warn")
+				if i := slices.IndexFunc(warned, func(line string) bool { return strings.HasPrefix(line, "the published keys stay: ") }); i < 0 || !strings.Contains(warned[i], c.want) {
+					t.Errorf("warned of %q, not of %q", warned, c.want)
+				}
+				if len(warned) > 2 {
+					t.Errorf("warned %d times", len(warned))
+				}
+				if n := first.counts("podfqdn_keys_missing_total"); len(n) != 2 {
+					t.Errorf("counted %s times in ten minutes", n)
+				}
+				if code := first.end(); code != exitOK {
+					t.Errorf("exit code %d", code)
+				}
+				// A container that is started again goes on where it was.
+				c.change(first)
+				second := startKerberized(t, dead, folder)
+				time.Sleep(time.Minute)
+				second.holds(true)
+				second.turns(agreed)
+				time.Sleep(2 * time.Minute)
+				second.holds(true)
+				second.publishes(http0)
+				second.end()
+			})
+		})
+	}
+}
+
+// The name is the start signal for both: it does not stand without the keys.
+func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*kerberized){
+		"the volume is a new one": func(k *kerberized) { os.RemoveAll(k.keys); os.Mkdir(k.keys, 0o755) },
+		"the keytab is torn":      func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "keytab"), nil) },
+		"with a stranger's key":   func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "keytab"), keytab(http0, http1)) },
+		"for other principals":    func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "principals"), []byte(http1+"\n")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				folder := t.TempDir()
+				first := startKerberized(t, agreed, folder)
+				first.has(http0)
+				time.Sleep(2 * time.Second)
+				first.holds(true)
+				first.end()
+				lose(first)
+				second := startKerberized(t, dead, folder)
+				time.Sleep(2 * time.Second)
+				second.holds(false)
+				second.publishes()
+				second.turns(agreed)
+				time.Sleep(5 * time.Second)
+				second.holds(true)
+				second.publishes(http0)
+				second.end()
+			})
+		})
+	}
+}
+
+// What belongs to another sandbox's identity goes with it.
+func TestKeysDoNotStandWithoutTheName(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		first := startKerberized(t, agreed, folder)
+		first.has(http0)
+		time.Sleep(2 * time.Second)
+		first.publishes(http0)
+		first.end()
+		second := startKerberized(t, dead, folder, "POD_UID=another")
+		time.Sleep(2 * time.Second)
+		second.holds(false)
+		second.publishes()
+		second.end()
+	})
+}
+
+func TestAKeyVolumeThatCannotBeWrittenHoldsTheNameBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, denying, t.TempDir())
+		k.has(http0)
+		time.Sleep(2 * time.Second)
+		if err := os.Mkdir(filepath.Join(k.keys, "keytab"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		k.turns(agreed)
+		<-k.done
+		if exitCode(k.err) != exitVolume || !strings.Contains(k.err.Error(), `"keytab" in "`+k.keys+`" is a folder`) {
+			t.Errorf("ended with %v", k.err)
+		}
+		if _, err := os.Stat(filepath.Join(k.dir, "fqdn")); err == nil {
+			t.Error("the name is published")
+		}
+	})
+}
+
+// denying is a DNS that does not know the Pod yet.
+func denying(identity.Question) identity.Answer { return denied }
+
+func TestWithKerberosThereAreNoCoreDumps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, dead, t.TempDir())
+		time.Sleep(time.Second)
+		k.end()
+	})
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil || limit != (syscall.Rlimit{}) {
+		t.Errorf("a core file may have %d bytes, %v", limit.Max, err)
+	}
+	dumpable, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
+	if errno != 0 || dumpable != 0 {
+		t.Errorf("dumpable is %d, %v", dumpable, errno)
+	}
+}
