@@ -201,6 +201,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 	without := func(name string) []identity.File {
 		return slices.DeleteFunc(slices.Clone(rendered(t, claim, policy)), func(f identity.File) bool { return f.Name == name })
 	}
+	env := string(file(rendered(t, claim, policy), "identity.env"))
 	for _, test := range []struct {
 		name  string
 		files []identity.File
@@ -224,6 +225,9 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"an fqdn with a newline", with("fqdn", name4+"\n"), "its file fqdn is torn"},
 		{"no namespace", without("namespace"), "its file namespace is torn"},
 		{"a cut identity.env", with("identity.env", "POD_FQDN='"), "its file identity.env is torn"},
+		{"no line of identity.env", with("identity.env", env+"KRB5_KTNAME"), "its file identity.env is torn"},
+		{"half a line of it", with("identity.env", env+"KRB5_KTNAME='/krb5/"), "its file identity.env is torn"},
+		{"a quote in it", with("identity.env", env+"KRB5_KTNAME='/krb5/' 'x'\n"), "its file identity.env is torn"},
 		{"another form of identity.json", edit("hostname", "db-0"), "its file identity.json is torn"},
 		{"a field more", edit("zone", "a"), "its file identity.json is torn"},
 		{"another Service", edit("service", "db-vip"), "its file service is torn"},
@@ -233,6 +237,29 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})
+	}
+}
+
+// More lines are for others to know.
+func TestKeepsAcceptsMoreLinesOfIdentityEnv(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	agreement, _, err := identity.Verify(t.Context(), agreeing(t, claim), claim, identity.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	generation, err := identity.Render(agreement, "KRB5_KTNAME='/krb5/keytab'", "KRB5_CONFIG='/krb5/krb5.conf'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := identity.Render(agreement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(file(generation.Files(), "identity.env")), string(file(plain.Files(), "identity.env"))+"KRB5_KTNAME='/krb5/keytab'\nKRB5_CONFIG='/krb5/krb5.conf'\n"; got != want {
+		t.Errorf("identity.env is\n%s\nnot\n%s", got, want)
+	}
+	if err := claim.Keeps(generation.Files()); err != nil {
+		t.Error(err)
 	}
 }
 

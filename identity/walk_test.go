@@ -528,3 +528,105 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 		})
 	}
 }
+
+// keysOf is a requirement that is met after so long; it counts how often it is
+// asked, and keeps what it has given.
+type keysOf struct {
+	claim identity.Claim
+	after time.Time
+	never error
+	asked int
+	given []identity.File
+}
+
+func (k *keysOf) require(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+	k.asked++
+	switch {
+	case k.never != nil:
+		return nil, k.never
+	case a.Name() != k.claim.Name():
+		return nil, errors.New("of whom?")
+	case time.Now().Before(k.after):
+		answer := identity.Answer{Question: identity.Question{Name: a.Name()}, Err: errors.New("no key"), Again: time.Second}
+		return nil, &identity.Mismatch{Finding: identity.Finding{Answer: answer, Verdict: identity.Keyless}}
+	}
+	k.given = []identity.File{{Name: "keytab", Data: []byte("key"), Mode: 0o440}, {Name: "conf", Data: []byte("text"), Mode: 0o644}}
+	return k.given, nil
+}
+
+func TestWalkAsksForWhatIsRequiredOnlyOnceDNSAgrees(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		keys := &keysOf{claim: claim}
+		s := agreeing(t, claim).script("exists: nxdomain")
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, 10*time.Second)
+		if len(turns) < 5 || keys.asked > 0 {
+			t.Errorf("asked %d times for keys in %d turns", keys.asked, len(turns))
+		}
+		turns, _ = walk(t, identity.Walk{Claim: claim, Resolver: agreeing(t, claim), Require: keys.require}, 10*time.Second)
+		files := turns[0].Required.Files()
+		if len(turns) != 1 || keys.asked != 1 || len(files) != 2 || files[0].Name != "conf" || string(files[1].Data) != "key" {
+			t.Fatalf("asked %d times in %d turns for %v", keys.asked, len(turns), files)
+		}
+		turns[0].Required.Clear()
+		if string(files[1].Data) != "\x00\x00\x00" {
+			t.Errorf("%q is left of a key", files[1].Data)
+		}
+	})
+}
+
+func TestWalkAsksDNSOnceMoreIfWhatIsRequiredCameLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for wait, rounds := range map[time.Duration]int{0: 1, 20 * time.Second: 2} {
+			claim := db0(t, identity.Policy{}, ip4, "")
+			s := agreeing(t, claim)
+			keys := &keysOf{claim: claim, after: time.Now().Add(wait)}
+			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, time.Minute)
+			last := turns[len(turns)-1]
+			if last.Err != nil || len(last.Required.Files()) != 2 || end < wait || end > wait+2*time.Second {
+				t.Errorf("after %s: %v after %s", wait, last.Err, end)
+			}
+			asked := 0
+			for _, turn := range turns {
+				for _, f := range turn.Report {
+					if f.Kind == identity.Exists {
+						asked++
+					}
+				}
+			}
+			if asked != rounds {
+				t.Errorf("%d rounds of questions to DNS, not %d, for keys after %s", asked, rounds, wait)
+			}
+		}
+	})
+}
+
+// What is not handed on is cleared.
+func TestWalkClearsWhatIsRequiredIfDNSDisagreesByThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim).script("A: " + ip4 + " | 10.244.0.99 again=1h")
+		keys := &keysOf{claim: claim, after: time.Now().Add(10 * time.Second)}
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, time.Minute)
+		last := turns[len(turns)-1]
+		if m, ok := errors.AsType[*identity.Mismatch](last.Err); !ok || m.Verdict != identity.Stale || len(last.Required.Files()) > 0 || last.Agreement.Name() == claim.Name() {
+			t.Errorf("%v, %v", last.Err, last.Required)
+		}
+		if len(keys.given) != 2 || string(keys.given[0].Data) != "\x00\x00\x00" && string(keys.given[1].Data) != "\x00\x00\x00" {
+			t.Errorf("left: %q", keys.given)
+		}
+	})
+}
+
+func TestARefusalOfWhatIsRequiredEndsAnyWalk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, every := range []time.Duration{0, time.Minute} {
+			claim := db0(t, identity.Policy{}, ip4, "")
+			keys := &keysOf{claim: claim, never: identity.Refuse(identity.Misconfigured, errors.New("mode 0000"), "set fsGroup")}
+			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: agreeing(t, claim), Every: every, Require: keys.require}, time.Hour)
+			if len(turns) != 1 || turns[0].Err != keys.never || turns[0].Agreement.Name() == claim.Name() {
+				t.Errorf("%d turns, the last with %v", len(turns), turns[len(turns)-1].Err)
+			}
+		}
+	})
+}

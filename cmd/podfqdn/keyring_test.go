@@ -349,3 +349,52 @@ func TestWithKerberosThereAreNoCoreDumps(t *testing.T) {
 		t.Errorf("dumpable is %d, %v", dumpable, errno)
 	}
 }
+
+// onDisk gives an empty folder that is not in memory.
+func onDisk(t *testing.T) string {
+	t.Helper()
+	cache, _ := os.UserCacheDir()
+	for _, base := range []string{os.TempDir(), cache, "."} {
+		dir, err := os.MkdirTemp(base, "podfqdn-disk-")
+		if err != nil {
+			continue
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		var stat syscall.Statfs_t
+		if err := syscall.Statfs(dir, &stat); err == nil && stat.Type != 0x01021994 {
+			dir, err := filepath.Abs(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}
+	}
+	t.Fatal("this machine has no disk")
+	return ""
+}
+
+func TestKeysDoNotGoToADisk(t *testing.T) {
+	t.Parallel()
+	disk := onDisk(t)
+	memory, err := os.MkdirTemp("/dev/shm", "podfqdn-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(memory) })
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, agreed, disk, "PODFQDN_KRB5_ALLOW_DISK=false")
+		k.has(http0)
+		<-k.done
+		want := `PODFQDN_KRB5_DIR, "` + k.keys + `", is on a disk, where keys would stay after the Pod: make it an emptyDir with medium: Memory, or set PODFQDN_KRB5_ALLOW_DISK=true`
+		if exitCode(k.err) != exitRefused || k.err.Error() != want {
+			t.Errorf("ended with %v, not %s", k.err, want)
+		}
+		k.publishes()
+		k = startKerberized(t, agreed, memory, "PODFQDN_KRB5_ALLOW_DISK=false")
+		k.has(http0)
+		time.Sleep(2 * time.Second)
+		k.holds(true)
+		k.publishes(http0)
+		k.end()
+	})
+}

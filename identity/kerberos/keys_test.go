@@ -249,3 +249,91 @@ func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
+	volume := t.TempDir()
+	inner := filepath.Join(volume, "krb5")
+	if err := os.Mkdir(inner, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	for _, dir := range []string{volume, inner} {
+		c := settings{principals: "a@R", source: source}.config(t)
+		c.Dir, c.Mount = dir, "/krb5"
+		keys, err := c.Keys(claimOf(t, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkRefusal(t, keys.Apart(volume), fmt.Sprintf("PODFQDN_KRB5_DIR, %q, lies in %q, which is for everybody: give the keys a volume of their own", dir, volume))
+	}
+	c := settings{principals: "a@R", source: inner + "/k"}.config(t)
+	c.Dir = inner
+	keys, err := c.Keys(claimOf(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRefusal(t, keys.Apart(t.TempDir()), fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source in podfqdn's container only, somewhere else", inner+"/k", inner))
+}
+
+func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
+	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db1, 1), aes256(db0, 1), aes256("user@EXAMPLE.COM", 1)))
+	s := settings{principals: "HTTP/{fqdn},user", realm: "EXAMPLE.COM", source: path}
+	keys, agreement := s.keys(t)
+	given := func() []identity.File {
+		files, err := keys.Require(t.Context(), agreement)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return files
+	}
+	if err := keys.Keeps(given()); err != nil {
+		t.Errorf("what was given is not kept: %v", err)
+	}
+	with := func(i int, data []byte) []identity.File {
+		files := given()
+		files[i].Data = data
+		return files
+	}
+	both := keytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1))
+	for _, test := range []struct {
+		what  string
+		files []identity.File
+		want  string
+	}{
+		{"nothing", nil, "its krb5.conf is not what this Pod's would be"},
+		{"no keytab", given()[1:], "its keytab is empty"},
+		{"another krb5.conf", with(1, []byte("[libdefaults]\n")), "its krb5.conf is not what this Pod's would be"},
+		{"other principals", with(2, []byte(db0+"\n")), "its principals is not what this Pod's would be"},
+		{"half a keytab", with(0, both[:len(both)-1]), "its keytab is damaged at byte 111: the file ends within an entry or a hole"},
+		{"one key of two", with(0, keytabOf(aes256(db0, 1))), "its keytab has no key for user@EXAMPLE.COM"},
+		{"a stranger's", with(0, keytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1), aes256(db1, 1))), "its keytab has keys of others"},
+	} {
+		err := keys.Keeps(test.files)
+		if err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v, want %s", test.what, err, test.want)
+			continue
+		}
+		checkSilent(t, test.what, err.Error(), keyOf(db0, 1, 32))
+	}
+	s.inPlace = true
+	inPlace, _ := s.keys(t)
+	if err := inPlace.Keeps(given()); err == nil {
+		t.Error("a keytab is kept where none is to be")
+	}
+	if files, err := inPlace.Require(t.Context(), agreement); err != nil || inPlace.Keeps(files) != nil {
+		t.Errorf("what was given is not kept: %v, %v", err, inPlace.Keeps(files))
+	}
+}
+
+func TestLookGivesTheErrorOfRequire(t *testing.T) {
+	m := mount(t, nil)
+	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
+	_, want := keys.Require(t.Context(), agreement)
+	if err := keys.Look(t.Context()); err == nil || err.Error() != want.Error() {
+		t.Errorf("%v, not %v", err, want)
+	}
+	m.set(map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	if err := keys.Look(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
