@@ -490,6 +490,47 @@ func TestTicketsFromBeforeARotationAreAcceptedUntilTheNextOne(t *testing.T) {
 	}
 }
 
+// As the README has it for those whom the minutes of a Secret's way hurt.
+func TestAKeyThatIsPublishedBeforeTheKDCHasItIsAcceptedFromThenOn(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	source := filepath.Join(t.TempDir(), "source")
+	r.admin(t, "addprinc -randkey %s", host(0))
+	r.admin(t, "ktadd -k %s %s", source, host(0))
+	p := r.db0(t, "HTTP/{fqdn}", source)
+	r.admin(t, "addprinc -pw secret client")
+	accepted := func(version int) {
+		t.Helper()
+		p.ccache = filepath.Join(t.TempDir(), "ccache")
+		if out, err := r.RunWith([]string{"KRB5CCNAME=FILE:" + p.ccache}, "secret\n", "kinit", "client"); err != nil {
+			t.Fatalf("kinit: %v: %s", err, out)
+		}
+		if out := p.must("kvno", "-k", filepath.Join(p.volume, "keytab"), host(0)); !strings.Contains(out, fmt.Sprintf("kvno = %d, keytab entry valid", version)) {
+			t.Errorf("version %d: %s", version, out)
+		}
+	}
+	p.publish()
+	accepted(2)
+
+	script := fmt.Sprintf("rkt %s\naddent -password -p %s -k 3 -e aes256-cts\nnext\nwkt %s.next\nquit\n", source, host(0), source)
+	if out := r.must(t, script, "ktutil"); strings.Contains(out, " while ") {
+		t.Fatalf("ktutil: %s", out)
+	}
+	if err := os.Rename(source+".next", source); err != nil {
+		t.Fatal(err)
+	}
+	p.publish()
+	if got := r.klist(t, filepath.Join(p.volume, "keytab")); len(got) != 3 || !strings.Contains(got[0], "version 3") {
+		t.Errorf("%q", got)
+	}
+	accepted(2)
+	// Who logs in by this keytab takes the newest key, which the KDC has not yet.
+	p.refused("Password incorrect", "kinit", "-k", host(0))
+	r.admin(t, "cpw -pw next %s", host(0))
+	accepted(3)
+	p.must("kinit", "-k", host(0))
+}
+
 func TestMissingKeysAreNamedAsKlistNamesThem(t *testing.T) {
 	t.Parallel()
 	r := offline(t)
