@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -47,6 +49,8 @@ func TestMain(m *testing.M) {
 //	snapshot, unchanged          what the volume holds, to the inode
 //	watch, changes               the names of the contract, and ..data, as they appear (+) and go (-)
 //	keytab FILE [ENTRY…]         replaces FILE by one with such entries, see keytab
+//	forgets ENTRY…               waits until the sidecar in the background has published; then none of the keys
+//	                             of entries is in its memory, which is closed to whoever is not root
 //	published GOLDEN             the volume holds exactly testdata/golden/GOLDEN and its start signal
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -61,8 +65,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dns": cmdDNS, "code": cmdCode, "signal": cmdSignal, "reason": cmdReason,
 			"snapshot": cmdSnapshot, "unchanged": cmdUnchanged,
-			"keytab": cmdKeytab,
-			"watch":  cmdWatch, "changes": cmdChanges, "published": cmdPublished,
+			"keytab": cmdKeytab, "forgets": cmdForgets,
+			"watch": cmdWatch, "changes": cmdChanges, "published": cmdPublished,
 		},
 		RequireUniqueNames: true,
 	})
@@ -338,6 +342,63 @@ func cmdKeytab(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.WriteFile(path+".new", keytab(args[1:]...), 0o640))
 	ts.Check(os.Rename(path+".new", path))
+}
+
+func cmdForgets(ts *testscript.TestScript, _ bool, args []string) {
+	verified := filepath.Join(ts.Getenv("PODFQDN_DIR"), volume.Verified)
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(verified); err == nil {
+			break
+		} else if time.Now().After(end) {
+			ts.Fatalf("nothing is published: %v", err)
+		}
+	}
+	process := fmt.Sprintf("/proc/%d/", ts.BackgroundCmds()[0].Process.Pid)
+	memory, err := os.Open(process + "mem")
+	if os.Geteuid() != 0 {
+		if !errors.Is(err, fs.ErrPermission) {
+			ts.Fatalf("its memory is open to uid %d: %v", os.Geteuid(), err)
+		}
+		return
+	}
+	ts.Check(err)
+	defer memory.Close()
+	// It may be just about to.
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if left := inMemory(ts, process, memory, args); left == "" {
+			return
+		} else if time.Now().After(end) {
+			ts.Fatalf("the key of %s is in its memory", left)
+		}
+	}
+}
+
+// inMemory gives an entry whose key is in a process's memory; "" if none is.
+func inMemory(ts *testscript.TestScript, process string, memory *os.File, entries []string) (left string) {
+	maps, err := os.ReadFile(process + "maps")
+	ts.Check(err)
+	var found bool // what is known to be there
+	for region := range strings.Lines(string(maps)) {
+		var from, to int64
+		var rights string
+		fmt.Sscanf(region, "%x-%x %s", &from, &to, &rights)
+		// What is larger is not the heap, but the race detector's.
+		if !strings.HasPrefix(rights, "rw") || to-from > 256<<20 {
+			continue
+		}
+		here := make([]byte, to-from)
+		n, _ := memory.ReadAt(here, from)
+		found = found || bytes.Contains(here[:n], []byte("PODFQDN_KRB5_SOURCE="))
+		for _, entry := range entries {
+			if bytes.Contains(here[:n], keyOf(entry)) {
+				left = entry
+			}
+		}
+	}
+	if !found {
+		ts.Fatalf("not even its environment is found in its memory")
+	}
+	return left
 }
 
 // names gives the names in a folder that are part of the contract, in order.
