@@ -193,6 +193,15 @@ func answers(raw []byte, q *dns.Msg) (*dns.Msg, bool) {
 	if reply.Rcode == dns.RcodeFormatError && len(reply.Question) == 0 {
 		return reply, true
 	}
+	// Package dns takes a message that ends between two records as whole: what is
+	// missing may be another Pod.
+	if !reply.Truncated {
+		for i, section := range [][]dns.RR{reply.Answer, reply.Ns, reply.Extra} {
+			if int(binary.BigEndian.Uint16(raw[6+2*i:])) != len(section) {
+				return nil, false
+			}
+		}
+	}
 	if len(reply.Question) != 1 {
 		return nil, false
 	}

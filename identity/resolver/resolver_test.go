@@ -218,6 +218,11 @@ func TestWhatDoesNotAnswerTheQuestionIsDiscarded(t *testing.T) {
 		"no question":    func(q *dns.Msg) []byte { m := evil(q); m.Question = nil; return pack(m) },
 		"two questions":  func(q *dns.Msg) []byte { m := evil(q); m.Question = append(m.Question, m.Question[0]); return pack(m) },
 		"half a message": func(q *dns.Msg) []byte { raw := pack(evil(q)); return raw[:len(raw)-3] },
+		"one record of two": func(q *dns.Msg) []byte {
+			both := evil(q)
+			both.Answer = append(both.Answer, good(q).Answer...)
+			return pack(both)[:len(pack(evil(q)))]
+		},
 		"a header alone": func(q *dns.Msg) []byte { return pack(evil(q))[:12] },
 		"nothing":        func(q *dns.Msg) []byte { return []byte{} },
 		"noise":          func(q *dns.Msg) []byte { return []byte("\xff\x00\xfe garbage") },
