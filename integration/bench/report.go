@@ -80,8 +80,12 @@ func header(ctx context.Context, c *cluster.Cluster, o options) ([][2]string, er
 			versions += ", " + strings.TrimSuffix(strings.Replace(line, "Version", "unbound", 1), " multi-call binary.")
 		}
 	}
+	command := fmt.Sprintf("make bench REPS=%d", o.reps)
+	if o.short {
+		command = "make bench BENCH=short"
+	}
 	return [][2]string{
-		{"command", "bin/bench " + strings.Join(os.Args[1:], " ")},
+		{"command", command},
 		{"machine", fmt.Sprintf("%s, %d cores, %.0f GiB, Linux %s", model, runtime.NumCPU(), float64(memory.Totalram)*float64(memory.Unit)/(1<<30), release)},
 		{"load before", load},
 		{"date", time.Now().UTC().Format(time.DateOnly)},
