@@ -1,0 +1,13 @@
+// Package faults breaks what podfqdn stands on, one thing at a time, and holds the binary to what must be true
+// whatever breaks:
+//
+//	I1  at the rename that publishes, name and addresses are the Pod's, and forward and reverse had just agreed
+//	I2  a reader sees one whole generation or none
+//	I3  what another Pod left is gone before the first question to DNS
+//	I4  the process ends within its deadline and a second
+//	I5  no key, no token and no unescaped foreign text in any output
+//	I6  a run after the fault succeeds, and nobody has cleaned up
+//
+// They are checked after every single case; what a case is to come to besides, it says itself. Where a case is data it
+// stands in an archive below testdata: its name, what breaks, and how the run ends.
+package faults

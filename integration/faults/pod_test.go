@@ -1,0 +1,363 @@
+//go:build faults
+
+package faults
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	db0     = "db-0.db.default.svc.cluster.local"
+	ip      = "10.244.0.17"
+	foreign = "10.244.9.9"
+	token   = "eyJhbGciOiJub25lIn0.canary-of-a-token"
+)
+
+// podfqdn is the binary, built once, as it is shipped.
+var podfqdn string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "podfqdn-faults-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		podfqdn = filepath.Join(dir, "podfqdn")
+		build := exec.Command("go", "-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn")
+		build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+		// These tests wait more than they work.
+		flag.Parse()
+		if err := flag.Set("test.parallel", "8"); err != nil {
+			panic(err)
+		}
+		code := m.Run()
+		ran.print()
+		return code
+	}())
+}
+
+// tally counts the cases that were run, by group.
+type tally struct {
+	sync.Mutex
+	groups []string
+	cases  map[string]int
+}
+
+var ran tally
+
+func (r *tally) add(group string) {
+	r.Lock()
+	defer r.Unlock()
+	if r.cases == nil {
+		r.cases = map[string]int{}
+	}
+	if r.cases[group]++; r.cases[group] == 1 {
+		r.groups = append(r.groups, group)
+	}
+}
+
+func (r *tally) print() {
+	r.Lock()
+	defer r.Unlock()
+	slices.Sort(r.groups)
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, group := range r.groups {
+		fmt.Fprintf(out, "%s\t%d\tcases\t\n", group, r.cases[group])
+	}
+	out.Flush()
+}
+
+// pod is what a kubelet gives db-0, with another Pod's identity left in its volume.
+type pod struct {
+	testing.TB
+	root    string
+	servers []netip.AddrPort
+	environ []string
+	timeout time.Duration
+	truth   truth
+}
+
+func newPod(t *testing.T, group string) *pod {
+	t.Helper()
+	ran.add(group)
+	return lay(t)
+}
+
+func lay(t *testing.T) *pod {
+	t.Helper()
+	p := &pod{TB: t, root: t.TempDir(), timeout: time.Second}
+	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n")
+	p.write("etc/resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")
+	p.write("var/run/secrets/kubernetes.io/serviceaccount/token", token)
+	p.write("dev/termination-log", "")
+	p.leave()
+	return p
+}
+
+func (p *pod) write(name, text string) {
+	p.Helper()
+	path := filepath.Join(p.root, name)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		p.Fatal(err)
+	}
+}
+
+func (p *pod) dir() string { return filepath.Join(p.root, "identity") }
+
+// leave leaves another Pod's identity in the volume.
+func (p *pod) leave() {
+	p.Helper()
+	p.write("identity/..gen-left/fqdn", "db-9.db.default.svc.cluster.local")
+	p.write("identity/..gen-left/identity.json", `{"schemaVersion": 1, "fqdn": "db-9.db.default.svc.cluster.local", "ip": "`+foreign+`", "ips": ["`+foreign+`"]}`)
+	p.write("identity/..gen-left/ip", foreign)
+	p.write("identity/..gen-left/ips", foreign+"\n")
+	p.write("identity/..gen-left/verified", "")
+	for link, target := range map[string]string{"..data": "..gen-left", "fqdn": "..data/fqdn", "identity.json": "..data/identity.json", "verified": "..data/verified"} {
+		if err := os.Symlink(target, filepath.Join(p.dir(), link)); err != nil {
+			p.Fatal(err)
+		}
+	}
+}
+
+// truth is what a nameserver really said, by a reading of its own.
+type truth struct {
+	sync.Mutex
+	asked  bool
+	early  error                // what was still there at the first question
+	agreed map[uint16]time.Time // when A and PTR were last answered rightly
+}
+
+// question is told of each question before it is answered.
+func (p *pod) question() {
+	p.truth.Lock()
+	defer p.truth.Unlock()
+	if p.truth.asked {
+		return
+	}
+	p.truth.asked = true
+	for _, name := range []string{"verified", "fqdn", "identity.json"} {
+		if _, err := os.Stat(filepath.Join(p.dir(), name)); err == nil {
+			p.truth.early = fmt.Errorf("%s of another Pod can be read at the first question", name)
+		}
+	}
+}
+
+// answer is told of each packet that is sent as an answer to q.
+func (p *pod) answer(q *dns.Msg, packet []byte) {
+	m := new(dns.Msg)
+	if m.Unpack(packet) != nil || m.Id != q.Id || !m.Response || m.Truncated || m.Rcode != dns.RcodeSuccess || len(m.Question) != 1 ||
+		m.Question[0].Qtype != q.Question[0].Qtype || !strings.EqualFold(m.Question[0].Name, q.Question[0].Name) {
+		return
+	}
+	var says []string
+	for _, rr := range m.Answer {
+		switch rr := rr.(type) {
+		case *dns.A:
+			says = append(says, rr.A.String())
+		case *dns.PTR:
+			says = append(says, strings.ToLower(rr.Ptr))
+		}
+	}
+	right := map[uint16]string{dns.TypeA: ip, dns.TypePTR: db0 + "."}[q.Question[0].Qtype]
+	if right == "" || !slices.Contains(says, right) || q.Question[0].Qtype == dns.TypeA && len(says) > 1 {
+		return
+	}
+	p.truth.Lock()
+	defer p.truth.Unlock()
+	if p.truth.agreed == nil {
+		p.truth.agreed = map[uint16]time.Time{}
+	}
+	p.truth.agreed[q.Question[0].Qtype] = time.Now()
+}
+
+// end is how a run ended.
+type end struct {
+	code   int
+	took   time.Duration
+	log    string
+	reason string // of the termination log
+}
+
+// init runs podfqdn init, and checks what must be true whatever is wrong.
+func (p *pod) init(environ ...string) end {
+	p.Helper()
+	p.write("dev/termination-log", "")
+	var servers []string
+	for _, s := range p.servers {
+		servers = append(servers, s.String())
+	}
+	cmd := exec.Command(podfqdn, "init")
+	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, p.environ, environ)
+	if len(servers) > 0 {
+		cmd.Env = append(cmd.Env, "PODFQDN_NAMESERVERS="+strings.Join(servers, ","))
+	}
+	var log bytes.Buffer
+	cmd.Stderr, cmd.Stdout = &log, &log
+	reader := p.reader()
+	start := time.Now()
+	err := cmd.Run()
+	e := end{took: time.Since(start), log: log.String(), code: cmd.ProcessState.ExitCode()}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		p.Fatal(err)
+	}
+	reader()
+	e.reason = p.read("dev/termination-log")
+	p.invariants(e)
+	return e
+}
+
+func (p *pod) read(name string) string {
+	p.Helper()
+	b, err := os.ReadFile(filepath.Join(p.root, name))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return string(b)
+}
+
+// reader looks at the volume again and again until it is called: each generation that it sees is whole (I2).
+func (p *pod) reader() (end func()) {
+	done, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var wrong error
+		for {
+			if err := whole(p.dir()); err != nil {
+				wrong = err
+			}
+			select {
+			case <-done:
+				ended <- errors.Join(wrong, whole(p.dir()))
+				return
+			case <-time.After(2 * time.Millisecond):
+			}
+		}
+	}()
+	return func() {
+		p.Helper()
+		close(done)
+		if err := <-ended; err != nil {
+			p.Errorf("I2: %v", err)
+		}
+	}
+}
+
+// whole sees whether the generation of a volume is; none is as good, and so is one that goes meanwhile.
+func whole(dir string) error {
+	target, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil {
+		return nil
+	}
+	err = consistent(filepath.Join(dir, target))
+	if now, gone := os.Readlink(filepath.Join(dir, "..data")); gone != nil || now != target {
+		return nil
+	}
+	return err
+}
+
+// consistent sees whether the files of a folder say the same.
+func consistent(dir string) error {
+	document, err := os.ReadFile(filepath.Join(dir, "identity.json"))
+	if err != nil {
+		return err
+	}
+	var record struct {
+		FQDN, IP string
+		IPs      []string
+	}
+	if err := json.Unmarshal(document, &record); err != nil {
+		return fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
+	}
+	for name, want := range map[string]string{"fqdn": record.FQDN, "ip": record.IP, "ips": strings.Join(record.IPs, "\n") + "\n", "verified": ""} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			return fmt.Errorf("%s/%s holds %q, %v, and identity.json says %q", dir, name, got, err, want)
+		}
+	}
+	return nil
+}
+
+// plain is what a log may hold.
+var plain = regexp.MustCompile(`^[ -~]*$`)
+
+func (p *pod) invariants(e end) {
+	p.Helper()
+	defer func() {
+		if p.Failed() {
+			p.Logf("exit code %d after %s: %s\n%s", e.code, e.took, e.reason, e.log)
+		}
+	}()
+	_, err := os.Stat(filepath.Join(p.dir(), "verified"))
+	p.truth.Lock()
+	defer p.truth.Unlock()
+	switch published := err == nil; {
+	case published != (e.code == 0):
+		p.Errorf("I1: exit code %d, published %t", e.code, published)
+	case published:
+		info, err := os.Lstat(filepath.Join(p.dir(), "..data"))
+		if err != nil {
+			p.Fatal(err)
+		}
+		text := func(name string) string {
+			b, err := os.ReadFile(filepath.Join(p.dir(), name))
+			return string(b) + map[bool]string{true: fmt.Sprint(err)}[err != nil]
+		}
+		if fqdn, ips := text("fqdn"), text("ips"); fqdn != db0 || ips != ip+"\n" {
+			p.Errorf("I1: published %q and %q", fqdn, ips)
+		}
+		for _, kind := range []uint16{dns.TypeA, dns.TypePTR} {
+			if last, ok := p.truth.agreed[kind]; !ok || info.ModTime().Sub(last) > 2*time.Second {
+				p.Errorf("I1: published at %s, and %s was answered rightly at %s, %t", info.ModTime(), dns.Type(kind), last, ok)
+			}
+		}
+	}
+	if p.truth.early != nil {
+		p.Errorf("I3: %v", p.truth.early)
+	}
+	if e.took > p.timeout+time.Second {
+		p.Errorf("I4: it took %s with a deadline of %s", e.took, p.timeout)
+	}
+	if e.code == 2 {
+		p.Errorf("it panicked")
+	}
+	for line := range strings.Lines(e.log + e.reason + "\n") {
+		if !plain.MatchString(strings.TrimSuffix(line, "\n")) {
+			p.Errorf("I5: %q", line)
+		}
+	}
+	for _, secret := range []string{token, base64.StdEncoding.EncodeToString([]byte(token))} {
+		if strings.Contains(e.log+e.reason, secret) {
+			p.Errorf("I5: the token is in the output")
+		}
+	}
+}
+
+// recovers sees that a run succeeds when nothing is wrong any more (I6).
+func (p *pod) recovers() {
+	p.Helper()
+	p.timeout = time.Minute
+	if e := p.init(); e.code != 0 {
+		p.Errorf("I6: exit code %d: %s", e.code, e.reason)
+	}
+}
