@@ -72,10 +72,6 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if err := f.complete(); err != nil {
 		return Claim{}, err
 	}
-	c.zone, err = ParseName(f.ClusterDomain.Value)
-	if err != nil {
-		return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
-	}
 	var odd []error
 	for _, part := range []struct {
 		what string
@@ -92,6 +88,10 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	}
 	if len(odd) > 0 {
 		return Claim{}, errors.Join(odd...)
+	}
+	c.zone, err = ParseName(f.ClusterDomain.Value)
+	if err != nil {
+		return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
@@ -219,7 +219,7 @@ func (f Facts) complete() error {
 		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
 	case f.Namespace.Value == "":
 		return refuse(Misconfigured, "this Pod's namespace is to be found nowhere").mend("set POD_NAMESPACE from metadata.namespace")
-	case f.ClusterDomain.Value == "":
+	case f.ClusterDomain.Value == "" && checkLabel(lower(f.Namespace.Value)) == nil:
 		return refuse(ClusterDomain, "the cluster domain is to be found nowhere (no %+q entry in the search list of /%s)", f.Namespace.Value+".svc.", resolvConfPath).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	return nil

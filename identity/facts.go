@@ -67,21 +67,12 @@ type Facts struct {
 // files below root (the root of the Pod's file system), then, for a Pod
 // without any other word on its addresses, ifaces. ifaces may be nil.
 //
-// Errors, perhaps several joined, are a *Refusal for what somebody can change
-// in the Pod's spec, and otherwise say which file could not be read. The Facts
-// of a refusal are for people: they hold what could be seen.
+// The error is a *Refusal, or several joined. The Facts are for people then: they
+// hold what could be seen.
 func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
 	hostsText, err := readHosts(root)
 	if err != nil {
-		return Facts{}, err
-	}
-	hostname, err := readIfThere(root, hostnamePath)
-	if err != nil {
-		return Facts{}, err
-	}
-	namespace, err := readIfThere(root, namespacePath)
-	if err != nil {
-		return Facts{}, err
+		return Facts{}, refuse(Misconfigured, "%w", err).mend("mount nothing over it, as the kubelet writes it")
 	}
 	h := parseHosts(hostsText)
 	f := Facts{
@@ -110,15 +101,25 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		Fact{pod.hostname, "/" + hostsPath})
 	if f.Hostname.Value == "" && pod.override == "" && !h.hostNetwork {
 		// Nothing from the kubelet: a container with an /etc/hosts of its own.
+		hostname, err := readIfThere(root, hostnamePath)
 		f.Hostname = Fact{strings.TrimSpace(hostname), "/" + hostnamePath}
+		if err != nil {
+			mistakes = errors.Join(mistakes, refuse(Misconfigured, "%w", err).mend("set PODFQDN_HOSTNAME"))
+		}
 	}
 	f.Service = firstOf(
 		Fact{given.Service, "PODFQDN_SERVICE"},
 		Fact{pod.service, "/" + hostsPath})
 	f.Namespace = firstOf(
 		Fact{given.PodNamespace, "POD_NAMESPACE"},
-		Fact{pod.namespace, "/" + hostsPath},
-		Fact{strings.TrimSpace(namespace), "/" + namespacePath})
+		Fact{pod.namespace, "/" + hostsPath})
+	if f.Namespace.Value == "" {
+		namespace, err := readIfThere(root, namespacePath)
+		f.Namespace = firstOf(Fact{strings.TrimSpace(namespace), "/" + namespacePath})
+		if err != nil {
+			mistakes = errors.Join(mistakes, refuse(Misconfigured, "%w", err).mend("set POD_NAMESPACE from metadata.namespace"))
+		}
+	}
 	f.ClusterDomain = firstOf(
 		Fact{given.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN"},
 		Fact{pod.domain, "/" + hostsPath},

@@ -131,8 +131,21 @@ func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 	good := func() fstest.MapFS {
 		return podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", "10.244.0.27")
 	}
-	paths := []string{"etc/hosts", "etc/hostname", "var/run/secrets/kubernetes.io/serviceaccount/namespace", "etc/resolv.conf"}
-	for _, path := range paths {
+	given := identity.Given{Nameservers: "10.96.0.10", PodIPs: "10.244.0.27"}
+	for path, mend := range map[string]string{
+		"etc/hosts":    "mount nothing over it, as the kubelet writes it",
+		"etc/hostname": "set PODFQDN_HOSTNAME",
+		"var/run/secrets/kubernetes.io/serviceaccount/namespace": "set POD_NAMESPACE from metadata.namespace",
+		"etc/resolv.conf": "mount it, or set PODFQDN_NAMESERVERS",
+	} {
+		good := func() fstest.MapFS {
+			root := good()
+			if path == "etc/hostname" || path == "var/run/secrets/kubernetes.io/serviceaccount/namespace" {
+				// They are read only where the kubelet's hosts file does not tell.
+				root["etc/hosts"] = &fstest.MapFile{Data: []byte("127.0.0.1 localhost\n")}
+			}
+			return root
+		}
 		for what, file := range map[string]*fstest.MapFile{
 			"too large": {Data: []byte(strings.Repeat("#", 1<<20+1))},
 			"a folder":  {Mode: fs.ModeDir | 0o755},
@@ -140,21 +153,15 @@ func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 		} {
 			root := good()
 			root[path] = file
-			_, err := identity.Look(root, identity.Given{Nameservers: "10.96.0.10"}, nil)
-			want := "read /" + path + ": it is no ordinary file of at most 1048576 bytes"
-			if path == "etc/resolv.conf" {
-				want += ": mount it, or set PODFQDN_NAMESERVERS"
-			}
+			_, err := identity.Look(root, given, nil)
+			want := "read /" + path + ": it is no ordinary file of at most 1048576 bytes: " + mend
 			if err == nil || err.Error() != want {
 				t.Errorf("%s that is %s: got %v, want %s", path, what, err, want)
 			}
 		}
 		for _, cause := range []error{fs.ErrPermission, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}} {
-			_, err := identity.Look(unreadable{good(), path, cause}, identity.Given{}, nil)
-			want := "read /" + path + ": permission denied"
-			if path == "etc/resolv.conf" {
-				want += ": mount it, or set PODFQDN_NAMESERVERS"
-			}
+			_, err := identity.Look(unreadable{good(), path, cause}, given, nil)
+			want := "read /" + path + ": permission denied: " + mend
 			if err == nil || err.Error() != want {
 				t.Errorf("%s that cannot be read: got %v, want %s", path, err, want)
 			}

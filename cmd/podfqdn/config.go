@@ -100,6 +100,7 @@ func (e configError) Unwrap() error { return e.error }
 // readConfig reads the variables, and reports all mistakes at once.
 func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
+	delete(values, "") // which package env takes for that of every field without a name
 	c.Kubernetes = values["KUBERNETES_SERVICE_HOST"]
 	known := variables()
 	var mistakes []error

@@ -28,9 +28,6 @@ func newLogger(cfg config, w io.Writer) *zap.Logger {
 	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w), cfg.LogLevel))
 }
 
-// maxTermination is how much of a termination log the kubelet reads, in bytes.
-const maxTermination = 4096
-
 // writeTerminationLog leaves the reason in the Pod's status. The kubelet makes
 // the file (kuberuntime_container.go, terminationMessagePath); where there is
 // none, as outside a Pod, none is made.
@@ -42,7 +39,6 @@ func writeTerminationLog(root string, reason error) error {
 	if err != nil {
 		return err
 	}
-	text := screen.Printable(reason.Error())
-	_, err = io.WriteString(file, text[:min(len(text), maxTermination)])
+	_, err = io.WriteString(file, screen.Printable(reason.Error()))
 	return errors.Join(err, file.Close())
 }

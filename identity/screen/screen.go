@@ -44,8 +44,17 @@ func Printable(s string) string {
 		// What was quoted before must not be so twice.
 		lines[i] = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted)
 	}
-	return strings.Join(lines, "; ")
+	shown := strings.Join(lines, "; ")
+	if len(shown) <= most {
+		return shown
+	}
+	const end = most / 4 // which says what to change
+	return fmt.Sprintf("%s [%d bytes left out] %s", shown[:most-end], len(shown)-most, shown[len(shown)-end:])
 }
+
+// most is how many bytes of one text are shown: the kubelet reads 4096 of a
+// termination log, and what is longer was never meant for people.
+const most = 3 << 10
 
 // Colours by their escape sequences (ECMA-48 SGR).
 const (
