@@ -120,8 +120,12 @@ func (r *keyring) close() {
 // source takes them away.
 func (r *keyring) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
 	files, err := r.keys.Require(ctx, a)
-	for _, file := range r.keys.Skipped() {
-		r.warn("a file of the source is not read", file)
+	if files := r.keys.Skipped(); len(files) > 0 {
+		what := files[0]
+		if n := len(files) - 1; n > 0 {
+			what += fmt.Sprintf("; and %d more", n)
+		}
+		r.warn("a file of the source is not read", what)
 	}
 	if err == nil || !r.stands || ctx.Err() != nil {
 		return files, err

@@ -260,6 +260,25 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 	}
 }
 
+// In a folder with everybody's keys each other file may be unreadable.
+func TestManyFilesThatAreNotReadDoNotFloodTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, agreed, t.TempDir())
+		for i := range 100 {
+			put(t, filepath.Join(k.source, fmt.Sprintf("db-%d", i)), keytab(http1)[:60])
+		}
+		time.Sleep(10 * time.Minute) // without the key: a look each five seconds at most
+		k.has(http0)
+		time.Sleep(10 * time.Minute)
+		k.publishes(http0)
+		if n := strings.Count(k.log.String(), "\n"); n > 50 {
+			t.Errorf("%d lines in twenty minutes", n)
+		}
+		k.end()
+	})
+}
+
 // The name is the start signal for both: it does not stand without the keys.
 func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 	t.Parallel()
