@@ -176,6 +176,29 @@ func TestKeysThatComeWhenDNSDisagreesAreNotPublished(t *testing.T) {
 	})
 }
 
+// Exit code 14 is for keys that are missing at the deadline, not before it.
+func TestDNSThatIsSilentAfterTheKeysHaveComeIsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, dead, t.TempDir())
+		time.Sleep(time.Second)
+		k.end()
+		k.turns(agreed)
+		go func() {
+			time.Sleep(10 * time.Second)
+			k.turns(dead)
+			k.has(http0)
+		}()
+		init := keeper{cfg: k.k.cfg, log: k.k.log, facts: k.k.facts, dns: k.k.dns, probes: newProbes()}
+		init.cfg.Timeout = duration(time.Minute)
+		err := init.run(t.Context())
+		if code := exitCode(err); code != exitDeadline || !strings.Contains(err.Error(), "says nothing within 1s") {
+			t.Errorf("exit code %d: %v", code, err)
+		}
+		k.publishes()
+	})
+}
+
 func TestASidecarPublishesARotatedKeyBesideTheOneBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -109,7 +109,7 @@ func exitCode(err error) int {
 		switch {
 		case late.said != nil && late.said.Verdict == identity.Shared:
 			return exitShared
-		case late.said != nil && late.said.Verdict == identity.Keyless:
+		case late.last != nil && late.last.Verdict == identity.Keyless:
 			return exitKeyless
 		}
 		return exitDeadline

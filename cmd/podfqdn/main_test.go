@@ -63,6 +63,8 @@ func TestDependencies(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	shared := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Shared}}
+	silent := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Unanswered}}
+	keyless := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Keyless}}
 	missing := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Missing}}
 	for _, c := range []struct {
 		err  error
@@ -79,6 +81,8 @@ func TestExitCodes(t *testing.T) {
 		{&gaveUp{last: missing}, 11},
 		{&gaveUp{last: shared, said: shared}, 12},
 		{&gaveUp{last: missing, said: shared}, 12}, // missing stands for a lost packet here
+		{&gaveUp{last: keyless, said: keyless}, 14},
+		{&gaveUp{last: silent, said: keyless}, 11}, // DNS was asked again, so the keys had come
 		{&gaveUp{cause: interrupted{syscall.SIGINT}}, 130},
 		{&gaveUp{cause: interrupted{syscall.SIGTERM}, last: shared, said: shared}, 143},
 	} {
