@@ -130,7 +130,9 @@ func (w Walk) prove(ctx context.Context, like round, last *proven) (t Turn) {
 	}
 	t.Agreement = last.agreement
 	if time.Since(last.at) > stale {
-		t.Agreement, t.Report, t.Err = verify(ctx, w.Resolver, like)
+		var again Report
+		t.Agreement, again, t.Err = verify(ctx, w.Resolver, like)
+		t.Report = append(t.Report, again...)
 	}
 	*last = proven{}
 	if t.Err != nil {

@@ -202,6 +202,29 @@ func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 	})
 }
 
+// Where what is required was slow to be had, DNS is asked twice in one turn.
+func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := agreeing(t, claim)
+		slow := func(context.Context, identity.Agreement) ([]identity.File, error) {
+			time.Sleep(2 * time.Second)
+			return []identity.File{{Name: "x", Data: []byte("x"), Mode: 0o644}}, nil
+		}
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: slow}, time.Hour)
+		const once = "exists, A, AAAA, PTR 10.244.0.27"
+		if s.asked() != once+" | "+once {
+			t.Errorf("asked %s", s.asked())
+		}
+		if len(turns) != 1 || turns[0].Err != nil || len(turns[0].Required.Files()) != 1 {
+			t.Fatalf("turns %v", turns)
+		}
+		if n := len(turns[0].Report); n != 8 {
+			t.Errorf("%d questions are reported, not 8", n)
+		}
+	})
+}
+
 func TestWalkEndsWhenItsReaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
