@@ -123,13 +123,11 @@ func (s *source) look() (look, error) {
 		}
 		path, shown := filepath.Join(l.folder, name), filepath.Join(s.path, name)
 		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // a link that leads nowhere, or the folder is being replaced
-		}
-		if err != nil {
-			return look{}, explain(shown, err)
-		}
-		if info.Mode().IsRegular() {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or the folder is being replaced
+		case err != nil:
+			l.files = append(l.files, file{path: path, shown: shown}) // to read it will tell why not
+		case info.Mode().IsRegular():
 			l.files = append(l.files, newFile(path, shown, info))
 		}
 	}

@@ -131,6 +131,24 @@ func TestAFolderOfAThousandKeytabsIsRead(t *testing.T) {
 	t.Logf("a look at it takes %v", time.Since(start))
 }
 
+// Nor does a link that leads to nothing readable stop anybody.
+func TestABadLinkInAFolderStopsNobody(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	write(t, filepath.Join(folder, "k"), keytabOf(aes256(db0, 1)))
+	if err := errors.Join(os.Symlink("loop", filepath.Join(folder, "loop")), os.Symlink("k/below", filepath.Join(folder, "through"))); err != nil {
+		t.Fatal(err)
+	}
+	entries, skipped, err := kerberos.NewReader(folder).Read(t.Context(), principals(t, db0)...)
+	want := []string{
+		fmt.Sprintf("%q cannot be read: too many levels of symbolic links", filepath.Join(folder, "loop")),
+		fmt.Sprintf("%q does not exist: mount there what holds the keys, or add it to the Secret", filepath.Join(folder, "through")),
+	}
+	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1"}) || !slices.Equal(skipped, want) {
+		t.Errorf("%q, %v, got\n%s", names(entries), err, strings.Join(skipped, "\n"))
+	}
+}
+
 // A file of a folder that cannot be read is most likely another Pod's.
 func TestADamagedFileOfAFolderIsSkippedAndTold(t *testing.T) {
 	t.Parallel()
