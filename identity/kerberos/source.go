@@ -200,6 +200,9 @@ func (f file) read(left *int64, want []Principal) ([]Entry, error) {
 		return nil, explain(f.shown, err)
 	}
 	defer opened.Close()
+	if info, err := opened.Stat(); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%+q is not a file any more", f.shown) // whose reader might wait for ever
+	}
 	first := make([]byte, 1)
 	switch n, _ := opened.ReadAt(first, 0); {
 	case n == 1 && first[0] != formatByte:

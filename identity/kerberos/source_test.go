@@ -131,6 +131,29 @@ func TestAFolderOfAThousandKeytabsIsRead(t *testing.T) {
 	t.Logf("a look at it takes %v", time.Since(start))
 }
 
+// A FIFO that takes a keytab's place meanwhile has nobody wait for its writer.
+func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
+	t.Parallel()
+	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	read, err := kerberos.NewReader(path).Look()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	writer, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := time.AfterFunc(5*time.Second, func() { writer.Close() })
+	_, _, err = read(t.Context(), principals(t, db0)...)
+	if !held.Stop() || err == nil || !strings.HasSuffix(err.Error(), "is not a file any more") {
+		t.Errorf("after at most 5 s: %v", err)
+	}
+	writer.Close()
+}
+
 // Nor does a link that leads to nothing readable stop anybody.
 func TestABadLinkInAFolderStopsNobody(t *testing.T) {
 	t.Parallel()
