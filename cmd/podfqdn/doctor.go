@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 	"github.com/podfqdn/podfqdn/identity/screen"
 	"github.com/podfqdn/podfqdn/identity/volume"
@@ -75,7 +76,8 @@ func doctorFormat(args []string) (format string, err error) {
 }
 
 // examine makes the diagnosis. The error is what is wrong before DNS is asked
-// anything; the diagnosis tells it too.
+// anything, or a source of keys that only another Pod spec mends where DNS
+// agrees; the diagnosis tells it too.
 func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) {
 	cfg, facts, _, err := prepare("doctor", nil, environ)
 	d := identity.Diagnosis{Schema: 1, Facts: facts.Seen(), Questions: []identity.Asked{}}
@@ -84,11 +86,15 @@ func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) 
 		claim, err = facts.Claim(cfg.policy())
 	}
 	d.Facts = append(d.Facts, published(cfg.Dir, claim, err == nil))
-	var keyless error
+	var keyless error // which is for after DNS, as on the path
 	if err == nil && !cfg.Principals.IsZero() {
-		var seen identity.Seen
-		if seen, keyless = cfg.seek(ctx, claim, cfg.Dir); errors.As(keyless, new(*identity.Refusal)) {
-			err = keyless
+		var keys *kerberos.Keys
+		if keys, err = cfg.keys(claim, cfg.Dir); err == nil {
+			keyless = keys.Look(ctx)
+		}
+		seen := identity.Seen{Name: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE", Value: "missing"}
+		if err == nil && keyless == nil {
+			seen.Value = "of " + identity.Enumerate(keys.Principals())
 		}
 		d.Facts = append(d.Facts, seen)
 	}
@@ -130,6 +136,9 @@ func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) 
 		}
 		if d.Healthy {
 			d.Healthy, d.Reason = false, r.err.Error()
+			if errors.As(r.err, new(*identity.Refusal)) {
+				err = r.err
+			}
 			if m := (*identity.Mismatch)(nil); errors.As(r.err, &m) {
 				d.Verdict = m.Verdict
 			}
@@ -140,7 +149,7 @@ func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) 
 			}
 		}
 	}
-	return d, nil
+	return d, err
 }
 
 // diagnose is identity.Diagnose, and knows mistakes in the variables.
@@ -154,19 +163,6 @@ func diagnose(f identity.Facts, c identity.Claim, r identity.Report, err error) 
 		}
 	}
 	return append(causes, identity.Diagnose(f, c, r, err)...)
-}
-
-// seek looks for the keys that a claim needs, and tells what is wrong with them.
-func (c Kerberos) seek(ctx context.Context, claim identity.Claim, dir string) (identity.Seen, error) {
-	seen := identity.Seen{Name: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE"}
-	keys, err := c.keys(claim, dir)
-	if err == nil {
-		err = keys.Look(ctx)
-	}
-	if seen.Value = "missing"; err == nil {
-		seen.Value = "of " + identity.Enumerate(keys.Principals())
-	}
-	return seen, err
 }
 
 // published tells what the volume holds.
