@@ -128,11 +128,10 @@ func (k *keeper) open(ctx context.Context) (err error) {
 		return err
 	}
 	if k.ring != nil {
-		if err := k.ring.open(ctx, len(files) > 0); err != nil {
+		if err := k.ring.open(ctx, len(files) > 0, k.vol.Withdraw); err != nil {
 			return err
 		}
-		if !k.ring.stands {
-			// It is the start signal for both.
+		if !k.ring.stands { // there were none, or they were torn
 			verified = false
 			if err := k.vol.Withdraw(); err != nil {
 				return err

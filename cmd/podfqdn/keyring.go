@@ -82,15 +82,18 @@ func hideMemory() error {
 }
 
 // open takes the volume. What stands there is kept if the identity that it
-// belongs to stands as well.
-func (r *keyring) open(ctx context.Context, identified bool) error {
+// belongs to stands as well. Otherwise that is withdrawn first: it is the start
+// signal for both.
+func (r *keyring) open(ctx context.Context, identified bool, withdraw func() error) error {
 	keep := func(files []identity.File) error {
-		if !identified {
-			return errors.New("no identity stands beside it")
+		why := errors.New("no identity stands beside it")
+		if identified {
+			why = r.keys.Keeps(files)
 		}
-		err := r.keys.Keeps(files)
-		r.stands = err == nil
-		return err
+		if r.stands = why == nil; !r.stands {
+			why = errors.Join(why, withdraw())
+		}
+		return why
 	}
 	vol, err := volume.Open(ctx, r.config.KeysDir, kerberos.Files(), keep)
 	if err != nil {

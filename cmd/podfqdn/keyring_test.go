@@ -335,6 +335,33 @@ func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 	}
 }
 
+// Nor where the keys were dropped, and the volume is then refused.
+func TestTheNameGoesBeforeTheKeysAreDropped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		folder, err := os.MkdirTemp(".", "on-disk-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(folder) })
+		if folder, err = filepath.Abs(folder); err != nil {
+			t.Fatal(err)
+		}
+		first := startKerberized(t, agreed, folder)
+		first.has(http0)
+		time.Sleep(2 * time.Second)
+		first.holds(true)
+		first.end()
+		second := startKerberized(t, agreed, folder, "PODFQDN_KRB5_PRINCIPALS=HTTP/{hostname}", "PODFQDN_KRB5_ALLOW_DISK=false")
+		<-second.done
+		if exitCode(second.err) != exitRefused || !strings.Contains(second.err.Error(), `PODFQDN_KRB5_DIR, "`+second.keys+`", is on a disk`) {
+			t.Errorf("ended with %v", second.err)
+		}
+		second.publishes()
+		second.holds(false)
+	})
+}
+
 // What belongs to another sandbox's identity goes with it.
 func TestKeysDoNotStandWithoutTheName(t *testing.T) {
 	t.Parallel()
