@@ -91,9 +91,10 @@ func (r *keyring) open(ctx context.Context, identified bool, withdraw func() err
 			why = r.keys.Keeps(files)
 		}
 		if r.stands = why == nil; !r.stands {
-			why = errors.Join(why, withdraw())
+			return errors.Join(why, withdraw())
 		}
-		return why
+		r.keys.Published(files)
+		return nil
 	}
 	vol, err := volume.Open(ctx, r.config.KeysDir, kerberos.Files(), keep)
 	if err != nil {
@@ -148,6 +149,7 @@ func (r *keyring) publish(turn identity.Turn) error {
 	if err != nil {
 		return err
 	}
+	r.keys.Published(turn.Required.Files())
 	if changed || !r.stands {
 		r.log.Info("keys published",
 			zap.Stringers("principals", r.keys.Principals()),

@@ -237,7 +237,12 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 		change func(*kerberized)
 		want   string
 	}{
-		"it loses the key":  {func(k *kerberized) { k.has(http1) }, `has no key for ` + http0 + `; it has keys for ` + http1},
+		"it loses the key":   {func(k *kerberized) { k.has(http1) }, `has no key for ` + http0 + `; it has keys for ` + http1},
+		"it is an older one": {func(k *kerberized) { k.has(http0+":1", http1+":9") }, `has no key for ` + http0 + ` (its newest version is 1, and version 2 is published)`},
+		"the newest is damaged": {func(k *kerberized) {
+			k.has(http0 + ":1")
+			put(k.T, filepath.Join(k.source, "k2"), keytab(http0 + ":2")[:60])
+		}, `has no key for ` + http0 + ` (its newest version is 1, and version 2 is published)`},
 		"it is empty":       {func(k *kerberized) { os.Remove(filepath.Join(k.source, "k")) }, `it has nothing`},
 		"it goes":           {func(k *kerberized) { os.RemoveAll(k.source) }, `does not exist: mount there what holds the keys`},
 		"it becomes a FIFO": {func(k *kerberized) { os.RemoveAll(k.source); syscall.Mkfifo(k.source, 0o600) }, `is neither a file nor a folder`},
@@ -248,13 +253,13 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				folder := t.TempDir()
 				first := startKerberized(t, agreed, folder)
-				first.has(http0)
+				first.has(http0+":1", http0+":2")
 				time.Sleep(2 * time.Second)
 				first.holds(true)
 				c.change(first)
 				time.Sleep(10 * time.Minute)
 				first.holds(true)
-				first.publishes(http0)
+				first.publishes(http0+":2", http0+":1")
 				warned := first.said("warn")
 				if i := slices.IndexFunc(warned, func(line string) bool { return strings.HasPrefix(line, "the published keys stay: ") }); i < 0 || !strings.Contains(warned[i], c.want) {
 					t.Errorf("warned of %q, not of %q", warned, c.want)
@@ -276,7 +281,7 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 				second.turns(agreed)
 				time.Sleep(2 * time.Minute)
 				second.holds(true)
-				second.publishes(http0)
+				second.publishes(http0+":2", http0+":1")
 				second.end()
 			})
 		})

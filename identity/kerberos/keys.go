@@ -46,6 +46,7 @@ type Keys struct {
 	principals []Principal
 	source     source
 	skipped    []string
+	published  []Entry // without keys
 }
 
 // Keys makes the principals of a claim, which nothing has proven yet, and reads
@@ -161,6 +162,9 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 			"name a keytab in it, such as with {hostname}")
 	}
 	picked, err := Select(entries, k.principals, k.config.Enctypes)
+	if err == nil {
+		err = k.behind(picked)
+	}
 	if missing, ok := errors.AsType[*Missing](err); ok {
 		missing.Source, missing.Skipped = k.source.path, skipped
 	}
@@ -172,6 +176,42 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	}
 	keytab := identity.File{Name: fileKeytab, Data: writeKeytab(picked), Mode: fs.FileMode(cmp.Or(k.config.Mode, 0o440))}
 	return append([]identity.File{keytab}, k.texts()...), nil
+}
+
+// behind is a *Missing if the source has gone back to older keys than those that
+// are published: somebody restored an earlier Secret, or the newest of several
+// files is damaged. A smaller version that was written later is no older one.
+func (k *Keys) behind(picked []Entry) error {
+	missing := &Missing{Found: k.principals}
+	for _, p := range k.principals {
+		// The first of each is the newest.
+		of := func(e Entry) bool { return e.Principal == p }
+		i, j := slices.IndexFunc(picked, of), slices.IndexFunc(k.published, of)
+		if j < 0 {
+			continue
+		}
+		has, had := picked[i], k.published[j]
+		if has.Version != had.Version && has.Time <= had.Time && moreRecent(had.Version, had.Time, has.Version, has.Time) {
+			missing.Lacks = append(missing.Lacks, Lack{p, fmt.Sprintf("its newest version is %d, and version %d is published", has.Version, had.Version)})
+		}
+	}
+	if len(missing.Lacks) == 0 {
+		return nil
+	}
+	return missing
+}
+
+// Published takes note of files, of Require or such that Keeps accepts, that are
+// published now. For Require a source with older keys only lacks them then.
+func (k *Keys) Published(files []identity.File) {
+	for _, f := range files {
+		if f.Name == fileKeytab {
+			k.published, _ = ParseKeytab(f.Data)
+		}
+	}
+	for i := range k.published {
+		k.published[i].key, k.published[i].record = nil, nil
+	}
 }
 
 // texts gives the files that hold no key, in the order of their names.

@@ -196,6 +196,25 @@ func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
 	}
 }
 
+// A principal that is made anew begins with version 1 again.
+func TestOlderKeysThanThePublishedOnesAreNone(t *testing.T) {
+	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db0, 2))})
+	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
+	files, err := keys.Require(t.Context(), agreement)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Published(files)
+	m.set(map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	_, err = keys.Require(t.Context(), agreement)
+	checkKeyless(t, err, fmt.Sprintf("%q has no key for %s (its newest version is 1, and version 2 is published); it has keys for %s", m.dir, db0, db0))
+	anew := keytabOf(aes256(db0, 1).with(func(e *made) { e.time++ }))
+	m.set(map[string][]byte{"k": anew})
+	if files, err := keys.Require(t.Context(), agreement); err != nil || !bytes.Equal(files[0].Data, anew) {
+		t.Errorf("%v, %v", files, err)
+	}
+}
+
 // What Require has read is cleared but for what it gives.
 func TestKeysAreClearedAfterUse(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1), aes256(db1, 1)))
