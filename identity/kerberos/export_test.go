@@ -35,6 +35,15 @@ func (k *Keys) Conf() string {
 	return conf{k.claim.Name(), k.claim.Zone(), string(k.config.Realm), k.config.KDCs}.String()
 }
 
+// Hang has the source hang until end is called.
+func (k *Keys) Hang() (end func()) {
+	k.reading = make(chan reading, 1)
+	return func() {
+		entries, skipped, err := k.source.read(context.Background(), k.principals)
+		k.reading <- reading{entries, skipped, err}
+	}
+}
+
 // MaxBytes and MaxFiles are what is read of a source.
 const (
 	MaxBytes = maxBytes

@@ -47,6 +47,14 @@ type Keys struct {
 	source     source
 	skipped    []string
 	published  []Entry // without keys
+	reading    chan reading
+}
+
+// reading is what came of reading the source.
+type reading struct {
+	entries []Entry
+	skipped []string
+	err     error
 }
 
 // Keys makes the principals of a claim, which nothing has proven yet, and reads
@@ -149,8 +157,33 @@ func (k *Keys) notYet(ctx context.Context, err error) error {
 	}}
 }
 
+// patience is how long the source is waited for.
+const patience = 5 * time.Second
+
+// read reads the source, in a goroutine of its own, of which there is one: a
+// file system that hangs, as NFS does, holds that and nobody else.
+func (k *Keys) read(ctx context.Context) ([]Entry, []string, error) {
+	if k.reading == nil {
+		done := make(chan reading, 1)
+		go func() {
+			entries, skipped, err := k.source.read(ctx, k.principals)
+			done <- reading{entries, skipped, err}
+		}()
+		k.reading = done
+	}
+	select {
+	case r := <-k.reading:
+		k.reading = nil
+		return r.entries, r.skipped, r.err
+	case <-ctx.Done():
+		return nil, nil, context.Cause(ctx)
+	case <-time.After(patience):
+		return nil, nil, fmt.Errorf("%+q could not be read within %s: see whether the file system that it lies on hangs", k.source.path, patience)
+	}
+}
+
 func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
-	entries, skipped, err := k.source.read(ctx, k.principals)
+	entries, skipped, err := k.read(ctx)
 	defer forget(entries)
 	k.skipped = skipped
 	if err != nil {

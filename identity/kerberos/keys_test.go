@@ -2,6 +2,8 @@ package kerberos_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
@@ -194,6 +198,36 @@ func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
 			t.Fatalf("%v, %v", files, err)
 		}
 	}
+}
+
+func TestASourceThatHangsHoldsNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := keytabOf(aes256(db0, 1))
+		path := write(t, filepath.Join(t.TempDir(), "k"), whole)
+		keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
+		end := keys.Hang()
+		for range 2 {
+			start := time.Now()
+			_, err := keys.Require(t.Context(), agreement)
+			checkKeyless(t, err, fmt.Sprintf("%q could not be read within 5s: see whether the file system that it lies on hangs", path))
+			if took := time.Since(start); took != 5*time.Second {
+				t.Errorf("it took %s", took)
+			}
+		}
+		signal := errors.New("a signal")
+		ctx, kill := context.WithCancelCause(t.Context())
+		time.AfterFunc(time.Second, func() { kill(signal) })
+		start := time.Now()
+		if _, err := keys.Require(ctx, agreement); err != signal || time.Since(start) != time.Second {
+			t.Errorf("%v after %s", err, time.Since(start))
+		}
+		end()
+		for range 2 {
+			if files, err := keys.Require(t.Context(), agreement); err != nil || !bytes.Equal(files[0].Data, whole) {
+				t.Errorf("%v, %v", files, err)
+			}
+		}
+	})
 }
 
 // A principal that is made anew begins with version 1 again.
