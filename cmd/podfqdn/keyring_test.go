@@ -340,6 +340,36 @@ func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 	}
 }
 
+// Another version of podfqdn, whose image the container has now, may write the
+// krb5.conf in other words. That takes no keys away.
+func TestAKrb5ConfInOtherWordsStandsUntilItIsWrittenAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		first := startKerberized(t, agreed, folder)
+		first.has(http0)
+		time.Sleep(2 * time.Second)
+		first.end()
+		conf := filepath.Join(first.keys, "krb5.conf")
+		ours, err := os.ReadFile(conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, filepath.Join(first.keys, "..data", "krb5.conf"), append([]byte("# As of version 0.\n"), ours...))
+		second := startKerberized(t, dead, folder)
+		time.Sleep(2 * time.Second)
+		second.holds(true)
+		second.publishes(http0)
+		second.turns(agreed)
+		time.Sleep(2 * time.Minute)
+		second.holds(true)
+		if now, err := os.ReadFile(conf); !bytes.Equal(now, ours) {
+			t.Errorf("it is still\n%s\n%v", now, err)
+		}
+		second.end()
+	})
+}
+
 // Nor where the keys were dropped, and the volume is then refused.
 func TestTheNameGoesBeforeTheKeysAreDropped(t *testing.T) {
 	t.Parallel()
