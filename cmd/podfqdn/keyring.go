@@ -139,10 +139,14 @@ func (r *keyring) require(ctx context.Context, a identity.Agreement) ([]identity
 	return nil, nil
 }
 
-// publish puts the keys of a turn into their volume, if there are any.
+// publish puts the keys of a turn into their volume, or sees that those of an
+// earlier turn are there.
 func (r *keyring) publish(turn identity.Turn) error {
-	if len(turn.Required.Files()) == 0 {
+	switch {
+	case r == nil:
 		return nil
+	case len(turn.Required.Files()) == 0:
+		return r.standing()
 	}
 	defer turn.Required.Clear()
 	changed, err := r.vol.Publish(turn.Required)
@@ -157,6 +161,21 @@ func (r *keyring) publish(turn identity.Turn) error {
 			zap.Bool("changed", changed))
 	}
 	r.stands = true
+	return nil
+}
+
+// standing tells why the keys do not stand any more; nil if they do.
+func (r *keyring) standing() error {
+	files, _, err := volume.Read(r.config.KeysDir)
+	if err == nil {
+		err = r.keys.Keeps(files)
+	}
+	for _, f := range files {
+		clear(f.Data)
+	}
+	if err != nil {
+		return fmt.Errorf("the keys in %+q do not stand any more: %w", r.config.KeysDir, err)
+	}
 	return nil
 }
 

@@ -397,6 +397,34 @@ func TestTheNameGoesBeforeTheKeysAreDropped(t *testing.T) {
 	})
 }
 
+// What was withdrawn is not given back without keys.
+func TestKeysThatAreGoneFromTheirVolumeAndTheSourceHoldTheNameBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := startKerberized(t, agreed, t.TempDir(), "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1m")
+		k.has(http0)
+		time.Sleep(2 * time.Second)
+		k.turns(without)
+		time.Sleep(5 * time.Minute)
+		k.holds(false)
+		k.has(http1)
+		if err := os.Remove(filepath.Join(k.keys, "..data", "keytab")); err != nil {
+			t.Fatal(err)
+		}
+		k.turns(agreed)
+		time.Sleep(2 * time.Minute)
+		k.holds(false)
+		if got := k.readyz(); got != `the keys in "`+k.keys+`" do not stand any more: its keytab is empty` {
+			t.Errorf("/readyz says %q", got)
+		}
+		k.has(http0)
+		time.Sleep(2 * time.Minute)
+		k.holds(true)
+		k.publishes(http0)
+		k.end()
+	})
+}
+
 // What belongs to another sandbox's identity goes with it.
 func TestKeysDoNotStandWithoutTheName(t *testing.T) {
 	t.Parallel()
