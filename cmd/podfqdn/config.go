@@ -31,7 +31,7 @@ type config struct {
 	Reverse  identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
 	Families identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
 	Confirm  int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
-	Timeout  duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS; 0 for ever"`
+	Timeout  duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS, and for keys; 0 for ever"`
 	Interval duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
 	Withdraw bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
 	Grace    duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
