@@ -18,7 +18,7 @@ import (
 type Kerberos struct {
 	Principals kerberos.Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {service}, {namespace}"`
 	Realm      kerberos.Realm     `env:"PODFQDN_KRB5_REALM" doc:"of principals without one, and of krb5.conf; else that of the first principal"`
-	Source     kerberos.Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs, in podfqdn's container only; with the same words in braces"`
+	Source     kerberos.Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs; its path may have the same words in braces"`
 	KeysDir    string             `env:"PODFQDN_KRB5_DIR" envDefault:"/krb5" doc:"the volume for the keys, an emptyDir with medium: Memory"`
 	KeysMount  string             `env:"PODFQDN_KRB5_MOUNT" doc:"where the application mounts that volume; else the same path"`
 	KDCs       kerberos.KDCs      `env:"PODFQDN_KRB5_KDC" doc:"HOST[:PORT],… for krb5.conf; else libkrb5 asks DNS"`

@@ -124,6 +124,7 @@ func (f folder) generation(name string) ([]identity.File, error) {
 		err = fmt.Errorf("%q is missing", Verified)
 	}
 	if err != nil {
+		forget(files)
 		return nil, fmt.Errorf("generation %+q in %+q is torn: %w", name, f.dir, err)
 	}
 	return files, nil
@@ -152,11 +153,11 @@ func (f folder) readAll(name string) ([]identity.File, error) {
 	var files []identity.File
 	for _, name := range names {
 		file, err := readFile(in, name, left)
+		files = append(files, file)
 		if err != nil {
-			return nil, fmt.Errorf("%+q: %w", name, errno(err))
+			return files, fmt.Errorf("%+q: %w", name, errno(err))
 		}
 		left -= int64(len(file.Data))
-		files = append(files, file)
 	}
 	return files, nil
 }
