@@ -308,16 +308,16 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 	return nil
 }
 
-// readHosts reads /etc/hosts, and for up to a second again while it is empty:
-// the kubelet truncates it and writes it anew whenever a container of the Pod
-// starts (pkg/kubelet/kubelet_pods.go, ensureHostsFile).
+// readHosts reads /etc/hosts, and for up to a second again while it is not
+// whole: the kubelet truncates it and writes it anew whenever a container of the
+// Pod starts (pkg/kubelet/kubelet_pods.go, ensureHostsFile).
 func readHosts(root fs.FS) (string, error) {
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		text, err := readFile(root, hostsPath)
 		if errors.Is(err, fs.ErrNotExist) {
 			return "", nil
 		}
-		if err != nil || text != "" || time.Since(start) >= time.Second {
+		if err != nil || strings.HasSuffix(text, "\n") || time.Since(start) >= time.Second {
 			return text, err
 		}
 	}

@@ -77,33 +77,36 @@ func TestHostsLineIsReadInTheKubeletsForms(t *testing.T) {
 // lateHosts is a Pod whose hosts file has its text from a time on: the kubelet
 // truncates it first, then writes.
 type lateHosts struct {
-	files fstest.MapFS
-	from  time.Time
+	files  fstest.MapFS
+	from   time.Time
+	before string // what it holds until then
 }
 
 func (l lateHosts) Open(name string) (fs.File, error) {
 	if name == "etc/hosts" && time.Now().Before(l.from) {
-		return fstest.MapFS{name: {}}.Open(name)
+		return fstest.MapFS{name: {Data: []byte(l.before)}}.Open(name)
 	}
 	return l.files.Open(name)
 }
 
-func TestLookWaitsForAnEmptyHostsFileForASecond(t *testing.T) {
+func TestLookWaitsForAHostsFileThatIsBeingWrittenForASecond(t *testing.T) {
 	files := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", "10.244.0.27")
 	for _, test := range []struct {
 		late     time.Duration
+		before   string
 		atLeast  time.Duration
 		atMost   time.Duration
 		hostname identity.Fact
 	}{
-		{0, 0, 0, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
-		{15 * time.Millisecond, 15 * time.Millisecond, 30 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
-		{900 * time.Millisecond, 900 * time.Millisecond, 920 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
-		{time.Minute, time.Second, 1020 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hostname"}},
+		{0, "", 0, 0, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
+		{15 * time.Millisecond, "", 15 * time.Millisecond, 30 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
+		{15 * time.Millisecond, "10.244.0.27\tdb-0.db.def", 15 * time.Millisecond, 30 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
+		{900 * time.Millisecond, "", 900 * time.Millisecond, 920 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hosts"}},
+		{time.Minute, "", time.Second, 1020 * time.Millisecond, identity.Fact{Value: "db-0", From: "/etc/hostname"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			start := time.Now()
-			facts, err := identity.Look(lateHosts{files, start.Add(test.late)}, identity.Given{PodIPs: "10.244.0.27"}, nil)
+			facts, err := identity.Look(lateHosts{files, start.Add(test.late), test.before}, identity.Given{PodIPs: "10.244.0.27"}, nil)
 			took := time.Since(start)
 			if err != nil || facts.Hostname != test.hostname || took < test.atLeast || took > test.atMost {
 				t.Errorf("after %s: hostname %v, error %v in %s", test.late, facts.Hostname, err, took)

@@ -83,7 +83,8 @@ func TestAReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Body.Close()
-	if took := time.Since(start); took > time.Second {
+	// It would be held up for the five seconds that an answer may take to be written.
+	if took := time.Since(start); took > 4*time.Second {
 		t.Errorf("a turn and a probe took %s", took)
 	}
 }
