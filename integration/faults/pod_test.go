@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
 const (
@@ -109,12 +111,35 @@ func newPod(t *testing.T, group string) *pod {
 func lay(t *testing.T) *pod {
 	t.Helper()
 	p := &pod{TB: t, root: t.TempDir(), timeout: time.Second}
-	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n")
-	p.write("etc/resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")
-	p.write("var/run/secrets/kubernetes.io/serviceaccount/token", token)
-	p.write("dev/termination-log", "")
+	p.files()
 	p.leave()
 	return p
+}
+
+// files are what the kubelet gives.
+func (p *pod) files() {
+	p.Helper()
+	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n")
+	p.write("etc/hostname", "db-0\n")
+	p.write("etc/resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")
+	p.write("var/run/secrets/kubernetes.io/serviceaccount/token", token)
+	p.write("var/run/secrets/kubernetes.io/serviceaccount/namespace", "default")
+	p.write("dev/termination-log", "")
+}
+
+// serve has the Pod ask a real CoreDNS.
+func (p *pod) serve(c dnstest.CoreDNS) {
+	p.Helper()
+	server, err := c.Serve("127.0.0.1:0")
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			p.Error(err)
+		}
+	})
+	p.servers = append(p.servers, server.Addr())
 }
 
 func (p *pod) write(name, text string) {
@@ -211,7 +236,7 @@ func (p *pod) init(environ ...string) end {
 	}
 	cmd := exec.Command(podfqdn, "init")
 	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, p.environ, environ)
-	if len(servers) > 0 {
+	if !slices.Contains(p.environ, "PODFQDN_NAMESERVERS=") {
 		cmd.Env = append(cmd.Env, "PODFQDN_NAMESERVERS="+strings.Join(servers, ","))
 	}
 	var log bytes.Buffer
@@ -312,6 +337,11 @@ func (p *pod) invariants(e end) {
 	p.truth.Lock()
 	defer p.truth.Unlock()
 	switch published := err == nil; {
+	case e.code == 10 && published:
+		// What stood there stands: the application does not start, and nothing is lost.
+		if fqdn := p.read("identity/fqdn"); fqdn != "db-9.db.default.svc.cluster.local" {
+			p.Errorf("I1: exit code 10, published %q", fqdn)
+		}
 	case published != (e.code == 0):
 		p.Errorf("I1: exit code %d, published %t", e.code, published)
 	case published:

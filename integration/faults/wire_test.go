@@ -361,16 +361,8 @@ func TestWire(t *testing.T) {
 			cluster.Service("default", "kubernetes", "10.96.0.1")
 			cluster.Service("default", "db")
 			cluster.Publish(dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip})
-			server, err := dnstest.CoreDNS{Cluster: cluster, Front: b.plugin}.Serve("127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := server.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
-			p.servers, p.timeout = append(p.servers, server.Addr()), w.timeout
+			p.serve(dnstest.CoreDNS{Cluster: cluster, Front: b.plugin})
+			p.timeout = w.timeout
 			e := p.init()
 			if e.code != w.code || !strings.Contains(e.reason, w.says) {
 				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, w.code, w.says, e.log)
