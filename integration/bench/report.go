@@ -118,12 +118,19 @@ func took(samples []sample) (all []float64) {
 // one that came before its observer.
 func late(samples []sample) (all []float64) {
 	for _, s := range samples {
-		if s.Late != nil {
-			if s.Before {
-				all = append(all, s.Took)
-			} else {
-				all = append(all, min(*s.Late, s.Took))
-			}
+		if s.Late != nil && !s.Before {
+			all = append(all, min(*s.Late, s.Took))
+		}
+	}
+	return all
+}
+
+// there gives the time from the container's start to publication of those whose record was there when it was first
+// looked for: how much earlier, nobody saw.
+func there(samples []sample) (all []float64) {
+	for _, s := range samples {
+		if s.Before && s.Error == "" {
+			all = append(all, s.Took)
 		}
 	}
 	return all
@@ -213,16 +220,9 @@ func (r report) markdown() string {
 	b.WriteString("\n## Record visible at the last replica to publication\n\nFrom the start of the container, if that came later. Negative: published before the last replica knew the name.\n\n" + r.grid(func(setup, contender string) string {
 		return statsOf(late(r.of(setup, contender))).cell()
 	}))
-	n, before := 0, 0
-	for _, s := range r.Samples {
-		if s.Late != nil {
-			n++
-		}
-		if s.Before {
-			before++
-		}
-	}
-	fmt.Fprintf(&b, "\nOf %d records %d were there at the observer's first question: these count from the start of the container, too.\n", n, before)
+	already := there(r.of("", podfqdn))
+	fmt.Fprintf(&b, "\nOf Pods whose record was seen to appear. For %d of podfqdn's %d it was there when the observer first asked: these published after %s from the start of the container.\n",
+		len(already), len(r.of("", podfqdn)), statsOf(already).cell())
 	b.WriteString("\n## The application's first plain A, AAAA and PTR that failed\n\n" + r.grid(func(setup, contender string) string {
 		failed, asked := failures(r.of(setup, contender))
 		return fmt.Sprintf("%d of %d", failed, asked)
