@@ -113,9 +113,8 @@ func took(samples []sample) (all []float64) {
 	return all
 }
 
-// late gives how long after its record a Pod published, at most. A record that
-// was there before the container counts from the container's start, and so does
-// one that came before its observer.
+// late gives how long after its record a Pod published, of those whose record was
+// seen to appear. One that came before the container counts from its start.
 func late(samples []sample) (all []float64) {
 	for _, s := range samples {
 		if s.Late != nil && !s.Before {
