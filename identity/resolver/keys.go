@@ -37,14 +37,17 @@ type keys struct {
 	order  []uint16 // keyTypes as they are to be taken
 }
 
-// newKeys gives the keys of a name in order; beside another process that takes
-// them so, those from the other half first, and each time others.
+// newKeys gives the keys of a name, each time in another order: a process that is
+// started again would be told from a cache what the one before it was. Beside
+// another process those come first that it comes to last.
 func newKeys(rounds int, beside bool) *keys {
-	order := slices.Clone(keyTypes[:])
-	if beside {
-		slices.Reverse(order)
-		half := order[:len(order)/2]
+	first, last := slices.Clone(keyTypes[:len(keyTypes)/2]), slices.Clone(keyTypes[len(keyTypes)/2:])
+	for _, half := range [][]uint16{first, last} {
 		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
+	}
+	order := slices.Concat(first, last)
+	if beside {
+		order = slices.Concat(last, first)
 	}
 	return &keys{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(keyTypes)), order: order}
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -742,7 +743,7 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			time.Sleep(3 * time.Millisecond)
 			m := reply(q, dns.RcodeNameError, "cluster.local. 17 SOA a. b. 1 2 3 4 30")
-			if q.Question[0].Qtype == dns.TypeTXT {
+			if q.Question[0].Qtype != dns.TypeA {
 				m = reply(q, dns.RcodeSuccess)
 			}
 			m.Authoritative = true
@@ -754,7 +755,7 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		// What nobody vouches for has no TTL.
-		if got := ask(t, r, exists); got.Type != "TXT" || got.Rcode != "NOERROR" || got.TTL != 0 || got.Cached {
+		if got := ask(t, r, exists); !strings.HasPrefix(got.Key, got.Type+", and ") || got.Rcode != "NOERROR" || got.TTL != 0 || got.Cached {
 			t.Errorf("got %+v", got)
 		}
 		w.answer = func(_, _ string, q *dns.Msg) [][]byte { return nil }

@@ -525,10 +525,10 @@ func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
 			"A kubernetes.default.svc.cluster.local. PTR 1.0.96.10.in-addr.arpa."},
 		"no Service": {dnstest.Kubeadm, nil,
 			`says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`,
-			"A kubernetes.default.svc.cluster.local. TXT db.default.svc.cluster.local."},
+			"A kubernetes.default.svc.cluster.local. KEY db.default.svc.cluster.local."},
 		"other Pods": {dnstest.Kubeadm, []dnstest.Endpoint{{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"}},
 			`says NXDOMAIN; Service "db" publishes 10.244.0.18, but not this Pod: see that a headless Service`,
-			"A kubernetes.default.svc.cluster.local. TXT db.default.svc.cluster.local. A db.default.svc.cluster.local."},
+			"A kubernetes.default.svc.cluster.local. KEY db.default.svc.cluster.local. A db.default.svc.cluster.local."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -549,7 +549,7 @@ func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
 				if strings.HasPrefix(q.Name, "db-0.") || strings.HasPrefix(q.Name, "10-244-0-17.") {
 					continue
 				}
-				witnesses = append(witnesses, dns.Type(q.Type).String()+" "+q.Name)
+				witnesses = append(witnesses, kind(q.Type)+" "+q.Name)
 				if q.At < 3*time.Second {
 					t.Errorf("after %v a witness is asked: %v", q.At, q)
 				}

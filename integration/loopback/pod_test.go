@@ -383,11 +383,19 @@ func settled(types string) string {
 	return strings.Join(slices.Compact(strings.Fields(types)), " ")
 }
 
-// types shows what was asked, "TXT A PTR"; a question that came by TCP has a star.
+// kind shows a type; of a private key only that it is one.
+func kind(qtype uint16) string {
+	if private(qtype) {
+		return "KEY"
+	}
+	return dns.Type(qtype).String()
+}
+
+// types shows what was asked, "KEY A PTR"; a question that came by TCP has a star.
 func types(trace *dnstest.Trace) string {
 	var all []string
 	for _, q := range trace.Queries() {
-		s := dns.Type(q.Type).String()
+		s := kind(q.Type)
 		if q.Network == "tcp" {
 			s += "*"
 		}

@@ -21,7 +21,7 @@ func TestARecordThatIsThereTakesSevenPacketsOnTwoSockets(t *testing.T) {
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"TXT A PTR", "MX A AAAA PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"KEY A PTR", "KEY A AAAA PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 			if o.packets[0].port == o.packets[3].port {
@@ -38,7 +38,7 @@ func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"TXT A AAAA PTR PTR", "MX A AAAA PTR PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"KEY A AAAA PTR PTR", "KEY A AAAA PTR PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 			if got := len(o.agreed.Addrs()); got != 2 {
@@ -50,8 +50,8 @@ func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
 
 func TestConfirmingRoundsEachHaveASocket(t *testing.T) {
 	for confirm, want := range map[int][]string{
-		0: {"TXT A AAAA PTR"},
-		2: {"TXT A PTR", "MX A PTR", "HTTPS A AAAA PTR"},
+		0: {"KEY A AAAA PTR"},
+		2: {"KEY A PTR", "KEY A PTR", "KEY A AAAA PTR"},
 	} {
 		play(t, fmt.Sprint(confirm), func(s *stage) {
 			s.policy.Confirm = confirm

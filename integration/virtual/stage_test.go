@@ -595,7 +595,7 @@ func (o outcome) story() string {
 	return b.String()
 }
 
-// rounds shows the types asked on each socket, "TXT A PTR", in order.
+// rounds shows the types asked on each socket, "KEY A PTR", in order; of a private key only that it is one.
 func (o outcome) rounds() (all []string) {
 	last := -1
 	for _, p := range o.packets {
@@ -603,7 +603,11 @@ func (o outcome) rounds() (all []string) {
 			all = append(all, "")
 			last = p.socket
 		}
-		all[len(all)-1] = strings.TrimSpace(all[len(all)-1] + " " + dns.Type(p.qtype).String())
+		kind := "KEY"
+		if !p.private() {
+			kind = dns.Type(p.qtype).String()
+		}
+		all[len(all)-1] = strings.TrimSpace(all[len(all)-1] + " " + kind)
 	}
 	return all
 }
