@@ -227,8 +227,11 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 		e.r.refuses[e.server] = true
 	}
 	a.Again = k.spacing(now)
-	if a.Is == identity.Denied {
+	switch a.Is {
+	case identity.Denied:
 		a.Again = max(a.Again, min(k.down.denied(now, life.left), maxAgain))
+	case identity.Found, identity.NoData:
+		k.down = countdown{} // no cache keeps a denial by the name
 	}
 	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), k.left(now), len(keyTypes))
 	return a

@@ -433,6 +433,27 @@ func TestADenialThatIsKeptByNameIsWaitedOut(t *testing.T) {
 	})
 }
 
+// Such are what a process before this one has asked: some keys are denied from a cache, and others are not.
+func TestDenialsAmongOtherAnswersAreNotKeptByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, n := time.Now(), 0
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if n++; n%4 == 0 {
+				return [][]byte{pack(reply(q, dns.RcodeSuccess, fresh))}
+			}
+			left := 30 - int(time.Since(start).Seconds())
+			return [][]byte{pack(reply(q, dns.RcodeNameError, fmt.Sprintf("cluster.local. %d SOA a. b. 1 2 3 4 30", left)))}
+		}}
+		r := w.resolver()
+		for range 16 {
+			if got := ask(t, r, exists); got.Again > 3*time.Second {
+				t.Errorf("after %s: %s, and again after %s", time.Since(start), got.Wire, got.Again)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+	})
+}
+
 func TestTheEndOfTheContextEndsAQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(string, string, *dns.Msg) [][]byte { return nil }}
