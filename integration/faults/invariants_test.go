@@ -52,7 +52,7 @@ func TestTheInvariantsAreSeenToBreak(t *testing.T) {
 		"PTR said so a while ago":    {func(p *pod, _ *end) { p.truth.agreed[dns.TypePTR] = now.Add(-time.Minute) }, "I1: published at"},
 		"half a generation":          {func(p *pod, _ *end) { os.Remove(filepath.Join(p.dir(), "..gen-new", "ips")) }, "I2: "},
 		"a mix":                      {func(p *pod, _ *end) { p.write("identity/..gen-new/ip", foreign) }, "I2: "},
-		"leftovers at the question":  {func(p *pod, _ *end) { p.truth.asked = false; p.question() }, "I3: "},
+		"leftovers at the question":  {func(p *pod, _ *end) { p.truth.asked = false; p.question(db0 + ".") }, "I3: "},
 		"too late":                   {func(_ *pod, e *end) { e.took = 3 * time.Second }, "I4: "},
 		"a panic":                    {func(_ *pod, e *end) { e.code = 2 }, "it panicked"},
 		"an escape in the log":       {func(_ *pod, e *end) { e.log = "\x1b[31m\n" }, "I5: "},

@@ -135,7 +135,7 @@ func (b *breaker) ops(kind, network string) (ops []string) {
 
 func (b *breaker) plugin(next plugin.Handler) plugin.Handler {
 	return plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
-		b.pod.question()
+		b.pod.question(strings.ToLower(r.Question[0].Name))
 		good := nonwriter.New(w)
 		if rcode, err := plugin.NextOrFailure("faults", next, ctx, good, r); good.Msg == nil {
 			return rcode, err
@@ -203,6 +203,30 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 	case "first": // what it would be with this, and then the answer
 		bad, err := b.apply(arg, w, q, good, sent)
 		return append(bad, sent...), err
+	case "flood": // so many forgeries from the right address, whose IDs are guesses
+		n, err := strconv.Atoi(arg)
+		if err != nil {
+			return nil, err
+		}
+		forged, err := edit(func(m *dns.Msg) {
+			m.Answer, m.Ns, m.Rcode = nil, nil, dns.RcodeNameError
+			switch q.Question[0].Qtype {
+			case dns.TypeA:
+				m.Rcode, m.Answer = dns.RcodeSuccess, []dns.RR{&dns.A{Hdr: header(name, dns.TypeA), A: net.ParseIP(foreign).To4()}}
+			case dns.TypePTR:
+				m.Rcode, m.Answer = dns.RcodeSuccess, []dns.RR{&dns.PTR{Hdr: header(name, dns.TypePTR), Ptr: "db-9.db.default.svc.cluster.local."}}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		for i := range n {
+			binary.BigEndian.PutUint16(forged[0], q.Id+uint16(i)+1)
+			if _, err := w.Write(forged[0]); err != nil {
+				return nil, err
+			}
+		}
+		return sent, nil
 	case "source": // from another port
 		conn, err := net.DialUDP("udp", nil, w.RemoteAddr().(*net.UDPAddr))
 		if err != nil {
