@@ -113,3 +113,16 @@ func TestAConnectionEndsWithItsAnswer(t *testing.T) {
 		t.Errorf("got %q, %v", answer, err)
 	}
 }
+
+// Nobody can make a metric grow by what DNS says.
+func TestWhatDNSSaysIsNoLabel(t *testing.T) {
+	p := newProbes()
+	for i := range 1000 {
+		answer := identity.Answer{Question: identity.Question{Kind: identity.Kind(i % 4)}, Rcode: fmt.Sprintf("RCODE%d\n\x1b", i), Wire: fmt.Sprint(i)}
+		p.turn(identity.Turn{Report: identity.Report{{Answer: answer, Others: fmt.Sprint(i)}}})
+	}
+	text := string(p.text())
+	if n := strings.Count(text, "podfqdn_dns_questions_total{"); n != 4 || !strings.Contains(text, `{type="A",rcode="other"} 250`) {
+		t.Errorf("%d lines of questions:\n%s", n, text)
+	}
+}
