@@ -199,8 +199,22 @@ func reverseName(addr netip.Addr) string {
 	return name
 }
 
-// exists asks for a name by a type that is free to be asked.
+// exists asks for a name by a type that is free to be asked. For who looks on,
+// another one may have had that a moment ago: a denial from a cache is not taken,
+// unless every one looks so, as behind NodeLocal DNSCache.
 func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answer {
+	a := e.existsBy(ctx, name)
+	for range 5 {
+		if !e.r.beside || !a.Cached || a.Is != identity.Denied {
+			break
+		}
+		a = e.existsBy(ctx, name)
+	}
+	return a
+}
+
+// existsBy asks for a name by the next type that is free.
+func (e *exchange) existsBy(ctx context.Context, name identity.Name) identity.Answer {
 	k := e.r.keys[name]
 	if k == nil {
 		k = newKeys(e.r.Rounds, e.r.beside)
@@ -218,11 +232,7 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 	case errors.Is(a.Err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
 	}
-	if a.Cached = life.cut; a.Cached && e.r.beside && a.Is == identity.Denied && len(keyTypes)-k.left(now) < 4 {
-		// Somebody who looked on a moment ago may have had this key. Where every
-		// denial looks so, as behind NodeLocal DNSCache, the fourth is taken.
-		return e.exists(ctx, name)
-	}
+	a.Cached = life.cut
 	if a.Is == identity.Refused {
 		e.r.refuses[e.server] = true
 	}

@@ -242,6 +242,7 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 		"podfqdn_build_info gauge", "podfqdn_verified gauge", "podfqdn_first_agreement_seconds gauge",
 		"podfqdn_last_agreement_timestamp_seconds gauge", "podfqdn_verifications_total counter",
 		"podfqdn_dns_questions_total counter", "podfqdn_withdrawals_total counter", "podfqdn_volume_errors_total counter",
+		"podfqdn_keys_missing_total counter",
 	}; !slices.Equal(after, want) || len(before) != len(want)-2 {
 		t.Errorf("%q and then %q, not %q", before, after, want)
 	}
