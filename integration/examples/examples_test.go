@@ -233,6 +233,49 @@ func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
 	return refers
 }
 
+func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T) {
+	some := false
+	each(t, func(t *testing.T, m manifest, p pod) {
+		init := initContainer(t, p)
+		volumes := map[string]string{} // of podfqdn, by their path
+		for _, v := range init.VolumeMounts {
+			volumes[v.MountPath] = v.Name
+		}
+		i := slices.IndexFunc(init.Env, func(e corev1.EnvVar) bool { return e.Name == "PODFQDN_KRB5_SOURCE" })
+		if i < 0 {
+			return
+		}
+		some = true
+		source, keys := volumes[init.Env[i].Value], volumes["/krb5"]
+		if source == "" || keys == "" {
+			t.Fatalf("podfqdn mounts %v", volumes)
+		}
+		for _, v := range p.spec.Volumes {
+			if v.Name == keys && (v.EmptyDir == nil || v.EmptyDir.Medium != corev1.StorageMediumMemory || v.EmptyDir.SizeLimit.IsZero()) {
+				t.Errorf("the keys' volume is %+v", v)
+			}
+		}
+		if p.spec.SecurityContext == nil || p.spec.SecurityContext.FSGroup == nil {
+			t.Error("without fsGroup the application cannot read a keytab of mode 0440")
+		}
+		for _, c := range slices.Concat(p.spec.InitContainers[1:], p.spec.Containers) {
+			read := false
+			for _, v := range c.VolumeMounts {
+				if v.Name == source {
+					t.Errorf("%s mounts everybody's keys", c.Name)
+				}
+				read = read || v.Name == keys && v.MountPath == "/krb5" && v.ReadOnly
+			}
+			if !read {
+				t.Errorf("%s does not mount its keys to read them: %+v", c.Name, c.VolumeMounts)
+			}
+		}
+	})
+	if !some {
+		t.Error("no Pod has Kerberos")
+	}
+}
+
 func TestEveryClaimForStorageIsUsed(t *testing.T) {
 	for _, m := range files(t) {
 		var used []string
