@@ -11,12 +11,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-// tools are the programs that are needed, with the Debian package of each.
-var tools = []struct{ name, deb string }{
+// tool is a program that is needed, with the Debian package that has it.
+type tool struct{ name, deb string }
+
+// tools are those of a Realm.
+var tools = []tool{
 	{"krb5kdc", "krb5-kdc"},
 	{"kdb5_util", "krb5-kdc"},
 	{"kadmin.local", "krb5-admin-server"},
@@ -36,18 +40,24 @@ func Tool(name string) (string, error) {
 }
 
 // Require tells in one sentence what is missing for a Realm on this machine.
-func Require() error {
-	var lacks []string
+func Require() error { return require(tools) }
+
+func require(tools []tool) error {
+	var lacks, install []string
 	for _, t := range tools {
-		if _, err := Tool(t.name); err != nil {
-			lacks = append(lacks, t.name)
+		if _, err := Tool(t.name); err == nil {
+			continue
+		}
+		lacks = append(lacks, t.name)
+		if !slices.Contains(install, t.deb) {
+			install = append(install, t.deb)
 		}
 	}
 	if len(lacks) == 0 {
 		return nil
 	}
-	return fmt.Errorf("a Kerberos realm needs programs that are missing here, %s: apt-get install -y --no-install-recommends krb5-kdc krb5-admin-server krb5-user",
-		strings.Join(lacks, ", "))
+	return fmt.Errorf("a Kerberos realm needs programs that are missing here, %s: apt-get install -y --no-install-recommends %s",
+		strings.Join(lacks, ", "), strings.Join(install, " "))
 }
 
 // Realm is a Kerberos realm with a KDC that runs.
