@@ -379,6 +379,13 @@ func (s *space) waits(pod string, words ...string) {
 // checks its message and that nothing is published.
 func (s *space) ended(pod string, code int32, words ...string) {
 	s.Helper()
+	s.gaveUp(pod, code, words...)
+	s.unpublished(pod)
+}
+
+// gaveUp is ended for a Pod without an observer.
+func (s *space) gaveUp(pod string, code int32, words ...string) {
+	s.Helper()
 	var end *corev1.ContainerStateTerminated
 	p := s.until(pod, "podfqdn has ended", func(p *corev1.Pod) bool {
 		if end = podfqdn(p).State.Terminated; end == nil {
@@ -402,7 +409,6 @@ func (s *space) ended(pod string, code int32, words ...string) {
 			s.Errorf("%s: %s has started: %+v", pod, c.Name, c)
 		}
 	}
-	s.unpublished(pod)
 	s.Logf("%s: exit code %d: %s", pod, end.ExitCode, end.Message)
 }
 
@@ -527,7 +533,12 @@ func (s *space) holds(pod, container, fqdn string, addrs ...string) {
 
 // files reads the contract's files, byte for byte.
 func (s *space) files(pod, container string) (map[string]string, error) {
-	archive, code, err := s.tryExec(pod, container, "sh", "-c", "cd /identity && tar -chf - *")
+	return s.untar(pod, container, "cd /identity && tar -chf - *")
+}
+
+// untar gives the files in an archive that a script writes.
+func (s *space) untar(pod, container, script string) (map[string]string, error) {
+	archive, code, err := s.tryExec(pod, container, "sh", "-c", script)
 	if err != nil || code != 0 {
 		return nil, fmt.Errorf("%s: tar ends with %d: %v: %.200s", pod, code, err, archive)
 	}

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podfqdn/podfqdn/integration/cluster"
+	"github.com/podfqdn/podfqdn/integration/kerberos"
 )
 
 var (
@@ -55,6 +56,7 @@ func scenarios() []scenario {
 		{number: 17, title: "kubectl podfqdn doctor", run: doctors},
 		{number: 18, title: "kubectl podfqdn doctor, and cluster DNS in trouble", run: doctorsAlone, alone: true},
 		{number: 19, title: "sidecars while DNS has lost the cluster", run: clusterLost, alone: true},
+		{number: 20, title: "Kerberos", run: kerberized},
 	}
 }
 
@@ -76,6 +78,7 @@ type world struct {
 	image      string // podfqdn's
 	server     string // the application's: a shell that ends when told to
 	etcd       string // with a shell and etcd
+	krb5       string // the application's, with MIT krb5
 }
 
 // theWorld is the one that make e2e gives.
@@ -202,19 +205,28 @@ done
 `), 0o755); err != nil {
 		return err
 	}
-	w.server, w.etcd = "podfqdn.test/server:1", "podfqdn.test/etcd:1"
+	w.server, w.etcd, w.krb5 = "podfqdn.test/server:1", "podfqdn.test/etcd:1", "podfqdn.test/krb5:1"
+	krb5, err := kerberos.Files()
+	if err != nil {
+		return err
+	}
+	krb5["bin/sh"] = sh
 	if err := w.own.Load(ctx, *loadFlag); err != nil {
 		return err
 	}
 	for ref, files := range map[string]map[string]string{
 		w.server: {"bin/sh": sh},
 		w.etcd:   {"bin/etcd": w.own.Binary("etcd"), "bin/etcdctl": w.own.Binary("etcdctl")},
+		w.krb5:   krb5,
 	} {
 		image, err := cluster.Tools()
 		if err != nil {
 			return err
 		}
 		image.Ref = ref
+		if ref == w.krb5 {
+			image.User = "65533:65533" // another than podfqdn's
+		}
 		for name, file := range files {
 			delete(image.Links, name)
 			image.Files[name] = file
