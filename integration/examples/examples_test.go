@@ -82,8 +82,9 @@ func documents(t *testing.T, name, text string) manifest {
 			strict(&c)
 			m.claims = append(m.claims, c.Name)
 		case "":
-			// A part of a Pod's spec or of a container, as in the README.
+			// A part of a Pod, of its spec or of a container, as in the README.
 			var part struct {
+				Spec corev1.PodSpec
 				corev1.PodSpec
 				Env []corev1.EnvVar
 			}
