@@ -36,7 +36,7 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race test-kerberos faults build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo test race test-kerberos faults faults-long build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ test: lint-root ## everything that needs no root: vet, staticcheck, tests with t
 faults: ## what podfqdn stands on breaks, one thing at a time, and what must be true then
 	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
 	@cd integration/faults && ../../bin/faults.test -test.timeout 5m
+
+faults-long: ## the same with every fault at every place
+	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
+	@cd integration/faults && ../../bin/faults.test -test.timeout 60m -long
 
 race: ## the tests of integration with the race detector too
 	$(call stage,race integration,$(RACE) go -C integration test $(AFRESH) ./...)

@@ -33,8 +33,11 @@ const (
 	token   = "eyJhbGciOiJub25lIn0.canary-of-a-token"
 )
 
-// podfqdn is the binary, built once, as it is shipped.
-var podfqdn string
+// podfqdn is the binary, built once, as it is shipped; writer is the one of that folder.
+var podfqdn, writer string
+
+// long is for what takes longer than CI has.
+var long = flag.Bool("long", false, "every fault at every place")
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -43,12 +46,17 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		podfqdn = filepath.Join(dir, "podfqdn")
-		build := exec.Command("go", "-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn")
-		build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
+		podfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "writer")
+		for _, args := range [][]string{
+			{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn"},
+			{"build", "-buildvcs=false", "-o", writer, "./writer"},
+		} {
+			build := exec.Command("go", args...)
+			build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
+			if out, err := build.CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
+				return 1
+			}
 		}
 		// These tests wait more than they work.
 		flag.Parse()

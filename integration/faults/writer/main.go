@@ -1,0 +1,76 @@
+// Command writer opens a volume and publishes in it, as podfqdn does when DNS has agreed, on one thread and without
+// DNS: what becomes of each of its calls is to be decided from outside.
+//
+//	writer DIR [LINE]
+//
+// LINE is one more in identity.env. The exit code is 0 or 13, and then the reason is on stderr.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing/fstest"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/volume"
+)
+
+// The thread that strace follows is the main one.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	if err := run(os.Args[1], os.Args[2:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(13)
+	}
+}
+
+func run(dir string, lines []string) error {
+	const pod = "10.244.0.17\tdb-0.db.default.svc.cluster.local\tdb-0\n"
+	facts, err := identity.Look(fstest.MapFS{
+		"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n" + pod)},
+		"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
+	}, identity.Given{}, nil)
+	if err != nil {
+		return err
+	}
+	claim, err := facts.Claim(identity.Policy{})
+	if err != nil {
+		return err
+	}
+	agreement, _, err := identity.Verify(context.Background(), agreeing{claim}, claim, identity.Policy{})
+	if err != nil {
+		return err
+	}
+	generation, err := identity.Render(agreement, lines...)
+	if err != nil {
+		return err
+	}
+	_, _ = os.Stat("/podfqdn-faults-begin") // the mark: what comes now may be broken
+	v, err := volume.Open(context.Background(), dir, identity.Files(), claim.Keeps)
+	if err != nil {
+		return err
+	}
+	_, err = v.Publish(generation)
+	return err
+}
+
+// agreeing is a DNS that agrees with a claim.
+type agreeing struct{ claim identity.Claim }
+
+func (a agreeing) Open(context.Context) (identity.Exchange, error) { return a, nil }
+func (a agreeing) Close() error                                    { return nil }
+
+func (a agreeing) Ask(_ context.Context, q identity.Question) identity.Answer {
+	answer := identity.Answer{Question: q, Server: netip.MustParseAddrPort("10.96.0.10:53"), Is: identity.NoData}
+	switch q.Kind {
+	case identity.Forward4:
+		answer.Is, answer.Addrs = identity.Found, a.claim.Addrs()
+	case identity.Reverse:
+		answer.Is, answer.Names = identity.Found, []identity.Name{a.claim.Name()}
+	}
+	return answer
+}
