@@ -251,21 +251,21 @@ func TestWhatDoesNotAnswerTheQuestionIsDiscarded(t *testing.T) {
 
 func TestAnAnswerThatIsCutAnywhereIsDiscarded(t *testing.T) {
 	const one, other = "db-0.db.default.svc.cluster.local. 30 A 10.66.66.66", "db-0.db.default.svc.cluster.local. 30 A 10.66.66.67"
-	cut, whole := 0, 1
-	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
-		raw := pack(reply(q, dns.RcodeSuccess, one, other))
-		whole = len(raw)
-		return [][]byte{raw[:cut], pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17"))}
-	}}
-	r := resolver.New([]netip.AddrPort{server}, false)
-	r.Dial = w.dial
-	for ; cut < whole; cut++ {
-		if got := ask(t, r, a); got.Wire != "10.244.0.17" {
-			t.Errorf("at byte %d of %d: got %s", cut, whole, got.Wire)
-		}
-	}
-	if got := ask(t, r, a); got.Wire != "10.66.66.66 and 10.66.66.67" {
-		t.Errorf("whole: got %s", got.Wire)
+	whole := len(pack(reply(new(dns.Msg).SetQuestion("db-0.db.default.svc.cluster.local.", dns.TypeA), dns.RcodeSuccess, one, other)))
+	for cut := range whole + 1 {
+		synctest.Test(t, func(t *testing.T) {
+			w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+				raw := pack(reply(q, dns.RcodeSuccess, one, other))
+				return [][]byte{raw[:cut], pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17"))}
+			}}
+			want := "10.244.0.17"
+			if cut == whole {
+				want = "10.66.66.66 and 10.66.66.67"
+			}
+			if got := ask(t, w.resolver(), a); got.Wire != want {
+				t.Errorf("at byte %d of %d: got %s", cut, whole, got.Wire)
+			}
+		})
 	}
 }
 
