@@ -86,9 +86,9 @@ func kerberized(t *testing.T, w world) {
 	w.parallel(t, "keys that do not come", func(s *space) {
 		s.realm()
 		s.deliver(keytabOwn)
-		s.kerberos("env:\n", "env:\n        - {name: PODFQDN_TIMEOUT, value: 20s}\n")
+		s.kerberos("env:\n", "env:\n        - {name: PODFQDN_TIMEOUT, value: 45s}\n")
 		for _, pod := range s.pods("web", 2) {
-			s.gaveUp(pod, 14, "gave up after 20s", "has no key for "+s.principal(pod), strangers[1]+"@"+kerberosRealm)
+			s.gaveUp(pod, 14, "gave up after 45s", "has no key for "+s.principal(pod), strangers[1]+"@"+kerberosRealm)
 			s.publishedNothing(pod)
 		}
 	})
