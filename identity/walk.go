@@ -56,9 +56,9 @@ type Turn struct {
 
 // Turns verifies again and again, with pauses, until the first agreement, a
 // refusal or the end of ctx; with Every until the end of ctx, and after the
-// first agreement there is no refusal. A verification that ctx cuts off is no
-// turn, nor is one for which no private key was free: they say nothing about
-// DNS.
+// first agreement there is no refusal but of Require. A verification that ctx
+// cuts off is no turn, nor is one for which no private key was free: they say
+// nothing about DNS.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		start := time.Now()
