@@ -165,7 +165,7 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 		if err != nil {
 			return nil, 0, err
 		}
-		if reply, ok := answers(raw, q); ok && !sent[reply.Id].IsZero() {
+		if reply, ok := answers(raw, q, sent); ok {
 			return reply, time.Since(sent[reply.Id]), nil
 		}
 	}
@@ -178,16 +178,16 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// answers unpacks raw if it is an answer to q but for the ID: a response of the
-// same opcode, whose one question is q's, in class IN (RFC 5452 §9.1). A server that
-// does not understand the question may leave it out (RFC 1035 §4.1.1 allows
-// FORMERR from the header alone).
-func answers(raw []byte, q *dns.Msg) (*dns.Msg, bool) {
+// answers unpacks raw if it is an answer to q: a response under an ID that it
+// was sent under, of the same opcode, whose one question is q's, in class IN
+// (RFC 5452 §9.1). A server that does not understand the question may leave it
+// out (RFC 1035 §4.1.1 allows FORMERR from the header alone).
+func answers(raw []byte, q *dns.Msg, sent map[uint16]time.Time) (*dns.Msg, bool) {
 	reply := new(dns.Msg)
 	if err := reply.Unpack(raw); err != nil {
 		return nil, false
 	}
-	if !reply.Response || reply.Opcode != q.Opcode {
+	if _, asked := sent[reply.Id]; !asked || !reply.Response || reply.Opcode != q.Opcode {
 		return nil, false
 	}
 	if reply.Rcode == dns.RcodeFormatError && len(reply.Question) == 0 {

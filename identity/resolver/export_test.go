@@ -1,6 +1,8 @@
 package resolver
 
 import (
+	"time"
+
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -8,7 +10,7 @@ import (
 
 // Read is what becomes of a packet that comes back for q.
 func Read(raw []byte, q *dns.Msg) (identity.Answer, bool) {
-	msg, ok := answers(raw, q)
+	msg, ok := answers(raw, q, map[uint16]time.Time{q.Id: {}})
 	if !ok {
 		return identity.Answer{}, false
 	}
