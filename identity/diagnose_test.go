@@ -188,12 +188,13 @@ var diagnoses = []diagnosis{
 
 	// The server does not say.
 	{
-		name: "silent", script: "exists: silent", causes: "dns-silent?",
+		name: "silent", script: "exists: silent\nA kubernetes.default.svc.cluster.local: silent",
+		witnesses: "A kubernetes.default.svc.cluster.local", causes: "dns-silent?",
 		line: "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP",
 	},
 	{
 		name: "fails", script: "exists: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service, causes: "dns-fails",
+		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service, causes: "dns-fails",
 		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
 	},
 	{
@@ -433,10 +434,10 @@ func TestWhatIsNoRefusalAndNoMismatchIsNotExplained(t *testing.T) {
 	}
 }
 
-func TestASilentServerIsAskedOnce(t *testing.T) {
+func TestASilentServerIsAskedForTheNameAndForOneThatExists(t *testing.T) {
 	claim := db0(t, identity.Policy{}, ip4, "")
-	s := agreeing(t, claim).script("exists: silent")
-	if _, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{}); err == nil || s.asked() != "exists" {
+	s := agreeing(t, claim).script("exists: silent\nA kubernetes.default.svc.cluster.local: silent")
+	if _, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{}); err == nil || s.asked() != "exists, A kubernetes.default.svc.cluster.local" {
 		t.Errorf("asked %s: %v", s.asked(), err)
 	}
 	s.refuses = errors.New("network is unreachable")

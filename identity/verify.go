@@ -83,6 +83,8 @@ type round struct {
 	last    bool
 	instead bool          // look for the names that DNS may publish in place of the one claimed
 	witness bool          // ask for the witness too, where the name is not the Pod's
+	doubt   bool          // where a private key has no answer, see whether a plain question has one,
+	plain   bool          // and if so ask plainly
 	spacing time.Duration // until the next question of existence has a key
 	report  Report
 }
@@ -126,8 +128,11 @@ func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err 
 	if r.note(f); f.Verdict == Agrees {
 		return f.Is != Refused, nil
 	}
+	if f.Verdict == Unanswered && r.doubt && f.Is != Unasked && !over(ctx) && r.knows(ctx, exchange) && r.plain {
+		return false, nil
+	}
 	if f.Verdict != Missing || !r.instead {
-		return false, r.mismatch(f.Verdict)
+		return false, r.mismatchAt(f, f.Verdict)
 	}
 	for _, name := range r.claim.instead {
 		other := exchange.Ask(ctx, Question{Kind: Exists, Name: name})
@@ -186,21 +191,29 @@ func (r *round) forward(ctx context.Context, exchange Exchange) ([]netip.Addr, e
 // cluster. That is asked each time, lest it be the first question in a long time
 // and answered from a cache that shows what it had before.
 func (r *round) attest(ctx context.Context, exchange Exchange, m *Mismatch) {
-	if r.claim.zone.IsZero() {
-		return
-	}
 	if m.Kind == Forward4 && slices.ContainsFunc(r.claim.addrs, netip.Addr.Is6) && m.Is == Found {
 		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: Forward6, Name: r.claim.name}), r.policy, true)
 		if r.note(f); f.Is != Found && f.Is != NoData {
 			return
 		}
 	}
+	r.knows(ctx, exchange)
+}
+
+// knows asks for the API server's Service as applications do. A server that
+// answers that, and not what no application asks, is one of the proxies that
+// know A, AAAA and PTR alone and do not say so.
+func (r *round) knows(ctx context.Context, exchange Exchange) bool {
+	if r.claim.zone.IsZero() {
+		return false
+	}
 	for _, kind := range []Kind{Forward4, Forward6} {
 		a := exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.kubernetes()})
-		if r.note(Finding{Answer: a, Witness: true}); a.Is == Found {
-			return
+		if r.note(Finding{Answer: a, Witness: true}); a.Is != NoData {
+			return a.Is == Found
 		}
 	}
+	return false
 }
 
 func (r *round) note(f Finding) { r.report = append(r.report, f) }

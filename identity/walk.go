@@ -64,6 +64,7 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 		start := time.Now()
 		agreed := w.Agreed
 		var unnamed lookout
+		var plainly doubt
 		var gone absence
 		var slow time.Duration
 		var last proven
@@ -73,12 +74,15 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 				claim: w.Claim, policy: w.Policy,
 				instead: !agreed && unnamed.due(begin.Sub(start)),
 				witness: agreed,
+				doubt:   agreed || plainly.due(begin.Sub(start)),
+				plain:   plainly.sure(),
 			}, &last)
 			if ctx.Err() != nil {
 				turn.Required.Clear()
 				return
 			}
 			turn.Waited = time.Since(start)
+			plainly.heard(turn)
 			mismatch, isMismatch := errors.AsType[*Mismatch](turn.Err)
 			switch {
 			case !isMismatch && (turn.Err != nil || w.Every == 0):
@@ -227,6 +231,39 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 		l.found, l.next = false, 2*waited
 	}
 	return nil
+}
+
+// doubt is whether the server answers private keys at all. That is looked for
+// rarely, and believed when it is seen in a row: the third time where a private
+// key fails, the fifth where it is not answered, as packets get lost.
+type doubt struct {
+	next time.Duration // when to look again, since the walk began
+	seen int           // that it answered what applications ask, and no private key; twice for a failure
+}
+
+// due reports whether this turn is to look.
+func (d *doubt) due(waited time.Duration) bool {
+	return d.seen > 0 || waited >= max(d.next, 2*time.Second)
+}
+
+// sure reports whether this turn is to believe it, if it sees it too.
+func (d *doubt) sure() bool { return d.seen >= 4 }
+
+// heard takes note of a turn.
+func (d *doubt) heard(t Turn) {
+	key := t.Report.last(func(f Finding) bool { return f.Kind == Exists && !f.Witness })
+	looked := t.Report.last(func(f Finding) bool { return f.Witness })
+	switch {
+	case len(key) == 0 || key[0].Is == Unasked:
+	case key[0].Is != Failed && key[0].Is != Silent:
+		d.seen = 0
+	case slices.ContainsFunc(looked, func(f Finding) bool { return f.Is == Found }):
+		if d.seen++; key[0].Is == Failed {
+			d.seen++
+		}
+	case len(looked) > 0:
+		d.seen, d.next = 0, 2*t.Waited
+	}
 }
 
 // absence is that DNS does without this Pod, after an agreement.

@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,7 +113,7 @@ func TestWalkNeverAsksBeforeTheAnswerCanChange(t *testing.T) {
 func TestWalkAsksAServerInTroubleMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: servfail")
+		s := agreeing(t, claim).script("exists: servfail\nA kubernetes.default.svc.cluster.local: servfail")
 		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, 10*time.Second)
 		for i, turn := range turns {
 			if turn.Pause < 200*time.Millisecond {
@@ -120,6 +121,47 @@ func TestWalkAsksAServerInTroubleMoreRarely(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Some proxies know A, AAAA and PTR alone, and do not say so.
+func TestWalkAsksPlainlyWhereNothingElseIsAnswered(t *testing.T) {
+	for _, says := range []string{"servfail", "silent"} {
+		synctest.Test(t, func(t *testing.T) {
+			claim := db0(t, identity.Policy{}, ip4, "")
+			s := agreeing(t, claim).script("exists: " + says + "\nA kubernetes.default.svc.cluster.local: 10.96.0.1\nA: nxdomain zone=cluster.local")
+			s.later(20*time.Second, "A: 10.244.0.27")
+			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Minute)
+			if last := turns[len(turns)-1]; last.Err != nil || end > 22*time.Second {
+				t.Errorf("%s: %v after %s", says, last.Err, end)
+			}
+			for _, turn := range turns[:len(turns)-1] {
+				if _, plain := errors.AsType[*identity.Mismatch](turn.Err); !plain || turn.Waited > 14*time.Second && turn.Report[len(turn.Report)-1].Kind != identity.Forward4 {
+					t.Errorf("%s: after %s: %v, %v", says, turn.Waited, turn.Err, turn.Report)
+				}
+			}
+		})
+	}
+}
+
+func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothing(t *testing.T) {
+	for _, says := range []string{"servfail", "silent", "nodata\nAAAA kubernetes.default.svc.cluster.local: nxdomain zone=."} {
+		synctest.Test(t, func(t *testing.T) {
+			claim := db0(t, identity.Policy{}, ip4, "")
+			s := agreeing(t, claim).script("exists: servfail\nA kubernetes.default.svc.cluster.local: " + says)
+			if turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Minute); turns[len(turns)-1].Err == nil {
+				t.Error("it agreed")
+			}
+			asked := slices.Concat(s.rounds...)
+			if slices.Contains(asked, "A") || slices.Contains(asked, "AAAA") {
+				t.Errorf("%s: asked %s", says, s.asked())
+			}
+			// Rarely: after 2, 4, 8, 16 and 32 seconds.
+			looked := slices.DeleteFunc(asked, func(q string) bool { return q != "A kubernetes.default.svc.cluster.local" })
+			if n := len(looked); n < 3 || n > 5 {
+				t.Errorf("%s: looked %d times in a minute", says, n)
+			}
+		})
+	}
 }
 
 func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {

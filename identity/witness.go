@@ -90,8 +90,8 @@ func Examine(ctx context.Context, r Resolver, f Facts, c Claim, p Policy) (Repor
 	var first error
 	var m *Mismatch
 	for range 2 {
-		_, round, err := Verify(ctx, r, c, p)
-		report = append(report, round...)
+		_, found, err := verify(ctx, r, round{claim: c, policy: p, instead: true, doubt: true, plain: true})
+		report = append(report, found...)
 		if first == nil {
 			first = err
 		}

@@ -361,9 +361,11 @@ func (c *tap) Write(b []byte) (int, error) {
 	}
 	port, _ := netip.ParseAddrPort(c.LocalAddr().String())
 	c.s.mu.Lock()
+	now := time.Since(c.s.start)
 	for _, p := range c.s.packets {
-		if p.socket == c.socket && p.network == c.network && p.qtype == m.Question[0].Qtype && p.name == m.Question[0].Name && p.until < 0 {
-			p.until = time.Since(c.s.start) // sent once more: it counts as lost
+		same := p.qtype == m.Question[0].Qtype && p.name == m.Question[0].Name
+		if p.socket == c.socket && p.network == c.network && p.until < 0 && (same || now-p.at >= time.Second) {
+			p.until = now // it counts as lost: sent once more, or nobody waits for it
 		}
 	}
 	c.s.packets = append(c.s.packets, &packet{
@@ -517,6 +519,11 @@ func (o outcome) check(deadline time.Duration) {
 			shown[p.socket] = shown[p.socket] || ok && name == dns.CanonicalName(o.name)
 		case p.qtype == dns.TypePTR && o.policy.Reverse == identity.ReverseIgnore:
 			o.Errorf("asked what is to be ignored: %v", p)
+		case name == "kubernetes.default.svc.cluster.local.":
+			// Whether a server that leaves private keys unanswered answers applications.
+			if before := o.packets[max(i, 1)-1]; before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
+				o.Errorf("a witness is asked that nobody needs: %v", p)
+			}
 		case !shown[p.socket]:
 			o.Errorf("a plain question to a replica that has not shown the name: %v", p)
 		case p.qtype == dns.TypePTR:

@@ -1,0 +1,302 @@
+//go:build faults
+
+package faults
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/coredns/coredns/plugin/pkg/nonwriter"
+	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/integration/dnstest"
+)
+
+// caching is a Corefile that keeps all that it says for so many seconds; 0 is not at all.
+func caching(seconds int) string {
+	if seconds == 0 {
+		return strings.Replace(dnstest.Cached, "cache 30", "", 1)
+	}
+	return strings.NewReplacer("ttl 30", fmt.Sprintf("ttl %d", seconds), "cache 30", fmt.Sprintf("cache %d", seconds)).Replace(dnstest.Cached)
+}
+
+// first asks what the application asks first, each as often as there are servers behind the address.
+func (p *pod) first(times int) {
+	p.Helper()
+	for range times {
+		if m, err := query(p.servers[0], db0+".", dns.TypeA); err != nil || len(m.Answer) != 1 {
+			p.Errorf("the application's first A: %v, %v", m, err)
+		}
+		if m, err := query(p.servers[0], ptr+".", dns.TypePTR); err != nil || len(m.Answer) != 1 {
+			p.Errorf("the application's first PTR: %v, %v", m, err)
+		}
+	}
+}
+
+// ptr is where the name of ip is.
+const ptr = "17.0.244.10.in-addr.arpa"
+
+// What a peer asked too early stays in caches: podfqdn waits until it has gone, and leaves no denial of its own.
+func TestCaches(t *testing.T) {
+	t.Parallel()
+	all := []int{0, 5, 30}
+	if *long {
+		all = append(all, 120)
+	}
+	for _, seconds := range all {
+		for _, early := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%d s, a peer was early: %t", seconds, early), func(t *testing.T) {
+				t.Parallel()
+				p := newPod(t, "DNS meaning")
+				p.timeout = time.Duration(seconds)*time.Second + 20*time.Second
+				cluster := published()
+				b := &breaker{pod: p, count: map[string]int{}}
+				p.serve(dnstest.CoreDNS{Cluster: cluster, Corefile: caching(seconds), Front: b.plugin})
+				planted := time.Now()
+				if early {
+					for name, qtype := range map[string]uint16{db0: dns.TypeA, ptr: dns.TypePTR} {
+						if m, err := query(p.servers[0], name+".", qtype); err != nil || m.Rcode != dns.RcodeNameError {
+							t.Fatalf("%v, %v", m, err)
+						}
+					}
+					p.truth.asked, p.truth.early = false, nil // that was the peer
+				}
+				ends := make(chan end, 1)
+				go func() { ends <- p.init() }()
+				time.Sleep(1500 * time.Millisecond)
+				cluster.Publish(ours())
+				e := <-ends
+				if e.code != 0 {
+					t.Errorf("ended with %d: %s\n%s", e.code, e.reason, e.log)
+				}
+				if life := time.Since(planted); early && life < time.Duration(seconds)*time.Second {
+					t.Errorf("it agreed after %s, and for %d s a cache denied the name", life, seconds)
+				}
+				p.first(1)
+				p.recovers()
+			})
+		}
+	}
+}
+
+// proxy stands between a Pod and cluster DNS as those of service meshes and clouds do.
+type proxy struct {
+	plugin.Handler
+	other int  // what it says to other types than A, AAAA and PTR; 0 passes them on
+	mute  bool // it says nothing to them
+	bare  bool // it knows no EDNS0, no DO, no CD, and gives no SOA
+	names bool // what is denied it denies by the name alone, as long as the SOA says
+
+	mu     sync.Mutex
+	denied map[string]time.Time // until when
+}
+
+func (x *proxy) ServeDNS(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) (int, error) {
+	name := dns.CanonicalName(q.Question[0].Name)
+	x.mu.Lock()
+	until := x.denied[name]
+	x.mu.Unlock()
+	reply := func(rcode int) (int, error) { return rcode, w.WriteMsg(new(dns.Msg).SetRcode(q, rcode)) }
+	switch kind := kindOf(q.Question[0].Qtype); {
+	case kind == "existence" && x.mute:
+		return dns.RcodeSuccess, nil
+	case kind == "existence" && x.other != 0:
+		return reply(x.other)
+	case x.names && time.Now().Before(until):
+		return reply(dns.RcodeNameError)
+	}
+	asked := q
+	if x.bare {
+		asked = q.Copy()
+		asked.Extra, asked.CheckingDisabled, asked.AuthenticatedData = nil, false, false
+	}
+	behind := nonwriter.New(w)
+	if rcode, err := x.Handler.ServeDNS(ctx, behind, asked); behind.Msg == nil {
+		return rcode, err
+	}
+	m := behind.Msg.Copy()
+	m.MsgHdr.CheckingDisabled = q.CheckingDisabled
+	if x.names && m.Rcode == dns.RcodeNameError && len(m.Ns) == 1 {
+		x.mu.Lock()
+		x.denied[name] = time.Now().Add(time.Duration(m.Ns[0].Header().Ttl) * time.Second)
+		x.mu.Unlock()
+	}
+	if x.bare && len(m.Answer) == 0 {
+		m.Ns = nil
+	}
+	return m.Rcode, w.WriteMsg(m)
+}
+
+func TestProxies(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]*proxy{
+		"other types are refused":                   {other: dns.RcodeRefused},
+		"other types are not implemented":           {other: dns.RcodeNotImplemented},
+		"other types are format errors":             {other: dns.RcodeFormatError},
+		"other types fail":                          {other: dns.RcodeServerFailure},
+		"other types are not answered":              {mute: true},
+		"no EDNS0, DO, CD and SOA":                  {bare: true},
+		"no EDNS0, DO, CD and SOA, no other types":  {bare: true, other: dns.RcodeRefused},
+		"denials by name":                           {names: true},
+		"denials by name, no other types":           {names: true, other: dns.RcodeNotImplemented},
+		"denials by name, no EDNS0, DO, CD and SOA": {names: true, bare: true},
+	} {
+		for _, late := range []time.Duration{0, 1500 * time.Millisecond} {
+			t.Run(fmt.Sprintf("%s, %s late", name, late), func(t *testing.T) {
+				t.Parallel()
+				p := newPod(t, "DNS meaning")
+				p.timeout = 45 * time.Second
+				cluster := published()
+				if late == 0 {
+					cluster.Publish(ours())
+				}
+				b := &breaker{pod: p, count: map[string]int{}}
+				front := func(behind plugin.Handler) plugin.Handler {
+					return b.plugin(&proxy{Handler: behind, other: x.other, mute: x.mute, bare: x.bare, names: x.names, denied: map[string]time.Time{}})
+				}
+				p.serve(dnstest.CoreDNS{Cluster: cluster, Corefile: caching(5), Front: front})
+				ends := make(chan end, 1)
+				go func() { ends <- p.init() }()
+				if late > 0 {
+					time.Sleep(late)
+					cluster.Publish(ours())
+				}
+				if e := <-ends; e.code != 0 {
+					t.Errorf("ended with %d: %s\n%s", e.code, e.reason, e.log)
+				}
+				p.first(1)
+				p.recovers()
+			})
+		}
+	}
+}
+
+// balanced gives each client's socket to the next replica, as a Service does.
+type balanced struct {
+	replicas []*dnstest.Replica
+	mu       sync.Mutex
+	clients  []string
+}
+
+func (*balanced) Name() string { return "balanced" }
+
+func (x *balanced) ServeDNS(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) (int, error) {
+	x.mu.Lock()
+	client := w.RemoteAddr().String()
+	i := slices.Index(x.clients, client)
+	if i < 0 {
+		i = len(x.clients)
+		x.clients = append(x.clients, client)
+	}
+	x.mu.Unlock()
+	return x.replicas[i%len(x.replicas)].ServeDNS(ctx, w, q)
+}
+
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		corefile string
+		before   func(good, other *dnstest.Cluster, behind *dnstest.Replica) // of the other replica
+		later    func(other *dnstest.Cluster)                                // after three seconds
+		says     string                                                      // the reason, if it does not agree
+	}{
+		"one lags": {
+			before: func(_, other *dnstest.Cluster, _ *dnstest.Replica) { other.Withdraw(ours()) },
+			later:  func(other *dnstest.Cluster) { other.Publish(ours()) },
+		},
+		"one lags, and what it denies is cached": {
+			corefile: caching(5),
+			before:   func(_, other *dnstest.Cluster, _ *dnstest.Replica) { other.Withdraw(ours()) },
+			later:    func(other *dnstest.Cluster) { other.Publish(ours()) },
+		},
+		"one has an early denial in its cache": {
+			corefile: caching(5),
+			before: func(_, other *dnstest.Cluster, behind *dnstest.Replica) {
+				other.Withdraw(ours())
+				conn, err := behind.Dial(context.Background(), "udp", "127.0.0.1:53")
+				if err != nil {
+					panic(err)
+				}
+				defer conn.Close()
+				for name, qtype := range map[string]uint16{db0: dns.TypeA, ptr: dns.TypePTR} {
+					m, _, err := new(dns.Client).ExchangeWithConn(new(dns.Msg).SetQuestion(name+".", qtype), &dns.Conn{Conn: conn})
+					if err != nil || m.Rcode != dns.RcodeNameError {
+						panic(fmt.Sprint(m, err))
+					}
+				}
+				other.Publish(ours())
+			},
+		},
+		"one has the predecessor's address": {
+			before: func(_, other *dnstest.Cluster, _ *dnstest.Replica) {
+				other.Withdraw(ours())
+				other.Publish(ours(foreign))
+			},
+			later: func(other *dnstest.Cluster) { other.Withdraw(ours(foreign)); other.Publish(ours()) },
+		},
+		"one has not synced": {
+			before: func(_, other *dnstest.Cluster, _ *dnstest.Replica) { other.Sync(false) },
+			later:  func(other *dnstest.Cluster) { other.Sync(true) },
+		},
+		"none has the name": {
+			before: func(good, other *dnstest.Cluster, _ *dnstest.Replica) { good.Withdraw(ours()); other.Withdraw(ours()) },
+			says:   "says NXDOMAIN",
+		},
+		"both have another address": {
+			before: func(good, other *dnstest.Cluster, _ *dnstest.Replica) {
+				for _, cluster := range []*dnstest.Cluster{good, other} {
+					cluster.Withdraw(ours())
+					cluster.Publish(ours(foreign))
+				}
+			},
+			says: "this Pod is " + ip,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, "DNS meaning")
+			p.timeout = 60 * time.Second
+			good, other := published(ours()), published(ours())
+			x := new(balanced)
+			for _, cluster := range []*dnstest.Cluster{good, other} {
+				replica, err := dnstest.CoreDNS{Cluster: cluster, Corefile: cmp.Or(c.corefile, caching(0))}.Replica()
+				if err != nil {
+					t.Fatal(err)
+				}
+				x.replicas = append(x.replicas, replica)
+			}
+			c.before(good, other, x.replicas[1])
+			b := &breaker{pod: p, count: map[string]int{}}
+			p.serve(dnstest.CoreDNS{Cluster: good, Front: func(plugin.Handler) plugin.Handler { return b.plugin(x) }})
+			want := 0
+			if c.says != "" {
+				want, p.timeout = 11, 2*time.Second
+			}
+			ends := make(chan end, 1)
+			go func() { ends <- p.init() }()
+			if c.later != nil {
+				time.Sleep(3 * time.Second)
+				c.later(other)
+			}
+			e := <-ends
+			if e.code != want || !strings.Contains(e.reason, c.says) {
+				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, want, c.says, e.log)
+			}
+			for _, cluster := range []*dnstest.Cluster{good, other} {
+				cluster.Withdraw(ours(foreign))
+				cluster.Publish(ours())
+			}
+			if e.code == 0 && c.later == nil {
+				p.first(2)
+			}
+			p.recovers()
+		})
+	}
+}
