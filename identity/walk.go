@@ -101,7 +101,9 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 					yield(turn)
 					return
 				}
-				slow = slower(slow, time.Since(begin), mismatch)
+				if slow = slower(slow, time.Since(begin), mismatch); plainly.seen > 0 {
+					slow = 0 // it answers applications at once
+				}
 				turn.Pause = pause(turn.Waited, slow, mismatch.Again())
 			}
 			unasked := mismatch != nil && mismatch.Is == Unasked

@@ -137,7 +137,7 @@ func (s *sidecar) holds(want bool) {
 	w := httptest.NewRecorder()
 	s.k.probes.readyz(w, nil)
 	if code := w.Code; (code == 200) != want || strings.Count(w.Body.String(), "\n") != 1 {
-		s.Errorf("/readyz gives %d, %q, but it is to stand: %t", code, w.Body, want)
+		s.Errorf("/readyz gives %d, %q, but it is to stand: %t\n%s", code, w.Body, want, s.log.Bytes())
 	}
 }
 

@@ -55,35 +55,91 @@ func TestCaches(t *testing.T) {
 			t.Run(fmt.Sprintf("%d s, a peer was early: %t", seconds, early), func(t *testing.T) {
 				t.Parallel()
 				p := newPod(t, "DNS meaning")
-				p.timeout = time.Duration(seconds)*time.Second + 20*time.Second
 				cluster := published()
 				b := &breaker{pod: p, count: map[string]int{}}
-				p.serve(dnstest.CoreDNS{Cluster: cluster, Corefile: caching(seconds), Front: b.plugin})
-				planted := time.Now()
-				if early {
-					for name, qtype := range map[string]uint16{db0: dns.TypeA, ptr: dns.TypePTR} {
-						if m, err := query(p.servers[0], name+".", qtype); err != nil || m.Rcode != dns.RcodeNameError {
-							t.Fatalf("%v, %v", m, err)
-						}
-					}
-					p.truth.asked, p.truth.early = false, nil // that was the peer
-				}
-				ends := make(chan end, 1)
-				go func() { ends <- p.init() }()
-				time.Sleep(1500 * time.Millisecond)
-				cluster.Publish(ours())
-				e := <-ends
-				if e.code != 0 {
-					t.Errorf("ended with %d: %s\n%s", e.code, e.reason, e.log)
-				}
-				if life := time.Since(planted); early && life < time.Duration(seconds)*time.Second {
+				begin := time.Now()
+				p.late(dnstest.CoreDNS{Cluster: cluster, Corefile: caching(seconds), Front: b.plugin}, cluster, time.Duration(seconds)*time.Second+20*time.Second, early)
+				if life := time.Since(begin); early && life < time.Duration(seconds)*time.Second {
 					t.Errorf("it agreed after %s, and for %d s a cache denied the name", life, seconds)
 				}
-				p.first(1)
-				p.recovers()
 			})
 		}
 	}
+}
+
+// nodelocal is what NodeLocal DNSCache has for the cluster's zone.
+const nodelocal = `.:53 {
+    errors
+    cache {
+       success 9984 30
+       denial 9984 5
+    }
+    forward . 10.96.0.10 {
+       force_tcp
+    }
+}
+`
+
+// What clusters of several makers have, in the words of their Corefiles.
+func TestFlavours(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ cluster, node string }{
+		"kubeadm 1.32 and later": {cluster: dnstest.Kubeadm},
+		"kubeadm before 1.32":    {cluster: dnstest.Cached},
+		"ttl 5, cache 30":        {cluster: strings.Replace(dnstest.Cached, "ttl 30", "ttl 5", 1)},
+		"bufsize 512, ttl 5, cache 900 with denials for 30 s": {cluster: strings.NewReplacer(
+			"ttl 30", "ttl 5", "cache 30", "bufsize 512\n    cache 900 {\n       denial 9984 30\n    }").Replace(dnstest.Cached)},
+		"a cache on the node": {cluster: dnstest.Kubeadm, node: nodelocal},
+		"a cache on the node that gives what is stale at once": {cluster: dnstest.Kubeadm,
+			node: ".:53 {\n errors\n cache 3600 {\n  serve_stale 3600s immediate\n }\n forward . 10.96.0.10\n}\n"},
+	} {
+		for _, early := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, a peer was early: %t", name, early), func(t *testing.T) {
+				t.Parallel()
+				p := newPod(t, "DNS meaning")
+				cluster := published()
+				b := &breaker{pod: p, count: map[string]int{}}
+				server := dnstest.CoreDNS{Cluster: cluster, Corefile: c.cluster, Front: b.plugin}
+				if c.node != "" {
+					behind, err := dnstest.CoreDNS{Cluster: cluster, Corefile: c.cluster}.Replica()
+					if err != nil {
+						t.Fatal(err)
+					}
+					node, err := dnstest.CoreDNS{Upstream: behind, Corefile: c.node}.Replica()
+					if err != nil {
+						t.Fatal(err)
+					}
+					server.Front = func(plugin.Handler) plugin.Handler { return b.plugin(node) }
+				}
+				p.late(server, cluster, 75*time.Second, early)
+			})
+		}
+	}
+}
+
+// late starts podfqdn before a server whose cluster publishes the Pod after 1.5 seconds; a peer may have been early.
+// The application's first questions are answered.
+func (p *pod) late(server dnstest.CoreDNS, cluster *dnstest.Cluster, timeout time.Duration, early bool) {
+	p.Helper()
+	p.timeout = timeout
+	p.serve(server)
+	if early {
+		for name, qtype := range map[string]uint16{db0: dns.TypeA, ptr: dns.TypePTR} {
+			if m, err := query(p.servers[0], name+".", qtype); err != nil || m.Rcode != dns.RcodeNameError {
+				p.Fatalf("%v, %v", m, err)
+			}
+		}
+		p.truth.asked, p.truth.early = false, nil // that was the peer
+	}
+	ends := make(chan end, 1)
+	go func() { ends <- p.init() }()
+	time.Sleep(1500 * time.Millisecond)
+	cluster.Publish(ours())
+	if e := <-ends; e.code != 0 {
+		p.Errorf("ended with %d: %s\n%s", e.code, e.reason, e.log)
+	}
+	p.first(1)
+	p.recovers()
 }
 
 // proxy stands between a Pod and cluster DNS as those of service meshes and clouds do.
@@ -144,15 +200,20 @@ func TestProxies(t *testing.T) {
 		"other types are not answered":              {mute: true},
 		"no EDNS0, DO, CD and SOA":                  {bare: true},
 		"no EDNS0, DO, CD and SOA, no other types":  {bare: true, other: dns.RcodeRefused},
+		"other types are denied":                    {other: dns.RcodeNameError},
 		"denials by name":                           {names: true},
 		"denials by name, no other types":           {names: true, other: dns.RcodeNotImplemented},
 		"denials by name, no EDNS0, DO, CD and SOA": {names: true, bare: true},
 	} {
+		lies := x.other == dns.RcodeNameError // there no private key can tell
 		for _, late := range []time.Duration{0, 1500 * time.Millisecond} {
 			t.Run(fmt.Sprintf("%s, %s late", name, late), func(t *testing.T) {
 				t.Parallel()
 				p := newPod(t, "DNS meaning")
-				p.timeout = 45 * time.Second
+				p.timeout = 60 * time.Second
+				if lies {
+					p.timeout = 3 * time.Second
+				}
 				cluster := published()
 				if late == 0 {
 					cluster.Publish(ours())
@@ -168,10 +229,20 @@ func TestProxies(t *testing.T) {
 					time.Sleep(late)
 					cluster.Publish(ours())
 				}
-				if e := <-ends; e.code != 0 {
+				e := <-ends
+				if lies {
+					if e.code != 11 || !strings.Contains(e.reason, "says NXDOMAIN") {
+						t.Errorf("ended with %d: %s", e.code, e.reason)
+					}
+					return
+				}
+				if e.code != 0 {
 					t.Errorf("ended with %d: %s\n%s", e.code, e.reason, e.log)
 				}
 				p.first(1)
+				if x.mute {
+					p.slow = 20 * time.Second // each silence takes five
+				}
 				p.recovers()
 			})
 		}
