@@ -22,7 +22,7 @@ func process(binary string) start {
 		cmd := exec.CommandContext(ctx, binary, "init")
 		cmd.Env = []string{
 			"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.volume(), "PODFQDN_NAMESERVERS=" + server,
-			"POD_NAME=" + p.hostname(), "POD_IP=" + p.ip(), "POD_IPS=" + p.ip(),
+			"POD_NAME=" + p.Hostname(), "POD_IP=" + p.IP(), "POD_IPS=" + p.IP(),
 			"PODFQDN_TIMEOUT=" + patience.String(),
 		}
 		if err := cmd.Start(); err != nil {
@@ -32,7 +32,7 @@ func process(binary string) start {
 			if err := cmd.Wait(); err != nil {
 				return end{}, fmt.Errorf("%w: %s", err, p.read("../dev/termination-log"))
 			}
-			if fqdn, ip := p.read("fqdn"), p.read("ip"); fqdn != p.fqdn() || ip != p.ip() {
+			if fqdn, ip := p.read("fqdn"), p.read("ip"); fqdn != p.FQDN() || ip != p.IP() {
 				return end{}, fmt.Errorf("published %s as %s", ip, fqdn)
 			}
 			return done(cmd, filepath.Join(p.volume(), "verified"))
@@ -52,7 +52,7 @@ func loop(ctx context.Context, p pod, server string) (func() (end, error), error
 		return nil, err
 	}
 	found := filepath.Join(p.volume(), "found")
-	cmd := exec.CommandContext(ctx, path, "sh", "-c", script, path, p.fqdn(), server, found)
+	cmd := exec.CommandContext(ctx, path, "sh", "-c", script, path, p.FQDN(), server, found)
 	// With what it has just started.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -112,7 +112,7 @@ func walk(ctx context.Context, p pod, server string) (func() (end, error), error
 
 // proven fails unless the agreement is this Pod's.
 func (p pod) proven(a identity.Agreement) error {
-	if a.Name().String() != p.fqdn() || len(a.Addrs()) != 1 || a.Addrs()[0] != netip.MustParseAddr(p.ip()) {
+	if a.Name().String() != p.FQDN() || len(a.Addrs()) != 1 || a.Addrs()[0] != netip.MustParseAddr(p.IP()) {
 		return fmt.Errorf("%s was proven to be %v", a.Name(), a.Addrs())
 	}
 	return nil

@@ -5,5 +5,5 @@
 // Between the Pods and CoreDNS stands a small proxy: it counts the questions, times the answers, and loses each kth of
 // them. So the figures of all clients are taken at the same place, at CoreDNS's door.
 //
-// A program that imports this package starts itself again as that CoreDNS.
+// A program that imports this package starts itself again as that CoreDNS, see package crowd.
 package herd

@@ -8,6 +8,9 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/podfqdn/podfqdn/integration/crowd"
+	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
 // Options say with what to measure, and how much.
@@ -29,6 +32,13 @@ const (
 	Kubeadm = "kubeadm"  // caches nothing of the cluster zone
 	Cached  = "cache 30" // caches all for up to 30 seconds
 )
+
+func (s Setting) corefile() string {
+	if s.Corefile == Cached {
+		return dnstest.Cached
+	}
+	return dnstest.Kubeadm
+}
 
 // visibleAfter is when the records appear, since the first Pod's start. The loop asks each second: after 2.5 its wait is
 // the mean one, where 2 would have it ask at the right moment by chance.
@@ -132,7 +142,7 @@ func run(ctx context.Context, podfqdn string, s Setting) (h Herd, err error) {
 	defer cancel()
 	pods := make([]pod, s.Pods)
 	for i := range pods {
-		pods[i].number = i
+		pods[i].Pod = crowd.Pod(i)
 	}
 	begin := walk
 	switch s.Client {
@@ -154,19 +164,19 @@ func run(ctx context.Context, podfqdn string, s Setting) (h Herd, err error) {
 		}
 	}
 
-	c, err := serve(ctx, order{Corefile: s.Corefile, Pods: s.Pods}, s.Share)
+	c, err := crowd.Serve(ctx, crowd.Order{Corefile: s.corefile(), Pods: s.Pods}, s.Share)
 	if err != nil {
 		return h, err
 	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-	h.Held = c.held
-	w, err := newWire(c.addr, s.LoseEach)
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	h.Held = c.Held
+	w, err := newWire(c.Addr, s.LoseEach)
 	if err != nil {
 		return h, err
 	}
 	defer w.close()
 
-	o := &outcome{pods: pods, visible: make([]time.Time, services(s.Pods))}
+	o := &outcome{pods: pods, visible: make([]time.Time, crowd.Services(s.Pods))}
 	if s.Ready {
 		if err := o.show(c, 0, len(o.visible)); err != nil {
 			return h, err
@@ -191,7 +201,7 @@ func run(ctx context.Context, podfqdn string, s Setting) (h Herd, err error) {
 		case s.Never:
 			err := until(herd, first.Add(lookAfter))
 			if err == nil {
-				h.Denials, h.Evictions, err = c.cache(ctx)
+				h.Denials, h.Evictions, err = c.Cache(ctx)
 			}
 			aside <- err
 		default:
@@ -222,8 +232,8 @@ type outcome struct {
 }
 
 // show makes the records of some Services visible.
-func (o *outcome) show(c *coredns, from, to int) error {
-	at, err := c.show(from, to)
+func (o *outcome) show(c *crowd.CoreDNS, from, to int) error {
+	at, err := c.Show(from, to)
 	for i := from; i < to; i++ {
 		o.visible[i] = at
 	}
@@ -231,13 +241,13 @@ func (o *outcome) show(c *coredns, from, to int) error {
 }
 
 // showAll makes all records visible: together, or where the Pods start one by one each Service's when it is due.
-func (o *outcome) showAll(ctx context.Context, c *coredns, s Setting, due func(pod int) time.Time) error {
+func (o *outcome) showAll(ctx context.Context, c *crowd.CoreDNS, s Setting, due func(pod int) time.Time) error {
 	step := len(o.visible)
 	if s.OverSeconds > 0 {
 		step = 1
 	}
 	for from := 0; from < len(o.visible); from += step {
-		if err := until(ctx, due(from*perService).Add(s.visibleAfter())); err != nil {
+		if err := until(ctx, due(from*crowd.PerService).Add(s.visibleAfter())); err != nil {
 			return err
 		}
 		if err := o.show(c, from, from+step); err != nil {

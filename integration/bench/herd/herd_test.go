@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/integration/crowd"
+	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
 // podfqdn is built once, as it is shipped.
@@ -85,27 +88,27 @@ func TestEachKthAnswerIsLostAndMadeUpFor(t *testing.T) {
 }
 
 func TestPodsThatWaitForEverLeaveDenialsInTheCache(t *testing.T) {
-	c, err := serve(t.Context(), order{Corefile: Cached, Pods: 1}, share)
+	c, err := crowd.Serve(t.Context(), crowd.Order{Corefile: dnstest.Cached, Pods: 1}, share)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := c.stop(); err != nil {
+		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
 	}()
-	w, err := newWire(c.addr, 0)
+	w, err := newWire(c.Addr, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeA} {
-		m, err := dns.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(pod{}.fqdn()), qtype), w.addr().String())
+		m, err := dns.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(pod{}.FQDN()), qtype), w.addr().String())
 		if err != nil || m.Rcode != dns.RcodeNameError {
 			t.Fatalf("%v, %v before the name is visible", m, err)
 		}
 	}
-	denials, evictions, err := c.cache(t.Context())
+	denials, evictions, err := c.Cache(t.Context())
 	if err != nil || denials != 3 || evictions != 0 {
 		t.Errorf("%d denials, %d evictions, %v, want 3 and 0", denials, evictions, err)
 	}

@@ -66,7 +66,7 @@ func (h *Herd) judge(o *outcome) {
 	}
 	var cpu time.Duration
 	for i, p := range o.pods {
-		from := o.visible[p.service()]
+		from := o.visible[p.Service()]
 		if o.started[i].After(from) {
 			from = o.started[i]
 			h.StartedLater++
@@ -74,7 +74,7 @@ func (h *Herd) judge(o *outcome) {
 		if err := o.failed[i]; err != nil {
 			h.Failures++
 			if len(h.Reasons) < 5 {
-				h.Reasons = append(h.Reasons, fmt.Sprintf("%s: %v", p.fqdn(), err))
+				h.Reasons = append(h.Reasons, fmt.Sprintf("%s: %v", p.FQDN(), err))
 			}
 			continue
 		}

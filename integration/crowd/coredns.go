@@ -1,4 +1,4 @@
-package herd
+package crowd
 
 import (
 	"bufio"
@@ -20,12 +20,12 @@ import (
 )
 
 // variable makes a program that imports this package a CoreDNS; its value is an order.
-const variable = "PODFQDN_HERD_COREDNS"
+const variable = "PODFQDN_CROWD_COREDNS"
 
-// order is what a CoreDNS is to serve.
-type order struct {
-	Corefile string
-	Pods     int
+// Order is what a CoreDNS is to serve.
+type Order struct {
+	Corefile string // its text
+	Pods     int    // their Services are not there before Show
 }
 
 func init() {
@@ -43,7 +43,7 @@ func init() {
 // child serves until its input ends. It says where it listens and where its metrics are; then a line of input, FROM TO,
 // makes the records of these Services visible, and it says when.
 func child(text string) error {
-	var o order
+	var o Order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
@@ -51,14 +51,10 @@ func child(text string) error {
 	cluster.Service("default", "kubernetes", "10.96.0.1")
 	endpoints := make([]dnstest.Endpoint, o.Pods)
 	for i := range endpoints {
-		endpoints[i] = pod{number: i}.endpoint()
+		endpoints[i] = Pod(i).endpoint()
 	}
 	cluster.Publish(endpoints...)
-	c := dnstest.CoreDNS{Corefile: dnstest.Kubeadm, Cluster: &cluster}
-	if o.Corefile == Cached {
-		c.Corefile = dnstest.Cached
-	}
-	s, err := c.Serve("127.0.0.1:0")
+	s, err := dnstest.CoreDNS{Corefile: o.Corefile, Cluster: &cluster}.Serve("127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -87,10 +83,11 @@ func child(text string) error {
 	}
 }
 
-// coredns is a CoreDNS in a process of its own.
-type coredns struct {
-	addr    netip.AddrPort
-	held    string // how it is kept from taking all of the machine
+// CoreDNS is one in a process of its own.
+type CoreDNS struct {
+	Addr netip.AddrPort
+	Held string // how it is kept from taking all of the machine
+
 	metrics string // where they are
 	cmd     *exec.Cmd
 	in      io.WriteCloser
@@ -98,8 +95,8 @@ type coredns struct {
 	group   string // its cgroup; "" if none
 }
 
-// serve starts one and leaves it a share of a core.
-func serve(ctx context.Context, o order, share float64) (c *coredns, err error) {
+// Serve starts one and leaves it a share of a core. It ends with ctx at the latest.
+func Serve(ctx context.Context, o Order, share float64) (c *CoreDNS, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -108,18 +105,18 @@ func serve(ctx context.Context, o order, share float64) (c *coredns, err error) 
 	if err != nil {
 		return nil, err
 	}
-	c = new(coredns)
+	c = new(CoreDNS)
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.stop())
+			err = errors.Join(err, c.Stop())
 		}
 	}()
 	args, env := []string{self}, append(os.Environ(), variable+"="+string(text))
 	var denied error
 	if c.group, denied = makeGroup(share); denied == nil {
-		c.held = fmt.Sprintf("%g of a core by its cgroup", share)
+		c.Held = fmt.Sprintf("%g of a core by its cgroup", share)
 	} else {
-		c.held = fmt.Sprintf("GOMAXPROCS=1 and nice 19, not %g of a core: %v", share, denied)
+		c.Held = fmt.Sprintf("GOMAXPROCS=1 and nice 19, not %g of a core: %v", share, denied)
 		args, env = append([]string{"nice", "-n", "19"}, args...), append(env, "GOMAXPROCS=1")
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
@@ -140,7 +137,7 @@ func serve(ctx context.Context, o order, share float64) (c *coredns, err error) 
 	if _, err := fmt.Fscanln(c.out, &addr, &c.metrics); err != nil {
 		return c, fmt.Errorf("CoreDNS did not say where it listens: %w", err)
 	}
-	if c.addr, err = netip.ParseAddrPort(addr); err != nil {
+	if c.Addr, err = netip.ParseAddrPort(addr); err != nil {
 		return c, err
 	}
 	// Not before: what it does first is not what is measured.
@@ -150,8 +147,8 @@ func serve(ctx context.Context, o order, share float64) (c *coredns, err error) 
 	return c, err
 }
 
-// show makes the records of some Services visible and gives a moment just before that.
-func (c *coredns) show(from, to int) (time.Time, error) {
+// Show makes the records of some Services visible and gives a moment just before that.
+func (c *CoreDNS) Show(from, to int) (time.Time, error) {
 	var nano int64
 	if _, err := fmt.Fprintln(c.in, from, to); err != nil {
 		return time.Time{}, err
@@ -162,8 +159,8 @@ func (c *coredns) show(from, to int) (time.Time, error) {
 	return time.Unix(0, nano), nil
 }
 
-// cache tells how many denials CoreDNS's cache holds, and how many it has thrown out to make room.
-func (c *coredns) cache(ctx context.Context) (denials, evictions int, err error) {
+// Cache tells how many denials CoreDNS's cache holds, and how many it has thrown out to make room.
+func (c *CoreDNS) Cache(ctx context.Context) (denials, evictions int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.metrics+"/metrics", nil)
 	if err != nil {
 		return 0, 0, err
@@ -189,8 +186,11 @@ func (c *coredns) cache(ctx context.Context) (denials, evictions int, err error)
 	return denials, evictions, lines.Err()
 }
 
-// stop ends it; nothing of it is left.
-func (c *coredns) stop() (err error) {
+// Signal sends the process a signal, such as SIGSTOP.
+func (c *CoreDNS) Signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
+
+// Stop ends it; nothing of it is left.
+func (c *CoreDNS) Stop() (err error) {
 	if c.in != nil {
 		c.in.Close()
 	}

@@ -1,4 +1,4 @@
-package herd
+package crowd
 
 import (
 	"bufio"
@@ -41,8 +41,7 @@ func makeGroup(share float64) (dir string, err error) {
 		default:
 			continue
 		}
-		dir := filepath.Join(mount[4], fmt.Sprintf("podfqdn-herd-%d", os.Getpid()))
-		if err = os.Mkdir(dir, 0o755); err != nil {
+		if dir, err = os.MkdirTemp(mount[4], "podfqdn-crowd-"); err != nil {
 			continue
 		}
 		if err = os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err == nil {
