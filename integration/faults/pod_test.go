@@ -104,11 +104,15 @@ func (r *tally) print() {
 type pod struct {
 	testing.TB
 	root    string
+	fqdn    string
+	ip      string
 	servers []netip.AddrPort
 	environ []string
 	timeout time.Duration
 	slow    time.Duration // how much longer it takes where nothing is wrong but DNS
 	ips     string        // to be published
+	look    time.Duration // the pause of the reader
+	fresh   time.Duration // how old the answers may be at the rename
 	truth   truth
 }
 
@@ -120,7 +124,13 @@ func newPod(t *testing.T, group string) *pod {
 
 func lay(t *testing.T) *pod {
 	t.Helper()
-	p := &pod{TB: t, root: t.TempDir(), timeout: time.Second, ips: ip + "\n"}
+	return layAs(t, t.TempDir(), db0, ip)
+}
+
+// layAs is lay for a Pod of another name, in a folder.
+func layAs(t *testing.T, root, fqdn, ip string) *pod {
+	t.Helper()
+	p := &pod{TB: t, root: root, fqdn: fqdn, ip: ip, timeout: time.Second, ips: ip + "\n", look: 2 * time.Millisecond, fresh: 2 * time.Second}
 	p.files()
 	p.leave()
 	return p
@@ -129,8 +139,9 @@ func lay(t *testing.T) *pod {
 // files are what the kubelet gives.
 func (p *pod) files() {
 	p.Helper()
-	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n")
-	p.write("etc/hostname", "db-0\n")
+	hostname, _, _ := strings.Cut(p.fqdn, ".")
+	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+p.ip+"\t"+p.fqdn+"\t"+hostname+"\n")
+	p.write("etc/hostname", hostname+"\n")
 	p.write("etc/resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")
 	p.write("var/run/secrets/kubernetes.io/serviceaccount/token", token)
 	p.write("var/run/secrets/kubernetes.io/serviceaccount/namespace", "default")
@@ -191,7 +202,7 @@ type truth struct {
 func (p *pod) question(name string) {
 	p.truth.Lock()
 	defer p.truth.Unlock()
-	if p.truth.asked || name != db0+"." {
+	if p.truth.asked || name != p.fqdn+"." {
 		return
 	}
 	p.truth.asked = true
@@ -218,7 +229,7 @@ func (p *pod) answer(q *dns.Msg, packet []byte) {
 			says = append(says, strings.ToLower(rr.Ptr))
 		}
 	}
-	right := map[uint16]string{dns.TypeA: ip, dns.TypePTR: db0 + "."}[q.Question[0].Qtype]
+	right := map[uint16]string{dns.TypeA: p.ip, dns.TypePTR: p.fqdn + "."}[q.Question[0].Qtype]
 	p.truth.Lock()
 	defer p.truth.Unlock()
 	if right == "" || !slices.Contains(says, right) || q.Question[0].Qtype == dns.TypeA && len(says) > 1 && !p.truth.others {
@@ -288,7 +299,7 @@ func (p *pod) reader() (end func()) {
 			case <-done:
 				ended <- errors.Join(wrong, whole(p.dir()))
 				return
-			case <-time.After(2 * time.Millisecond):
+			case <-time.After(p.look):
 			}
 		}
 	}()
@@ -365,14 +376,14 @@ func (p *pod) invariants(e end) {
 			b, err := os.ReadFile(filepath.Join(p.dir(), name))
 			return string(b) + map[bool]string{true: fmt.Sprint(err)}[err != nil]
 		}
-		if fqdn, ips := text("fqdn"), text("ips"); fqdn != db0 || ips != p.ips {
+		if fqdn, ips := text("fqdn"), text("ips"); fqdn != p.fqdn || ips != p.ips {
 			p.Errorf("I1: published %q and %q", fqdn, ips)
 		}
 		for _, kind := range []uint16{dns.TypeA, dns.TypePTR} {
 			if kind == dns.TypePTR && p.truth.noPTR {
 				continue
 			}
-			if last, ok := p.truth.agreed[kind]; !ok || info.ModTime().Sub(last) > 2*time.Second {
+			if last, ok := p.truth.agreed[kind]; !ok || info.ModTime().Sub(last) > p.fresh {
 				p.Errorf("I1: published at %s, and %s was answered rightly at %s, %t", info.ModTime(), dns.Type(kind), last, ok)
 			}
 		}
