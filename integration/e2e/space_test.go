@@ -22,6 +22,7 @@ import (
 
 	"github.com/miekg/dns"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
@@ -46,12 +47,25 @@ type space struct {
 // fails says what was in it.
 func (w world) space(t *testing.T, level string) *space {
 	t.Helper()
+	return w.create(t, level, metav1.ObjectMeta{GenerateName: fmt.Sprintf("e2e-%d-", of(t).number)})
+}
+
+// called makes a namespace of this name, which somebody's cluster may have
+// already.
+func (w world) called(t *testing.T, name string) *space {
+	t.Helper()
+	return w.create(t, "restricted", metav1.ObjectMeta{Name: name})
+}
+
+func (w world) create(t *testing.T, level string, as metav1.ObjectMeta) *space {
+	t.Helper()
 	ctx := t.Context()
 	namespaces := w.kube.CoreV1().Namespaces()
-	made, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		GenerateName: fmt.Sprintf("e2e-%d-", of(t).number),
-		Labels:       map[string]string{"pod-security.kubernetes.io/enforce": level},
-	}}, metav1.CreateOptions{})
+	as.Labels = map[string]string{"pod-security.kubernetes.io/enforce": level}
+	made, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: as}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		notShown(t, "there is a namespace "+as.Name+" already")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,6 +57,7 @@ func scenarios() []scenario {
 		{number: 18, title: "kubectl podfqdn doctor, and cluster DNS in trouble", run: doctorsAlone, alone: true},
 		{number: 19, title: "sidecars while DNS has lost the cluster", run: clusterLost, alone: true},
 		{number: 20, title: "Kerberos", run: kerberized},
+		{number: 21, title: "names that look like others", run: lookalikes},
 	}
 }
 
