@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // command is the whole command line. code is what a good end exits with.
@@ -224,22 +225,24 @@ func examine(ctx context.Context, client *kube.Client, namespace, pod string) (r
 type printer interface{ text(io.Writer) }
 
 func (d *doctor) print(w io.Writer, p printer) error {
-	switch d.output {
-	case "json":
-		b, err := json.MarshalIndent(p, "", "  ")
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintf(w, "%s\n", b)
-		return err
-	case "yaml":
-		b, err := yaml.Marshal(p)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(b)
+	if d.output == "" {
+		p.text(w)
+		return nil
+	}
+	out, err := screen.JSON(p)
+	if err != nil {
 		return err
 	}
-	p.text(w)
-	return nil
+	if d.output == "yaml" {
+		text, err := yaml.JSONToYAML(out)
+		if err != nil {
+			return err
+		}
+		// JSON is YAML, and escapes what YAML leaves to the terminal.
+		if !bytes.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
+			out = text
+		}
+	}
+	_, err = w.Write(out)
+	return err
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -42,10 +41,9 @@ func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Wr
 		return exitCode(signal)
 	}
 	if format == "json" {
-		out := json.NewEncoder(stdout)
-		out.SetIndent("", "  ")
-		out.SetEscapeHTML(false)
-		err = errors.Join(out.Encode(d), err)
+		out, failed := screen.JSON(d)
+		_, unread := stdout.Write(out)
+		err = errors.Join(failed, unread, err)
 	} else {
 		screen.New(stdout).Diagnosis(d)
 	}

@@ -3,12 +3,15 @@
 package screen
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 
 	"github.com/podfqdn/podfqdn/identity"
 )
@@ -55,6 +58,29 @@ func Printable(s string) string {
 // most is how many bytes of one text are shown: the kubelet reads 4096 of a
 // termination log, and what is longer was never meant for people.
 const most = 3 << 10
+
+// JSON gives v for programs, indented, and in ASCII: a program reads the same,
+// and a terminal finds nothing to act on where somebody looks.
+func JSON(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	var ascii []byte
+	for _, r := range b.String() {
+		if r < 0x7f {
+			ascii = append(ascii, byte(r))
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			ascii = fmt.Appendf(ascii, `\u%04x`, unit)
+		}
+	}
+	return ascii, nil
+}
 
 // Colours by their escape sequences (ECMA-48 SGR).
 const (
@@ -117,14 +143,14 @@ func (s Screen) Facts(title string, facts []identity.Seen) {
 	s.title(title)
 	wide := 0
 	for _, f := range facts {
-		wide = max(wide, len(f.Name))
+		wide = max(wide, min(len(Printable(f.Name)), 60))
 	}
 	for _, f := range facts {
 		value := s.paint(red, "none")
 		if f.Value != "" {
 			value = Printable(f.Value)
 		}
-		fmt.Fprintf(s.W, "  %-*s  %s  %s\n", wide, f.Name, value, s.paint(faint, "("+Printable(f.From)+")"))
+		fmt.Fprintf(s.W, "  %-*s  %s  %s\n", wide, Printable(f.Name), value, s.paint(faint, "("+Printable(f.From)+")"))
 	}
 }
 
@@ -148,7 +174,7 @@ func (s Screen) Causes(causes []identity.Cause, told string) {
 	}
 	s.title("causes, the most likely first")
 	for i, c := range causes {
-		kind := s.paint(bold, string(c.Kind))
+		kind := s.paint(bold, Printable(string(c.Kind)))
 		if c.Guess {
 			kind = s.paint(amber, "perhaps ") + kind
 		}

@@ -1,6 +1,8 @@
 package screen_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
@@ -16,7 +18,7 @@ var sick = identity.Diagnosis{
 	Schema: 1, FQDN: "db-0.db.default.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.7")},
 	Reason: "10.96.0.10 says no\x1b[2J",
 	Facts: []identity.Seen{
-		{Name: "hostname", Value: "db-0\x1b[31m", From: "/etc/hosts"}, {Name: "governing Service", From: "neither here nor there"},
+		{Name: "hostname", Value: "db-0\x1b[31m", From: "/etc/hosts"}, {Name: "a\x1b[31m", Value: "b", From: "c"}, {Name: "governing Service", From: "neither here nor there"},
 		{Name: "cluster domain", Value: "cluster.local", From: "/etc/hosts"},
 	},
 	Questions: []identity.Asked{
@@ -29,6 +31,7 @@ var sick = identity.Diagnosis{
 	Causes: []identity.Cause{
 		{Kind: identity.NotReadyHidden, Why: "10.96.0.10 says no\x1b[2J", Change: "set it", Command: "kubectl do", Guess: true},
 		{Kind: identity.NoService, Why: "it may be missing", Change: "make it"},
+		{Kind: "a\x1b[31m", Why: "a container said so", Change: "nothing"},
 	},
 }
 
@@ -36,6 +39,7 @@ const sickText = `not healthy: 10.96.0.10 says no\x1b[2J
 
 seen in the Pod
   hostname           db-0\x1b[31m  (/etc/hosts)
+  a\x1b[31m          b  (c)
   governing Service  none  (neither here nor there)
   cluster domain     cluster.local  (/etc/hosts)
 
@@ -59,6 +63,9 @@ causes, the most likely first
   2. service-missing
      why     it may be missing
      change  make it
+  3. a\x1b[31m
+     why     a container said so
+     change  nothing
 `
 
 func TestTheScreenShowsTheDiagnosisAligned(t *testing.T) {
@@ -109,6 +116,23 @@ func TestPrintable(t *testing.T) {
 		if got := screen.Printable(quoted); got != quoted {
 			t.Errorf("what was quoted as %s is shown as %s", quoted, got)
 		}
+	}
+}
+
+func TestJSONIsTheSameInASCII(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "plain <&> 'quotes' \"\" \\", "\x1b[31m\a\x7f", "é\u202e\u009b31m\u2028\U0001F600"} {
+		out, err := screen.JSON(map[string]string{"a": text})
+		var back map[string]string
+		if err := errors.Join(err, json.Unmarshal(out, &back)); err != nil || back["a"] != text {
+			t.Errorf("%+q becomes %+q: %v", text, back["a"], err)
+		}
+		if strings.ContainsFunc(string(out), func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) || !strings.HasSuffix(string(out), "}\n") {
+			t.Errorf("%+q", out)
+		}
+	}
+	if out, err := screen.JSON(func() {}); err == nil {
+		t.Errorf("a function is %s", out)
 	}
 }
 
