@@ -164,7 +164,7 @@ func (v *View) lookOwner(ctx context.Context, c *Client) error {
 		if err := c.read(ctx, get, "", set); err != nil {
 			return err
 		}
-		v.owner.statefulSet, v.owner.replicas = set, *set.Spec.Replicas
+		v.owner.statefulSet, v.owner.replicas = set, wanted(set.Spec.Replicas)
 		v.owner.selector = selected(set.Spec.Selector)
 	case "ReplicaSet":
 		get.Resource = "replicasets"
@@ -188,10 +188,18 @@ func (v *View) lookOwner(ctx context.Context, c *Client) error {
 		if err := c.read(ctx, get, "", d); err != nil {
 			return err
 		}
-		v.owner.deployment, v.owner.replicas = d, *d.Spec.Replicas
+		v.owner.deployment, v.owner.replicas = d, wanted(d.Spec.Replicas)
 		v.owner.selector = selected(d.Spec.Selector)
 	}
 	return nil
+}
+
+// wanted gives spec.replicas; the API server writes 1 where nobody did.
+func wanted(replicas *int32) int32 {
+	if replicas == nil {
+		return 1
+	}
+	return *replicas
 }
 
 // selected gives the labels that a selector fixes.
@@ -291,7 +299,7 @@ func (v *View) lookDNS(ctx context.Context, c *Client) error {
 	var pod corev1.PodSpec
 	for _, d := range deployments.Items {
 		if matches(selector, d.Spec.Template.Labels) {
-			v.dns.name, v.dns.want, v.dns.ready = d.Name, *d.Spec.Replicas, d.Status.ReadyReplicas
+			v.dns.name, v.dns.want, v.dns.ready = d.Name, wanted(d.Spec.Replicas), d.Status.ReadyReplicas
 			pod = d.Spec.Template.Spec
 			break
 		}
