@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -61,21 +62,28 @@ func init() {
 func New(config *rest.Config) (*Client, error) {
 	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, Kubectl: "kubectl"}
 	c.config.NegotiatedSerializer = codecs.WithoutConversion()
-	http, err := rest.HTTPClientFor(c.config)
+	transport, err := rest.TransportFor(c.config)
 	if err != nil {
 		return nil, err
 	}
+	client := &http.Client{Transport: transport, Timeout: c.config.Timeout, CheckRedirect: stay}
 	for _, version := range versions {
 		of := rest.CopyConfig(c.config)
 		of.GroupVersion, of.APIPath = &version, "/apis"
 		if version.Group == "" {
 			of.APIPath = "/api"
 		}
-		if c.groups[version.Group], err = rest.RESTClientForConfigAndClient(of, http); err != nil {
+		if c.groups[version.Group], err = rest.RESTClientForConfigAndClient(of, client); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// stay refuses to be sent elsewhere, where the token would go too, and perhaps
+// without TLS. No API server does that.
+func stay(r *http.Request, _ []*http.Request) error {
+	return fmt.Errorf("the API server redirects to %+q, and nobody follows with a token: name the right server in the kubeconfig", r.URL.Redacted())
 }
 
 // Right is what somebody must be allowed to do: one rule of a Role.
