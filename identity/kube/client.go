@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -25,6 +26,10 @@ import (
 
 // patience is how long the API server has for one request.
 const patience = 15 * time.Second
+
+// maxAnswer bounds what the API server may answer to one request, in bytes: the
+// EndpointSlices of half a million endpoints.
+const maxAnswer = 128 << 20
 
 // Client asks an API server. Of client-go it needs no more than package rest:
 // the typed clients of all groups would double the program.
@@ -66,6 +71,7 @@ func New(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	transport = bounding{transport}
 	client := &http.Client{Transport: transport, Timeout: c.config.Timeout, CheckRedirect: stay}
 	for _, version := range versions {
 		of := rest.CopyConfig(c.config)
@@ -78,6 +84,18 @@ func New(config *rest.Config) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// bounding ends an answer that is longer than maxAnswer: client-go reads all of
+// it before it looks.
+type bounding struct{ http.RoundTripper }
+
+func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.RoundTripper.RoundTrip(r)
+	if err == nil {
+		response.Body = http.MaxBytesReader(nil, response.Body, maxAnswer)
+	}
+	return response, err
 }
 
 // stay refuses to be sent elsewhere, where the token would go too, and perhaps
@@ -143,6 +161,8 @@ func failed(ctx context.Context, right Right, err error) error {
 		return &Forbidden{right, err}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.As(err, new(*http.MaxBytesError)):
+		return fmt.Errorf("ask the API server: it answers without end to %s", right)
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
 		return fmt.Errorf("ask the API server: %w", err)
 	}

@@ -46,6 +46,8 @@ func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, err
 	right := Right{Verb: "create", Resource: "pods/exec", Namespace: v.Namespace}
 	ctx, cancel := context.WithTimeoutCause(parent, execPatience, fmt.Errorf("podfqdn doctor in the Pod does not end within %s", execPatience))
 	defer cancel()
+	ctx, full := context.WithCancelCause(ctx)
+	defer full(nil)
 	request := c.groups[""].Post().Namespace(v.Namespace).Resource("pods").Name(v.Pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
 			Container: v.Container, Command: []string{"/podfqdn", "doctor", "-o", "json"}, Stdout: true, Stderr: true,
@@ -69,15 +71,15 @@ func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, err
 	if err != nil {
 		return nil, err
 	}
-	var stdout, stderr bounded
+	stdout, stderr := bounded{full: full}, bounded{full: full}
 	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr})
 	var exit utilexec.CodeExitError
 	switch {
-	case err == nil || errors.As(err, &exit):
 	case parent.Err() != nil:
 		return nil, context.Cause(parent)
 	case ctx.Err() != nil:
 		return nil, &NoWire{context.Cause(ctx).Error()}
+	case err == nil || errors.As(err, &exit):
 	case c.denied(ctx, right, v.Pod):
 		return nil, &Forbidden{right, err}
 	default: // it may have ended just now
@@ -106,12 +108,18 @@ func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 	return err == nil && !review.Status.Allowed
 }
 
-// bounded is a buffer that takes no more than maxOutput.
-type bounded struct{ bytes.Buffer }
+// bounded is a buffer that takes no more than maxOutput, and tells at once:
+// whoever copies into it would read on, without end.
+type bounded struct {
+	bytes.Buffer
+	full context.CancelCauseFunc
+}
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.Len()+len(p) > maxOutput {
-		return 0, errors.New("the container answers without end")
+		err := errors.New("podfqdn doctor in the Pod answers without end")
+		b.full(err)
+		return 0, err
 	}
 	return b.Buffer.Write(p)
 }

@@ -38,6 +38,9 @@ type Use struct {
 	Reason    string        `json:"reason,omitempty"` // what podfqdn said at its end, or why it does not run
 }
 
+// maxPages bounds a list of Pods; Kubernetes is made for 300 such pages.
+const maxPages = 1000
+
 // Uses gives the Pods that have a container of podfqdn's, in the order of the
 // API server: of one namespace or, for "", of all, and of those that selector
 // selects. The error is a *Forbidden or what the API server says.
@@ -47,7 +50,7 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 		next string
 		list = Right{Verb: "list", Resource: "pods", Namespace: namespace}
 	)
-	for {
+	for range maxPages {
 		var page corev1.PodList
 		err := func() error {
 			ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the API server does not answer within %s", patience))
@@ -67,10 +70,15 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 				uses = append(uses, use(&p))
 			}
 		}
-		if next = page.Continue; next == "" {
+		if page.Continue == "" {
 			return uses, nil
 		}
+		if page.Continue == next {
+			break
+		}
+		next = page.Continue
 	}
+	return nil, fmt.Errorf("ask the API server: it answers without end to %s", list)
 }
 
 // part is podfqdn's container of a Pod.
