@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -149,7 +150,32 @@ func (c *Client) read(ctx context.Context, right Right, selector string, into ru
 	} else if selector != "" {
 		request.VersionedParams(&metav1.ListOptions{LabelSelector: selector}, parameters)
 	}
-	return failed(ctx, right, request.Do(ctx).Into(into))
+	err := answer(request.Do(ctx), into)
+	if got, ok := into.(metav1.Object); err == nil && ok && got.GetName() != right.Name {
+		err = fmt.Errorf("its answer is %s %+q, and not %+q", kind(into), got.GetName(), right.Name)
+	}
+	return failed(ctx, right, err)
+}
+
+// answer puts the answer to a request into object. One of another kind is no
+// answer, and neither is one that does not say of which: client-go would leave
+// the object empty, as if nothing were there.
+func answer(result rest.Result, object runtime.Object) error {
+	got, err := result.Get()
+	switch {
+	case runtime.IsMissingKind(err):
+		return errors.New("its answer is no object of Kubernetes")
+	case err != nil:
+		return err
+	case reflect.TypeOf(got) != reflect.TypeOf(object):
+		return fmt.Errorf("its answer is %s, and not %s", kind(got), kind(object))
+	}
+	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(got).Elem())
+	return nil
+}
+
+func kind(object runtime.Object) string {
+	return "a " + reflect.TypeOf(object).Elem().Name()
 }
 
 // failed tells a missing right, and what ended a request, from the rest.
@@ -157,12 +183,15 @@ func failed(ctx context.Context, right Right, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case apierrors.IsForbidden(err):
-		return &Forbidden{right, err}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, new(*http.MaxBytesError)):
 		return fmt.Errorf("ask the API server: it answers without end to %s", right)
+	case (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
+		// Not in the words of an API server: nobody has looked for the object.
+		return fmt.Errorf("ask the API server: %v, and not as one says it: name the right server in the kubeconfig", err)
+	case apierrors.IsForbidden(err):
+		return &Forbidden{right, err}
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
 		return fmt.Errorf("ask the API server: %w", err)
 	}
@@ -235,7 +264,7 @@ func (c *Client) user(ctx context.Context) string {
 	defer cancel()
 	var review authenticationv1.SelfSubjectReview
 	group := c.groups[authenticationv1.GroupName]
-	err := group.Post().Resource("selfsubjectreviews").Body(&authenticationv1.SelfSubjectReview{}).Do(ctx).Into(&review)
+	err := answer(group.Post().Resource("selfsubjectreviews").Body(&authenticationv1.SelfSubjectReview{}).Do(ctx), &review)
 	name := review.Status.UserInfo.Username
 	if err != nil || name == "" {
 		return "--user=YOU"

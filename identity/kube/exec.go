@@ -104,7 +104,7 @@ func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 			Namespace: right.Namespace, Verb: right.Verb, Group: right.Group, Resource: resource, Subresource: subresource, Name: name,
 		},
 	}}
-	err := c.groups[authorizationv1.GroupName].Post().Resource("selfsubjectaccessreviews").Body(review).Do(ctx).Into(review)
+	err := answer(c.groups[authorizationv1.GroupName].Post().Resource("selfsubjectaccessreviews").Body(review).Do(ctx), review)
 	return err == nil && !review.Status.Allowed
 }
 

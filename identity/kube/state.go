@@ -60,7 +60,7 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 			if namespace != "" {
 				request.Namespace(namespace)
 			}
-			return failed(ctx, list, request.Do(ctx).Into(&page))
+			return failed(ctx, list, answer(request.Do(ctx), &page))
 		}()
 		if err != nil {
 			return nil, err
