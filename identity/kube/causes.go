@@ -772,6 +772,8 @@ func (j *judge) rest() {
 		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn said at its end: " + j.Reason, Change: "the API shows nothing that is wrong now: start the Pod again", Command: again, Guess: true})
 	case j.State == Waiting:
 		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn waits, and the API shows nothing that is wrong", Change: "only the view from the wire can tell", Guess: true})
+	case j.State == Unused && (j.services == nil || !j.sliced):
+		j.found(identity.Unexplained, identity.Cause{Why: "what gives the Pod its name was not seen, and no podfqdn has asked DNS", Change: "what keeps you from the Services and EndpointSlices of the namespace", Guess: true})
 	case j.State == Pending:
 		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn has not started yet", Change: "nothing, if the Pod is new; else see kubectl describe pod", Guess: true})
 	}

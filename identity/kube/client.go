@@ -135,6 +135,10 @@ func (f *Forbidden) Error() string {
 
 func (f *Forbidden) Unwrap() error { return f.Err }
 
+// unserved is a list that the API server does not have; an empty one is an
+// answer.
+type unserved struct{ error }
+
 // read makes the request that right names, and puts what comes into into.
 // selector is one of labels, for the verb list; more are the pages behind the
 // first. The error is a *Forbidden, or the API server's, or the network's.
@@ -187,6 +191,8 @@ func failed(ctx context.Context, right Right, err error) error {
 		return context.Cause(ctx)
 	case errors.As(err, new(*http.MaxBytesError)):
 		return fmt.Errorf("ask the API server: it answers without end to %s", right)
+	case right.Verb == "list" && apierrors.IsNotFound(err):
+		return unserved{fmt.Errorf("the API server has nothing to %s: %w", right, err)}
 	case (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		// Not in the words of an API server: nobody has looked for the object.
 		return fmt.Errorf("ask the API server: %v, and not as one says it: name the right server in the kubeconfig", err)

@@ -101,10 +101,14 @@ func (c *Client) Look(ctx context.Context, namespace, pod string) (*View, error)
 	return v, nil
 }
 
-// pass takes note of a right that is missing, and of what is not there.
+// pass takes note of a right that is missing, of a list that is, and of an
+// object that is not there.
 func (v *View) pass(err error) error {
 	var forbidden *Forbidden
 	switch {
+	case errors.As(err, new(unserved)):
+		v.Trouble = append(v.Trouble, err.Error())
+		return nil
 	case errors.As(err, &forbidden):
 		if !slices.ContainsFunc(v.Lacks, func(r Right) bool { r.Name = forbidden.Name; return r == forbidden.Right }) {
 			v.Lacks = append(v.Lacks, forbidden.Right)
