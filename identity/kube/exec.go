@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -85,13 +86,33 @@ func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, err
 	default: // it may have ended just now
 		return nil, &NoWire{fmt.Sprintf("podfqdn doctor could not be run in container %+q: %v", v.Container, err)}
 	}
-	d := &identity.Diagnosis{}
-	if err := json.Unmarshal(stdout.Bytes(), d); err != nil || d.Schema == 0 {
-		said, _, _ := strings.Cut(strings.TrimSpace(cmp.Or(stderr.String(), stdout.String())), "\n")
-		return nil, &NoWire{fmt.Sprintf("podfqdn in container %+q has no doctor (exit code %d): %s", v.Container, exit.Code, said)}
+	d, err := report(stdout.Bytes(), stderr.Bytes(), exit.Code)
+	if err != nil {
+		return nil, &NoWire{fmt.Sprintf("podfqdn in container %+q %v", v.Container, err)}
 	}
 	return d, nil
 }
+
+// report reads what podfqdn doctor has said, and how it ended. The error goes
+// on with the sentence: who did not say it.
+func report(stdout, stderr []byte, code int) (*identity.Diagnosis, error) {
+	d := &identity.Diagnosis{}
+	switch err := json.Unmarshal(stdout, d); {
+	case err == nil && d.Schema > 1:
+		return nil, fmt.Errorf("has a newer doctor, of schema %d, and this one knows 1: install this plugin anew", d.Schema)
+	case err == nil && d.Schema == 1 && d.Healthy && code != 0:
+		return nil, fmt.Errorf("says that all is well, and ends with exit code %d", code)
+	case err == nil && d.Schema == 1:
+		return d, nil
+	case json.NewDecoder(bytes.NewReader(stdout)).Decode(&json.RawMessage{}) == io.ErrUnexpectedEOF:
+		return nil, fmt.Errorf("was cut off after %d bytes of its answer", len(stdout))
+	}
+	said, _, _ := strings.Cut(strings.TrimSpace(cmp.Or(string(stderr), string(stdout))), "\n")
+	return nil, fmt.Errorf("has no doctor (exit code %d): %s", code, said[:min(len(said), maxSaid)])
+}
+
+// maxSaid is how many bytes are told of what is no report.
+const maxSaid = 1 << 10
 
 // denied asks whether a right is missing, as a stream that is refused says so
 // in prose only.
