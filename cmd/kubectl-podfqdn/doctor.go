@@ -139,6 +139,9 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 	if err != nil {
 		if clientcmd.IsEmptyConfig(err) {
 			err = errors.New("there is no kubeconfig: set KUBECONFIG, or use --kubeconfig")
+			if raw, unread := config.RawConfig(); unread == nil && len(raw.Contexts) > 0 {
+				err = errors.New("the kubeconfig lacks the cluster that its context names: name another by --context or --cluster")
+			}
 		}
 		return nil, "", usageError{err}
 	}

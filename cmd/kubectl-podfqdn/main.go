@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/signal"
 
+	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/podfqdn/podfqdn/identity/kube"
 	"github.com/podfqdn/podfqdn/identity/screen"
@@ -38,6 +40,7 @@ const (
 // Of the environment it uses what kubectl does: KUBECONFIG, HOME and the
 // proxies.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	klog.SetLogger(logr.Discard()) // client-go logs what it returns as well
 	code := exitHealthy
 	root := command(stdout, &code)
 	root.SetArgs(args)

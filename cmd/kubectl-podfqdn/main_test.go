@@ -102,7 +102,7 @@ func TestAnInterruptEndsTheWaitForTheAPIServer(t *testing.T) {
 func TestAnAPIServerThatIsSilentOrAwayIsToldOf(t *testing.T) {
 	_, args := silence(t)
 	var out, errs strings.Builder
-	if code := run(t.Context(), append(args, "--request-timeout", "100ms"), &out, &errs); code != 1 || !strings.Contains(errs.String(), "ask the API server: ") {
+	if code := run(t.Context(), append(args, "--request-timeout", "100ms"), &out, &errs); code != 1 || !strings.Contains(errs.String(), "the API server does not answer within 100ms") {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}
 	errs.Reset()

@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// patience is how long the API server has for one request.
+// patience is how long the API server has for one request, where nobody says.
 const patience = 15 * time.Second
 
 // maxAnswer bounds what the API server may answer to one request, in bytes: the
@@ -35,8 +35,9 @@ const maxAnswer = 128 << 20
 // Client asks an API server. Of client-go it needs no more than package rest:
 // the typed clients of all groups would double the program.
 type Client struct {
-	config *rest.Config
-	groups map[string]*rest.RESTClient
+	config   *rest.Config
+	groups   map[string]*rest.RESTClient
+	patience time.Duration
 	// Kubectl begins each command that is given to the user, with the flags
 	// that lead to the same cluster: "kubectl --context prod".
 	Kubectl string
@@ -64,16 +65,19 @@ func init() {
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 }
 
-// New makes a Client. The error is about config.
+// New makes a Client, which waits for each answer as long as config.Timeout
+// says. The error is about config.
 func New(config *rest.Config) (*Client, error) {
-	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, Kubectl: "kubectl"}
+	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, patience: cmp.Or(config.Timeout, patience), Kubectl: "kubectl"}
 	c.config.NegotiatedSerializer = codecs.WithoutConversion()
+	c.config.Timeout = 0 // patience says why
+	c.config.WarningHandler = rest.NoWarnings{}
 	transport, err := rest.TransportFor(c.config)
 	if err != nil {
 		return nil, err
 	}
 	transport = bounding{transport}
-	client := &http.Client{Transport: transport, Timeout: c.config.Timeout, CheckRedirect: stay}
+	client := &http.Client{Transport: transport, CheckRedirect: stay}
 	for _, version := range versions {
 		of := rest.CopyConfig(c.config)
 		of.GroupVersion, of.APIPath = &version, "/apis"
@@ -135,6 +139,11 @@ func (f *Forbidden) Error() string {
 
 func (f *Forbidden) Unwrap() error { return f.Err }
 
+// patient bounds one request.
+func (c *Client) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("the API server does not answer within %s", c.patience))
+}
+
 // unserved is a list that the API server does not have; an empty one is an
 // answer.
 type unserved struct{ error }
@@ -143,7 +152,7 @@ type unserved struct{ error }
 // selector is one of labels, for the verb list; more are the pages behind the
 // first. The error is a *Forbidden, or the API server's, or the network's.
 func (c *Client) read(ctx context.Context, right Right, selector string, into runtime.Object) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the API server does not answer within %s", patience))
+	ctx, cancel := c.patient(ctx)
 	defer cancel()
 	request := c.groups[right.Group].Get().Resource(right.Resource)
 	if right.Namespace != "" {
@@ -193,6 +202,8 @@ func failed(ctx context.Context, right Right, err error) error {
 		return fmt.Errorf("ask the API server: it answers without end to %s", right)
 	case right.Verb == "list" && apierrors.IsNotFound(err):
 		return unserved{fmt.Errorf("the API server has nothing to %s: %w", right, err)}
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the API server does not know you: %w; log in again, or name another user by --context or --user", err)
 	case (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
 		// Not in the words of an API server: nobody has looked for the object.
 		return fmt.Errorf("ask the API server: %v, and not as one says it: name the right server in the kubeconfig", err)
@@ -266,7 +277,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 
 // user gives the flag by which kubectl binds a role to the one who asks.
 func (c *Client) user(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := c.patient(ctx)
 	defer cancel()
 	var review authenticationv1.SelfSubjectReview
 	group := c.groups[authenticationv1.GroupName]

@@ -117,7 +117,7 @@ const maxSaid = 1 << 10
 // denied asks whether a right is missing, as a stream that is refused says so
 // in prose only.
 func (c *Client) denied(ctx context.Context, right Right, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := c.patient(ctx)
 	defer cancel()
 	resource, subresource, _ := strings.Cut(right.Resource, "/")
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{

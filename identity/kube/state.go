@@ -53,7 +53,7 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 	for range maxPages {
 		var page corev1.PodList
 		err := func() error {
-			ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("the API server does not answer within %s", patience))
+			ctx, cancel := c.patient(ctx)
 			defer cancel()
 			options := &metav1.ListOptions{LabelSelector: selector, Limit: 500, Continue: next}
 			request := c.groups[""].Get().Resource("pods").VersionedParams(options, parameters)
