@@ -86,7 +86,7 @@ func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, err
 	default: // it may have ended just now
 		return nil, &NoWire{fmt.Sprintf("podfqdn doctor could not be run in container %+q: %v", v.Container, err)}
 	}
-	d, err := report(stdout.Bytes(), stderr.Bytes(), exit.Code)
+	d, err := report(stdout.taken, stderr.taken, exit.Code)
 	if err != nil {
 		return nil, &NoWire{fmt.Sprintf("podfqdn in container %+q %v", v.Container, err)}
 	}
@@ -130,17 +130,19 @@ func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 }
 
 // bounded is a buffer that takes no more than maxOutput, and tells at once:
-// whoever copies into it would read on, without end.
+// whoever copies into it would read on, without end. It is no bytes.Buffer,
+// whose ReadFrom a copy would prefer to Write.
 type bounded struct {
-	bytes.Buffer
-	full context.CancelCauseFunc
+	taken []byte
+	full  context.CancelCauseFunc
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.Len()+len(p) > maxOutput {
+	if len(b.taken)+len(p) > maxOutput {
 		err := errors.New("podfqdn doctor in the Pod answers without end")
 		b.full(err)
 		return 0, err
 	}
-	return b.Buffer.Write(p)
+	b.taken = append(b.taken, p...)
+	return len(p), nil
 }
