@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 
@@ -40,7 +41,8 @@ const (
 // Of the environment it uses what kubectl does: KUBECONFIG, HOME and the
 // proxies.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	klog.SetLogger(logr.Discard()) // client-go logs what it returns as well
+	klog.SetLogger(logr.Discard()) // client-go logs what it returns as well,
+	log.SetOutput(io.Discard)      // and net/http what it does not take
 	code := exitHealthy
 	root := command(stdout, &code)
 	root.SetArgs(args)

@@ -29,8 +29,8 @@ import (
 const patience = 15 * time.Second
 
 // maxAnswer bounds what the API server may answer to one request, in bytes: the
-// EndpointSlices of half a million endpoints.
-const maxAnswer = 128 << 20
+// EndpointSlices of 200,000 endpoints.
+const maxAnswer = 64 << 20
 
 // Client asks an API server. Of client-go it needs no more than package rest:
 // the typed clients of all groups would double the program.
@@ -197,6 +197,10 @@ func failed(ctx context.Context, right Right, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
+		// The last reason, which client-go has in words only.
+		if _, last, ok := strings.Cut(err.Error(), " - error from a previous attempt: "); ok {
+			return fmt.Errorf("%w: %s", context.Cause(ctx), last)
+		}
 		return context.Cause(ctx)
 	case errors.As(err, new(*http.MaxBytesError)):
 		return fmt.Errorf("ask the API server: it answers without end to %s", right)
