@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -156,9 +157,15 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 	}
 	client.Kubectl = "kubectl"
 	for _, flag := range []string{"kubeconfig", "context", "cluster", "user", "server", "as"} {
-		if f := c.Flags().Lookup(flag); f != nil && f.Changed {
-			client.Kubectl += " " + kube.Quote("--"+flag+"="+f.Value.String())
+		f := c.Flags().Lookup(flag)
+		if f == nil || !f.Changed {
+			continue
 		}
+		value := f.Value.String()
+		if u, err := url.Parse(value); err == nil && u.User != nil {
+			value = u.Redacted()
+		}
+		client.Kubectl += " " + kube.Quote("--"+flag+"="+value)
 	}
 	return client, namespace, nil
 }
