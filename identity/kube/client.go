@@ -103,11 +103,16 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// stay refuses to be sent elsewhere, where the token would go too, and perhaps
-// without TLS. No API server does that.
-func stay(r *http.Request, _ []*http.Request) error {
-	return fmt.Errorf("the API server redirects to %+q, and nobody follows with a token: name the right server in the kubeconfig", r.URL.Redacted())
+// redirect is an answer that leads elsewhere. No API server gives one.
+type redirect struct{ to string }
+
+func (r *redirect) Error() string {
+	return fmt.Sprintf("the API server redirects to %+q, and nobody follows with a token: name the right server in the kubeconfig", r.to)
 }
+
+// stay refuses to be sent elsewhere, where the token would go too, and perhaps
+// without TLS.
+func stay(r *http.Request, _ []*http.Request) error { return &redirect{r.URL.Redacted()} }
 
 // Right is what somebody must be allowed to do: one rule of a Role.
 type Right struct {
@@ -193,6 +198,8 @@ func kind(object runtime.Object) string {
 
 // failed tells a missing right, and what ended a request, from the rest.
 func failed(ctx context.Context, right Right, err error) error {
+	var away *redirect
+	foreign := apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) // no API server says it so
 	switch {
 	case err == nil:
 		return nil
@@ -202,21 +209,22 @@ func failed(ctx context.Context, right Right, err error) error {
 			return fmt.Errorf("%w: %s", context.Cause(ctx), last)
 		}
 		return context.Cause(ctx)
+	case errors.As(err, &away):
+		return away
 	case errors.As(err, new(*http.MaxBytesError)):
 		return fmt.Errorf("ask the API server: it answers without end to %s", right)
 	case right.Verb == "list" && apierrors.IsNotFound(err):
-		return unserved{fmt.Errorf("the API server has nothing to %s: %w", right, err)}
+		return unserved{fmt.Errorf("asked to %s, the API server does not know what that is: %w", right, err)}
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the API server does not know you: %w; log in again, or name another user by --context or --user", err)
-	case (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse):
-		// Not in the words of an API server: nobody has looked for the object.
+	case foreign && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)):
 		return fmt.Errorf("ask the API server: %v, and not as one says it: name the right server in the kubeconfig", err)
 	case apierrors.IsForbidden(err):
 		return &Forbidden{right, err}
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
 		return fmt.Errorf("ask the API server: %w", err)
 	}
-	return err
+	return fmt.Errorf("asked to %s, the API server says: %w", right, err)
 }
 
 // NotFound tells that there is no such namespace or no such object.
