@@ -239,7 +239,11 @@ func (d *doctor) print(w io.Writer, p printer) error {
 		p.text(w)
 		return nil
 	}
-	out, err := screen.JSON(p)
+	form := screen.JSON
+	if d.output == "yaml" {
+		form = screen.YAML
+	}
+	out, err := form(p)
 	if err != nil {
 		return err
 	}
@@ -248,7 +252,7 @@ func (d *doctor) print(w io.Writer, p printer) error {
 		if err != nil {
 			return err
 		}
-		// JSON is YAML, and escapes what YAML leaves to the terminal.
+		// The block style leaves to the terminal what is no control character.
 		if !bytes.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
 			out = text
 		}

@@ -62,24 +62,36 @@ const most = 3 << 10
 // JSON gives v for programs, indented, and in ASCII: a program reads the same,
 // and a terminal finds nothing to act on where somebody looks.
 func JSON(v any) ([]byte, error) {
-	var b bytes.Buffer
+	return ascii(v, func(r rune) (escaped string) {
+		for _, unit := range utf16.AppendRune(nil, r) {
+			escaped += fmt.Sprintf(`\u%04x`, unit)
+		}
+		return escaped
+	})
+}
+
+// YAML gives v in YAML's flow style, which is that of JSON but for characters
+// that take two escapes there.
+func YAML(v any) ([]byte, error) {
+	return ascii(v, func(r rune) string { return fmt.Sprintf(`\U%08x`, r) })
+}
+
+func ascii(v any, escape func(rune) string) ([]byte, error) {
+	var b, plain bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return nil, err
 	}
-	var ascii []byte
 	for _, r := range b.String() {
 		if r < 0x7f {
-			ascii = append(ascii, byte(r))
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			ascii = fmt.Appendf(ascii, `\u%04x`, unit)
+			plain.WriteRune(r)
+		} else {
+			plain.WriteString(escape(r))
 		}
 	}
-	return ascii, nil
+	return plain.Bytes(), nil
 }
 
 // Colours by their escape sequences (ECMA-48 SGR).
