@@ -33,8 +33,8 @@ const (
 	token   = "eyJhbGciOiJub25lIn0.canary-of-a-token"
 )
 
-// podfqdn is the binary, built once, as it is shipped; writer is the one of that folder.
-var podfqdn, writer string
+// podfqdn and kubectlPodfqdn are the binaries, built once, as they are shipped; writer is the one of that folder.
+var podfqdn, kubectlPodfqdn, writer string
 
 // long is for what takes longer than CI has.
 var long = flag.Bool("long", false, "every fault at every place")
@@ -46,9 +46,9 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		defer os.RemoveAll(dir)
-		podfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "writer")
+		podfqdn, kubectlPodfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "kubectl-podfqdn"), filepath.Join(dir, "writer")
 		for _, args := range [][]string{
-			{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn"},
+			{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/", "./cmd/podfqdn", "./cmd/kubectl-podfqdn"},
 			{"build", "-buildvcs=false", "-o", writer, "./writer"},
 		} {
 			build := exec.Command("go", args...)
