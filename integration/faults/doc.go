@@ -8,6 +8,9 @@
 //	I5  no key, no token and no unescaped foreign text in any output
 //	I6  a run after the fault succeeds, and nobody has cleaned up
 //
+// For kubectl podfqdn, which publishes nothing, I1 is that no half an answer makes a Pod healthy or sick: what was not
+// seen is said, and what follows from less is a guess.
+//
 // They are checked after every single case; what a case is to come to besides, it says itself. Where a case is data it
 // stands in an archive below testdata: its name, what breaks, and how the run ends.
 package faults
