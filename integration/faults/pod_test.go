@@ -249,30 +249,72 @@ type end struct {
 	reason string // of the termination log
 }
 
-// init runs podfqdn init, and checks what must be true whatever is wrong.
-func (p *pod) init(environ ...string) end {
+// running is podfqdn at work.
+type running struct {
+	*pod
+	cmd     *exec.Cmd
+	out     said
+	began   time.Time
+	stopped time.Duration // by SIGSTOP: that is no running time
+}
+
+// said is what a process says while it runs.
+type said struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.Lock()
+	defer s.Unlock()
+	return s.Buffer.Write(b)
+}
+
+func (s *said) String() string {
+	s.Lock()
+	defer s.Unlock()
+	return s.Buffer.String()
+}
+
+// start starts podfqdn, perhaps by way of another program, in the Pod.
+func (p *pod) start(cmd *exec.Cmd, environ ...string) *running {
 	p.Helper()
 	p.write("dev/termination-log", "")
 	var servers []string
 	for _, s := range p.servers {
 		servers = append(servers, s.String())
 	}
-	cmd := exec.Command(podfqdn, "init")
-	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, p.environ, environ)
+	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, p.environ)
 	if !slices.Contains(p.environ, "PODFQDN_NAMESERVERS=") {
 		cmd.Env = append(cmd.Env, "PODFQDN_NAMESERVERS="+strings.Join(servers, ","))
 	}
-	var log bytes.Buffer
-	cmd.Stderr, cmd.Stdout = &log, &log
-	reader := p.reader()
-	start := time.Now()
-	err := cmd.Run()
-	e := end{took: time.Since(start), log: log.String(), code: cmd.ProcessState.ExitCode()}
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+	cmd.Env = append(cmd.Env, environ...)
+	r := &running{pod: p, cmd: cmd, began: time.Now()}
+	cmd.Stderr, cmd.Stdout = &r.out, &r.out
+	if err := cmd.Start(); err != nil {
 		p.Fatal(err)
 	}
+	return r
+}
+
+// wait waits for the end.
+func (r *running) wait() end {
+	r.Helper()
+	err := r.cmd.Wait()
+	e := end{took: time.Since(r.began) - r.stopped, log: r.out.String(), code: r.cmd.ProcessState.ExitCode()}
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		r.Fatal(err)
+	}
+	e.reason = r.read("dev/termination-log")
+	return e
+}
+
+// init runs podfqdn init, and checks what must be true whatever is wrong.
+func (p *pod) init(environ ...string) end {
+	p.Helper()
+	reader := p.reader()
+	e := p.start(exec.Command(podfqdn, "init"), environ...).wait()
 	reader()
-	e.reason = p.read("dev/termination-log")
 	p.invariants(e)
 	return e
 }
