@@ -80,7 +80,7 @@ type Volume struct {
 //
 // Every error says in one sentence what to change, for instance in the Pod's
 // spec; the end of ctx, while another writer is waited for, is one with its
-// cause. The caller closes the Volume.
+// cause, but for a deadline. The caller closes the Volume.
 func Open(ctx context.Context, dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
 	return open(ctx, dir, names, keep, os.Geteuid(), func(string) error { return nil })
 }
@@ -222,20 +222,28 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 	if v.held, err = v.root.Open("."); err != nil {
 		return v.explain("lock the folder", err)
 	}
-	for end := time.Now().Add(patience); ; {
+	begin := time.Now()
+	late := func() error {
+		waited := min(time.Since(begin).Round(time.Millisecond), patience)
+		return fmt.Errorf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", v.dir, waited)
+	}
+	for {
 		err := syscall.Flock(int(v.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {
 		case err == nil:
 			return nil
 		case err != syscall.EWOULDBLOCK:
 			return v.explain("lock the folder", err)
-		case !time.Now().Before(end):
-			return fmt.Errorf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", v.dir, patience)
+		case time.Since(begin) >= patience:
+			return late()
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return fmt.Errorf("another podfqdn writes to %+q: %w", v.dir, context.Cause(ctx))
+			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
+				return fmt.Errorf("another podfqdn writes to %+q: %w", v.dir, cause)
+			}
+			return late()
 		}
 	}
 }

@@ -652,6 +652,11 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 		if waited := time.Since(begin); waited < volume.Patience || waited > volume.Patience+time.Second/10 {
 			t.Fatalf("waited %v", waited)
 		}
+		late, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if _, err := volume.Open(late, dir, names, keepAll); err == nil || !strings.Contains(err.Error(), "did not end within 1s: only one container") {
+			t.Fatal(err)
+		}
 		ended := errors.New("SIGTERM")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { cancel(ended) })
