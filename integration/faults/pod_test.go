@@ -294,12 +294,24 @@ func (p *pod) start(cmd *exec.Cmd, environ ...string) *running {
 	if err := cmd.Start(); err != nil {
 		p.Fatal(err)
 	}
+	p.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
 	return r
 }
 
 // wait waits for the end.
 func (r *running) wait() end {
 	r.Helper()
+	const forever = time.Minute
+	stop := time.AfterFunc(r.timeout+forever, func() {
+		r.Errorf("I4: it has not ended %s after its deadline", forever)
+		_ = r.cmd.Process.Kill()
+	})
+	defer stop.Stop()
 	err := r.cmd.Wait()
 	e := end{took: time.Since(r.began) - r.stopped, log: r.out.String(), code: r.cmd.ProcessState.ExitCode()}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
