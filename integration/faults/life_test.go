@@ -1,0 +1,704 @@
+//go:build faults
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coredns/coredns/plugin"
+	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/integration/dnstest"
+)
+
+// moments stands before CoreDNS and tells of what is asked of the Pod, before it is answered.
+type moments struct {
+	*breaker
+	tell func(kind string, nth int) // the first is 1
+
+	mu    sync.Mutex
+	seen  map[string]bool
+	count map[string]int
+}
+
+func newMoments(p *pod) *moments {
+	return &moments{breaker: &breaker{pod: p, count: map[string]int{}}, seen: map[string]bool{}, count: map[string]int{}}
+}
+
+// at has f done when a question is there, the nth of its kind.
+func (m *moments) at(kind string, nth int, f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := m.tell
+	m.tell = func(k string, n int) {
+		if before != nil {
+			before(k, n)
+		}
+		if k == kind && n == nth {
+			f()
+		}
+	}
+}
+
+// asked waits until a question is there.
+func (m *moments) asked(kind string, nth int) {
+	m.pod.Helper()
+	there := make(chan struct{})
+	m.at(kind, nth, func() { close(there) })
+	select {
+	case <-there:
+	case <-time.After(30 * time.Second):
+		m.pod.Fatalf("nobody has asked for %s %d times", kind, nth)
+	}
+}
+
+// afresh forgets what was asked.
+func (m *moments) afresh() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.seen)
+	clear(m.count)
+	m.tell = nil
+}
+
+func (m *moments) plugin(next plugin.Handler) plugin.Handler {
+	answers := m.breaker.plugin(next)
+	return plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, r *dns.Msg) (int, error) {
+		q := r.Question[0]
+		if strings.EqualFold(q.Name, db0+".") || q.Qtype == dns.TypePTR {
+			m.mu.Lock()
+			// A question that is sent again comes from the same socket.
+			question, kind := fmt.Sprint(w.RemoteAddr(), q.Qtype), kindOf(q.Qtype)
+			again, tell := m.seen[question], m.tell
+			if m.seen[question] = true; !again {
+				m.count[kind]++
+			}
+			nth := m.count[kind]
+			m.mu.Unlock()
+			if !again && tell != nil {
+				tell(kind, nth)
+			}
+		}
+		return answers.ServeDNS(ctx, w, r)
+	})
+}
+
+// life is a Pod of which a part is told, and its DNS.
+type life struct {
+	*pod
+	*moments
+	cluster *dnstest.Cluster
+	unlock  func() // ends another writer
+	ring           // with Kerberos
+}
+
+func newLife(t *testing.T, group string) *life {
+	t.Helper()
+	p := newPod(t, group)
+	l := &life{pod: p, moments: newMoments(p), cluster: published(), unlock: func() {}}
+	p.serve(dnstest.CoreDNS{Cluster: l.cluster, Front: l.moments.plugin})
+	p.timeout = 20 * time.Second
+	return l
+}
+
+// signal sends one.
+func (r *running) signal(s syscall.Signal) {
+	r.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.Error(err)
+	}
+}
+
+// says waits until there is such a word in what it says.
+func (r *running) says(word string) {
+	r.Helper()
+	for end := time.Now().Add(30 * time.Second); !strings.Contains(r.out.String(), word); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("it does not say %q\n%s", word, r.out.String())
+		}
+	}
+}
+
+// straced is podfqdn under strace, which does something to what is done with a path: "renameat:signal=SIGTERM:when=1". What
+// it sees it writes into a log.
+func straced(command, path, inject, log string) *exec.Cmd {
+	// With -D the process is podfqdn.
+	return exec.Command("strace", "-D", "-f", "-qq", "-o", log, "-P", path, "-e", "inject="+inject, podfqdn, command)
+}
+
+func (l *life) hosts() string { return filepath.Join(l.root, "etc/hosts") }
+
+// A signal ends it at once, whatever it is about: with the signal's exit code and a reason, and nothing published; or it
+// had published, and all of it.
+func TestASignalEndsItInEachPhase(t *testing.T) {
+	t.Parallel()
+	const missing, agreeing = false, true
+	for name, c := range map[string]struct {
+		dns     bool
+		command string                        // "" is init
+		lay     func(*life)                   // what is there before
+		strace  func(*life) (path, at string) // where strace sends the signal
+		opens   func(*life) string            // or the path at whose opening it is sent
+		kind    string                        // or the question at which it is sent, before it is answered
+		nth     int
+		word    string // or what it says before
+		codes   []int  // other than the signal's
+		says    string
+	}{
+		"as it reads the hosts file": {dns: agreeing, strace: func(l *life) (string, string) { return l.hosts(), "openat:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it waits for the kubelet to write that": {dns: agreeing, lay: func(l *life) { l.write("etc/hosts", "") },
+			// Which it does to the end of its second: what it says then is true.
+			opens: (*life).hosts, codes: []int{10}, says: "set POD_IPS from status.podIPs"},
+		"as it waits, and the kubelet writes it": {dns: agreeing, lay: func(l *life) {
+			l.write("etc/hosts", "")
+			go func() { time.Sleep(300 * time.Millisecond); l.files() }()
+		}, opens: (*life).hosts, says: "no answer yet from"},
+		"as it takes the volume":                {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "flock:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it removes another Pod's identity":  {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "unlinkat:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it waits for another writer to end": {dns: agreeing, lay: func(l *life) { l.lock() }, opens: func(l *life) string { return l.dir() }, says: "another podfqdn writes to"},
+		"at the first question":                 {dns: agreeing, kind: "existence", nth: 1, says: "no answer yet from"},
+		"at the first question for an address":  {dns: agreeing, kind: "A", nth: 1, says: "no answer yet from"},
+		"at the first question for a name":      {dns: agreeing, kind: "PTR", nth: 1, says: "no answer yet from"},
+		"between the rounds that must agree":    {dns: agreeing, kind: "existence", nth: 2, says: "no answer yet from"},
+		"at the last question":                  {dns: agreeing, kind: "PTR", nth: 2, codes: []int{0}, says: ""},
+		"in the pause between two looks":        {dns: missing, word: "not yet", says: "says NXDOMAIN"},
+		"while DNS says nothing": {dns: agreeing, lay: func(l *life) { says(l.breaker, "fault any any always: drop") },
+			kind: "existence", nth: 1, says: "no answer yet from"},
+		"a sidecar before it has published": {dns: missing, command: "sidecar", word: "not yet", says: "says NXDOMAIN"},
+		"a sidecar that looks on":           {dns: agreeing, command: "sidecar", word: `"msg":"published"`, codes: []int{0}},
+		"a sidecar as it publishes":         {dns: agreeing, command: "sidecar", strace: func(l *life) (string, string) { return l.dir(), "renameat:signal=%s:when=1" }, codes: []int{0}},
+		"while keys are missing":            {dns: agreeing, lay: func(l *life) { l.kerberos(http1) }, word: "has no key for", says: "has no key for"},
+		"as it takes the volume for keys":   {dns: agreeing, lay: func(l *life) { l.kerberos(http0) }, strace: func(l *life) (string, string) { return l.keys, "flock:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it publishes keys":              {dns: agreeing, lay: func(l *life) { l.kerberos(http0) }, strace: func(l *life) (string, string) { return l.keys, "renameat:signal=%s:when=1" }, codes: []int{0}},
+		"between keys and name":             {dns: agreeing, lay: func(l *life) { l.kerberos(http0) }, strace: func(l *life) (string, string) { return l.dir(), "symlinkat:signal=%s:when=1" }, codes: []int{0}},
+		"a sidecar between keys and name":   {dns: agreeing, command: "sidecar", lay: func(l *life) { l.kerberos(http0) }, strace: func(l *life) (string, string) { return l.dir(), "symlinkat:signal=%s:when=1" }, codes: []int{0}},
+	} {
+		for text, signal := range map[string]syscall.Signal{"SIGTERM": syscall.SIGTERM, "SIGINT": syscall.SIGINT} {
+			t.Run(name+", "+text, func(t *testing.T) {
+				t.Parallel()
+				l := newLife(t, "life")
+				if c.dns == agreeing {
+					l.cluster.Publish(ours())
+				}
+				if c.lay != nil {
+					c.lay(l)
+				}
+				command := c.command
+				if command == "" {
+					command = "init"
+				}
+				reader := l.reader()
+				cmd := exec.Command(podfqdn, command)
+				if c.strace != nil {
+					path, at := c.strace(l)
+					cmd = straced(command, path, fmt.Sprintf(at, text), "/dev/null")
+				}
+				var sent time.Time
+				var r *running
+				started := make(chan struct{})
+				var opened func()
+				if c.opens != nil {
+					opened = l.opens(c.opens(l))
+				}
+				if c.kind != "" {
+					l.at(c.kind, c.nth, func() {
+						<-started
+						if c.codes == nil {
+							l.mute() // or the answers may be faster than the signal
+						}
+						sent = time.Now()
+						r.signal(signal)
+					})
+				}
+				r = l.start(cmd)
+				close(started)
+				if c.opens != nil {
+					opened()
+					sent = time.Now()
+					r.signal(signal)
+				}
+				if c.word != "" {
+					r.says(c.word)
+					sent = time.Now()
+					r.signal(signal)
+				}
+				e := r.wait()
+				reader()
+				l.check(e)
+				if took := time.Since(sent); !sent.IsZero() && took > time.Second && e.code != 10 {
+					t.Errorf("I4: it ended %s after %s", took, text)
+				}
+				if e.code != 128+int(signal) && !slices.Contains(c.codes, e.code) {
+					t.Errorf("exit code %d\n%s", e.code, e.log)
+				}
+				if e.code != 0 && (e.reason == "" || !strings.Contains(e.reason, c.says)) || e.code > 128 && !strings.Contains(e.reason, text) {
+					t.Errorf("exit code %d, and the reason is %q", e.code, e.reason)
+				}
+				l.again()
+			})
+		}
+	}
+}
+
+// mute has DNS answer nothing from now on.
+func (l *life) mute() {
+	l.breaker.mu.Lock()
+	defer l.breaker.mu.Unlock()
+	says(l.breaker, "fault any any always: drop")
+}
+
+// opens watches a file or folder from now on; what it gives waits until somebody has opened it (inotify(7)).
+func (l *life) opens(path string) (wait func()) {
+	l.Helper()
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
+	if err == nil {
+		_, err = syscall.InotifyAddWatch(fd, path, syscall.IN_OPEN)
+	}
+	if err != nil {
+		l.Fatal(err)
+	}
+	events := os.NewFile(uintptr(fd), "inotify")
+	return func() {
+		l.Helper()
+		defer events.Close()
+		_, err := events.Read(make([]byte, 4096))
+		if err != nil {
+			l.Fatal(err)
+		}
+	}
+}
+
+// lock has another writer in the volume, who has published nothing yet.
+func (l *life) lock() {
+	l.Helper()
+	l.empty()
+	f, err := os.Open(l.dir())
+	if err != nil {
+		l.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		l.Fatal(err)
+	}
+	l.unlock = sync.OnceFunc(func() { f.Close() })
+	l.Cleanup(l.unlock)
+}
+
+// check checks what must be true after a run that was ended.
+func (l *life) check(e end) {
+	l.Helper()
+	l.invariants(e)
+	l.secrets(e)
+}
+
+// killed does so after SIGKILL: the exit code says nothing then, and what another Pod left may stand if it came before the
+// first question.
+func (l *life) killed(e end) {
+	l.Helper()
+	e.code = 11
+	if fqdn, err := os.ReadFile(filepath.Join(l.dir(), "fqdn")); l.stands() && (err != nil || string(fqdn) == db0 || l.truth.asked) {
+		e.code = 0
+	} else if l.stands() {
+		return
+	}
+	if err := whole(l.dir()); err != nil {
+		l.Errorf("I2: %v", err)
+	}
+	l.check(e)
+}
+
+func (p *pod) stands() bool {
+	_, err := os.Stat(filepath.Join(p.dir(), "verified"))
+	return err == nil
+}
+
+// again heals what is broken, and sees that a run succeeds.
+func (l *life) again() {
+	l.Helper()
+	l.heal()
+	l.afresh()
+	l.unlock()
+	l.cluster.Publish(ours())
+	l.files()
+	if l.keys != "" {
+		l.source(http0)
+	}
+	l.recovers()
+	l.secrets(end{})
+	if l.keys != "" {
+		l.hasKeys(http0)
+	}
+}
+
+// empty empties the volume.
+func (p *pod) empty() {
+	p.Helper()
+	if err := errors.Join(os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777)); err != nil {
+		p.Fatal(err)
+	}
+}
+
+// A signal, or a kill, at each change of the volumes by the real binary: what writer shows on one thread, for SIGTERM too,
+// and for two volumes.
+func TestAnEndAtEachChangeOfTheVolumes(t *testing.T) {
+	t.Parallel()
+	for name, kerberos := range map[string]bool{"without Kerberos": false, "with Kerberos": true} {
+		volumes := []string{"identity"}
+		if kerberos {
+			volumes = append(volumes, "keys")
+		}
+		for _, volume := range volumes {
+			for call, most := range map[string]int{"mkdirat": 2, "symlinkat": 12, "renameat": 1, "unlinkat": 6} {
+				t.Run(fmt.Sprintf("%s, %s, %s", name, volume, call), func(t *testing.T) {
+					t.Parallel()
+					hit := 0
+					for i := range most {
+						if !*long && i > 1 && i < most-1 {
+							continue
+						}
+						for _, signal := range []string{"SIGTERM", "SIGKILL"} {
+							if signal == "SIGKILL" && !kerberos && !*long {
+								continue // see TestFiles
+							}
+							l := newLife(t, map[bool]string{false: "life", true: "Kerberos"}[kerberos])
+							l.cluster.Publish(ours())
+							dir := l.dir()
+							if kerberos {
+								l.kerberos(http0, http1)
+							}
+							if volume == "keys" {
+								dir = l.keys
+							}
+							log := filepath.Join(l.root, "trace")
+							cmd := straced("init", dir, fmt.Sprintf("%s:signal=%s:when=%d", call, signal, i+1), log)
+							reader := l.reader()
+							e := l.start(cmd).wait()
+							reader()
+							// The calls are counted by thread, and which does the next is chance.
+							if e.code < 0 || strings.Contains(l.read("trace"), "--- "+signal) {
+								hit++
+							} else if e.code != 0 {
+								t.Errorf("nothing was sent, and the exit code is %d", e.code)
+							}
+							switch {
+							case e.code < 0:
+								l.killed(e)
+							case e.code == 0, e.code == 128+int(syscall.SIGTERM) && strings.Contains(e.reason, "SIGTERM"):
+								l.check(e)
+							default:
+								t.Errorf("exit code %d: %s", e.code, e.reason)
+							}
+							l.again()
+							if t.Failed() {
+								t.Fatalf("%s at %s %d of %s", signal, call, i+1, volume)
+							}
+						}
+					}
+					if hit == 0 {
+						t.Errorf("no %s was met", call)
+					}
+				})
+			}
+		}
+	}
+}
+
+// What PODFQDN_TIMEOUT=0 and a deadline that nobody can keep mean: for ever, and not at all; and then there is a reason.
+func TestDeadlinesOfNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lay   func(*life)
+		codes []int
+		says  string
+	}{
+		"DNS agrees":         {nil, []int{0, 11}, "no answer yet from"},
+		"DNS knows no Pod":   {func(l *life) { l.cluster.Withdraw(ours()) }, []int{11}, ""},
+		"DNS is silent":      {func(l *life) { says(l.breaker, "fault any any always: drop") }, []int{11}, "no answer yet from"},
+		"the volume is held": {func(l *life) { l.lock() }, []int{13}, "another podfqdn writes to"},
+		"there is no volume": {func(l *life) { l.empty(); l.environ = append(l.environ, "PODFQDN_DIR="+l.root+"/none") }, []int{13}, "mount an emptyDir there"},
+		"no governing Service": {func(l *life) {
+			l.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+ip+"\tdb-0\n")
+		}, []int{10}, "no governing Service"},
+		"keys are there":   {func(l *life) { l.kerberos(http0) }, []int{0, 11}, ""},
+		"keys are missing": {func(l *life) { l.kerberos(http1) }, []int{11, 14}, ""},
+	} {
+		for _, timeout := range []time.Duration{time.Millisecond, time.Nanosecond} {
+			t.Run(fmt.Sprint(name, ", ", timeout), func(t *testing.T) {
+				t.Parallel()
+				l := newLife(t, "life")
+				l.cluster.Publish(ours())
+				if c.lay != nil {
+					c.lay(l)
+				}
+				l.timeout = timeout
+				e := l.init()
+				l.secrets(e)
+				if !slices.Contains(c.codes, e.code) {
+					t.Errorf("exit code %d", e.code)
+				}
+				if e.code != 0 && (!strings.Contains(e.reason, c.says) || e.code == 11 && !strings.HasPrefix(e.reason, "gave up after "+timeout.String()+": "+db0+": ")) {
+					t.Errorf("exit code %d, and the reason is %q", e.code, e.reason)
+				}
+				if strings.Contains(e.reason, "context") {
+					t.Errorf("the reason is not for people: %q", e.reason)
+				}
+				l.environ = slices.DeleteFunc(l.environ, func(s string) bool { return strings.HasPrefix(s, "PODFQDN_DIR=") })
+				l.again()
+			})
+		}
+	}
+	t.Run("another writer does not end before the deadline", func(t *testing.T) {
+		t.Parallel()
+		l := newLife(t, "life")
+		l.lock()
+		l.timeout = time.Second
+		e := l.init()
+		if e.code != 13 || !strings.Contains(e.reason, "another podfqdn writes to") || strings.Contains(e.reason, "context") {
+			t.Errorf("exit code %d, and the reason is %q", e.code, e.reason)
+		}
+		l.again()
+	})
+	t.Run("for ever, and DNS is late", func(t *testing.T) {
+		t.Parallel()
+		l := newLife(t, "life")
+		l.at("existence", 4, func() { l.cluster.Publish(ours()) })
+		e := l.init("PODFQDN_TIMEOUT=0")
+		if e.code != 0 {
+			t.Errorf("exit code %d: %s", e.code, e.reason)
+		}
+		l.again()
+	})
+}
+
+// A container of the Pod is started again, with what the one before it left in the volume.
+func TestAContainerIsStartedAgain(t *testing.T) {
+	t.Parallel()
+	// first has the Pod published, with another address if one is given.
+	first := func(t *testing.T, l *life, addr string, environ ...string) {
+		t.Helper()
+		l.empty()
+		l.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+addr+"\t"+db0+"\tdb-0\n")
+		l.cluster.Publish(ours(addr))
+		e := l.start(exec.Command(podfqdn, "init"), environ...).wait()
+		if e.code != 0 || !l.stands() {
+			t.Fatalf("exit code %d: %s", e.code, e.reason)
+		}
+		l.files()
+		l.afresh()
+		l.truth = truth{}
+	}
+	t.Run("it writes nothing that stands", func(t *testing.T) {
+		t.Parallel()
+		for _, kerberos := range []bool{false, true} {
+			l := newLife(t, "life")
+			if kerberos {
+				l.kerberos(http0, http1)
+			}
+			first(t, l, ip)
+			before := listing(t, l.dir(), l.keys)
+			l.truth.asked = true // what stands at the first question is its own
+			e := l.init()
+			l.check(e)
+			if after := listing(t, l.dir(), l.keys); e.code != 0 || after != before {
+				t.Errorf("exit code %d; the volumes held\n%sand hold\n%s", e.code, before, after)
+			}
+		}
+	})
+	t.Run("what is its own stands while DNS is silent", func(t *testing.T) {
+		t.Parallel()
+		l := newLife(t, "life")
+		first(t, l, ip)
+		before := listing(t, l.dir())
+		says(l.breaker, "fault any any always: drop")
+		l.timeout = time.Second
+		e := l.start(exec.Command(podfqdn, "init")).wait()
+		if after := listing(t, l.dir()); e.code != 11 || after != before {
+			t.Errorf("exit code %d; the volume held\n%sand holds\n%s", e.code, before, after)
+		}
+		l.truth = truth{asked: true}
+		l.again()
+	})
+	for name, c := range map[string]struct {
+		before, now []string // variables
+		addr        string
+	}{
+		"the sandbox is another, with another address": {addr: foreign},
+		"another Pod of this name":                     {before: []string{"POD_UID=1111"}, now: []string{"POD_UID=2222"}, addr: ip},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, kerberos := range []bool{false, true} {
+				l := newLife(t, "life")
+				if kerberos {
+					l.kerberos(http0, http1)
+				}
+				first(t, l, c.addr, c.before...)
+				// DNS goes on for a while with what it had.
+				l.at("existence", 3, func() { l.cluster.Withdraw(ours(foreign)); l.cluster.Publish(ours()) })
+				l.environ = append(l.environ, c.now...)
+				reader := l.reader()
+				e := l.start(exec.Command(podfqdn, "init")).wait()
+				reader()
+				l.check(e)
+				if e.code != 0 {
+					t.Errorf("exit code %d: %s", e.code, e.reason)
+				}
+				l.again()
+			}
+		})
+	}
+}
+
+// listing is every file of these folders, to the inode and the nanosecond.
+func listing(t *testing.T, dirs ...string) string {
+	t.Helper()
+	var b strings.Builder
+	for _, dir := range dirs {
+		if dir == "" {
+			continue
+		}
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || path == dir {
+				return err // its own time changes when the room is probed
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			target, _ := os.Readlink(path)
+			_, err = fmt.Fprintln(&b, path, info.Mode(), info.ModTime(), info.Size(), info.Sys().(*syscall.Stat_t).Ino, target)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+var _ = rand.Int
+
+// What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.
+func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
+	t.Parallel()
+	names := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
+	generation := func(l *life) string {
+		target, err := os.Readlink(filepath.Join(l.dir(), "..data"))
+		if err != nil {
+			l.Fatal(err)
+		}
+		return filepath.Join(l.dir(), target)
+	}
+	type tear struct {
+		name string
+		do   func(l *life) error
+	}
+	var tears []tear
+	for _, name := range names {
+		file := func(l *life) string { return filepath.Join(generation(l), name) }
+		tears = append(tears,
+			tear{name + " is empty", func(l *life) error { return os.Truncate(file(l), 0) }},
+			tear{name + " is half", func(l *life) error {
+				info, err := os.Stat(file(l))
+				return errors.Join(err, os.Truncate(file(l), info.Size()/2))
+			}},
+			tear{name + " is NUL", func(l *life) error {
+				info, err := os.Stat(file(l))
+				return errors.Join(err, os.WriteFile(file(l), make([]byte, info.Size()), 0o644))
+			}},
+			tear{name + " ends in NUL", func(l *life) error {
+				info, err := os.Stat(file(l))
+				return errors.Join(err, os.Truncate(file(l), info.Size()/2), os.Truncate(file(l), info.Size()))
+			}},
+			tear{name + " is missing", func(l *life) error { return os.Remove(file(l)) }},
+		)
+	}
+	tears = append(tears,
+		tear{"its verified is missing", func(l *life) error { return os.Remove(filepath.Join(generation(l), "verified")) }},
+		tear{"all are empty", func(l *life) (err error) {
+			for _, name := range names {
+				err = errors.Join(err, os.Truncate(filepath.Join(generation(l), name), 0))
+			}
+			return err
+		}},
+		tear{"there are none", func(l *life) (err error) {
+			dir := generation(l)
+			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))
+		}},
+		tear{"its folder is gone", func(l *life) error { return os.RemoveAll(generation(l)) }},
+		tear{"its folder is a file", func(l *life) error {
+			dir := generation(l)
+			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644))
+		}},
+		tear{"..data is gone", func(l *life) error { return os.Remove(filepath.Join(l.dir(), "..data")) }},
+		tear{"..data leads nowhere", func(l *life) error {
+			return errors.Join(os.Remove(filepath.Join(l.dir(), "..data")), os.Symlink("..gen-GONE", filepath.Join(l.dir(), "..data")))
+		}},
+		tear{"..data_tmp is left", func(l *life) error { return os.Symlink("..gen-GONE", filepath.Join(l.dir(), "..data_tmp")) }},
+		tear{"..data_tmp is an empty file", func(l *life) error { return os.WriteFile(filepath.Join(l.dir(), "..data_tmp"), nil, 0o644) }},
+		tear{"the links are gone", func(l *life) (err error) {
+			for _, name := range append(names, "verified") {
+				err = errors.Join(err, os.Remove(filepath.Join(l.dir(), name)))
+			}
+			return err
+		}},
+		tear{"another generation is left half", func(l *life) error {
+			return errors.Join(os.Mkdir(filepath.Join(l.dir(), "..gen-HALF"), 0o700), os.WriteFile(filepath.Join(l.dir(), "..gen-HALF/fqdn"), []byte("db"), 0o600))
+		}},
+	)
+	// One Pod after the other, so that it costs one DNS.
+	const parts = 6
+	for part := range parts {
+		t.Run(fmt.Sprint("part ", part), func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "life")
+			l.cluster.Publish(ours())
+			for i, tear := range tears {
+				if i%parts != part {
+					continue
+				}
+				ran.add("life")
+				l.empty()
+				if e := l.start(exec.Command(podfqdn, "init")).wait(); e.code != 0 {
+					t.Fatalf("exit code %d: %s", e.code, e.reason)
+				}
+				if err := tear.do(l); err != nil {
+					t.Fatal(err)
+				}
+				l.afresh()
+				l.truth = truth{asked: true}
+				var early error
+				l.at("existence", 1, func() { early = whole(l.dir()) })
+				e := l.start(exec.Command(podfqdn, "init")).wait()
+				if early != nil {
+					t.Errorf("I2: at the first question %v", early)
+				}
+				l.invariants(e)
+				if err := whole(l.dir()); err != nil {
+					t.Errorf("I2: %v", err)
+				}
+				if e.code != 0 || t.Failed() {
+					t.Fatalf("%s: exit code %d: %s\n%s", tear.name, e.code, e.reason, e.log)
+				}
+				// Nothing of it is left for the next.
+				before := listing(t, l.dir())
+				l.recovers()
+				if after := listing(t, l.dir()); after != before {
+					t.Errorf("%s: the run after wrote once more\n%s\n%s", tear.name, before, after)
+				}
+			}
+		})
+	}
+}
