@@ -166,6 +166,10 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 			return nil, 0, err
 		}
 		if reply, ok := answers(raw, q, sent); ok {
+			// A process that was stopped may find what has lain there since.
+			if time.Now().After(deadline) {
+				return nil, 0, os.ErrDeadlineExceeded
+			}
 			return reply, time.Since(sent[reply.Id]), nil
 		}
 	}

@@ -280,6 +280,33 @@ func TestNoiseAloneIsSilenceAtTheDeadline(t *testing.T) {
 	})
 }
 
+// stopped is a connection of a process that is stopped while an answer lies there: what is read then is read too late.
+type stopped struct{ net.Conn }
+
+func (s stopped) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	time.Sleep(time.Minute)
+	return n, err
+}
+
+func TestAnAnswerThatIsReadPastTheDeadlineIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 IN A 10.244.1.7"))}
+		}}
+		for _, vc := range []bool{false, true} {
+			r := resolver.New([]netip.AddrPort{server}, vc)
+			r.Dial = func(ctx context.Context, network, server string) (net.Conn, error) {
+				conn, err := w.dial(ctx, network, server)
+				return stopped{conn}, err
+			}
+			if got := ask(t, r, a); got.Is != identity.Silent || !strings.HasPrefix(got.Wire, "nothing within 1s") {
+				t.Errorf("by TCP %t: it says %v, %q", vc, got.Is, got.Wire)
+			}
+		}
+	})
+}
+
 func TestPatienceGrowsWithSilenceAndAnAnswerResetsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		silent := true
