@@ -53,15 +53,17 @@ func (m *moments) at(kind string, nth int, f func()) {
 	}
 }
 
-// asked waits until a question is there.
-func (m *moments) asked(kind string, nth int) {
-	m.pod.Helper()
+// when has f done before a question is answered, the nth of its kind; what it gives waits for that.
+func (m *moments) when(kind string, nth int, f func()) (wait func()) {
 	there := make(chan struct{})
-	m.at(kind, nth, func() { close(there) })
-	select {
-	case <-there:
-	case <-time.After(30 * time.Second):
-		m.pod.Fatalf("nobody has asked for %s %d times", kind, nth)
+	m.at(kind, nth, func() { f(); close(there) })
+	return func() {
+		m.pod.Helper()
+		select {
+		case <-there:
+		case <-time.After(30 * time.Second):
+			m.pod.Fatalf("nobody has asked for %s %d times", kind, nth)
+		}
 	}
 }
 
@@ -588,8 +590,6 @@ func listing(t *testing.T, dirs ...string) string {
 	return b.String()
 }
 
-var _ = rand.Int
-
 // What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.
 func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 	t.Parallel()
@@ -699,6 +699,292 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 					t.Errorf("%s: the run after wrote once more\n%s\n%s", tear.name, before, after)
 				}
 			}
+		})
+	}
+}
+
+// stop stops it, and waits until each of its threads stands.
+func (r *running) stop() {
+	r.Helper()
+	r.signal(syscall.SIGSTOP)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.cmd.Process.Pid))
+		runs := err != nil || len(threads) == 0 || slices.ContainsFunc(threads, func(path string) bool {
+			stat, err := os.ReadFile(path)
+			return err != nil || !strings.Contains(string(stat), ") T ")
+		})
+		if !runs {
+			return
+		}
+		if time.Now().After(end) {
+			r.Errorf("it does not stop: %v", err)
+			return
+		}
+	}
+}
+
+// pause stops it for so long.
+func (r *running) pause(d time.Duration) {
+	r.Helper()
+	r.stop()
+	begin := time.Now()
+	time.Sleep(d)
+	r.signal(syscall.SIGCONT)
+	r.stopped += time.Since(begin)
+}
+
+// A node that is suspended, a debugger, a freezer: a process does not know that it was stopped. What it learnt before is old
+// then.
+func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
+	t.Parallel()
+	// Longer than any answer is waited for.
+	stop := 6 * time.Second
+	if *long {
+		stop = time.Minute
+	}
+	sidecar := []string{"PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5500ms", "PODFQDN_INTERVAL=5s", "PODFQDN_CONFIRM=0"}
+	for name, c := range map[string]struct {
+		command string
+		environ []string
+		late    bool // DNS has no such Pod at first
+		slow    bool
+		stop    string // at the second question of this kind it is stopped
+		act     func(l *life, r *running)
+		timeout time.Duration
+		code    int
+		says    string
+	}{
+		"while it waits, and DNS comes to agree": {late: true, act: func(l *life, r *running) {
+			r.says("not yet")
+			time.AfterFunc(stop/2, func() { l.cluster.Publish(ours()) })
+			r.pause(stop)
+		}, timeout: 10*time.Second + stop},
+		"past its deadline": {late: true, act: func(l *life, r *running) {
+			r.says("not yet")
+			time.AfterFunc(stop/2, func() { l.cluster.Publish(ours()) })
+			r.pause(stop)
+		}, timeout: 3 * time.Second, code: 11, says: "gave up after 3s: " + db0 + ": "},
+		"at the last question, and DNS changes its mind":                {stop: "PTR", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
+		"at the last question for an address, and DNS changes its mind": {stop: "A", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
+		"between the rounds, and DNS changes its mind":                  {stop: "existence", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
+		"a sidecar": {command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+			r.says(`"msg":"published"`)
+			r.pause(stop)
+		}},
+		"a sidecar, and DNS errs meanwhile": {command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+			r.says(`"msg":"published"`)
+			r.stop()
+			l.cluster.Withdraw(ours())
+			time.Sleep(stop)
+			l.cluster.Publish(ours())
+			r.signal(syscall.SIGCONT)
+		}},
+		"a sidecar that is told of an error of long ago": {slow: true, command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+			r.says(`"msg":"published"`)
+			l.afresh()
+			l.cluster.Withdraw(ours())
+			r.says("DNS does not agree any more")
+			l.when("existence", 2, r.stop)() // it is told that, and reads it later
+			time.Sleep(stop)
+			l.cluster.Publish(ours())
+			r.signal(syscall.SIGCONT)
+		}},
+	} {
+		if c.slow && !*long {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "life")
+			if !c.late {
+				l.cluster.Publish(ours())
+			}
+			if l.timeout = c.timeout; c.command == "sidecar" {
+				l.timeout = time.Minute + 2*stop
+			}
+			reader := l.reader()
+			var r *running
+			started := make(chan struct{})
+			stopped := func() {}
+			if c.stop != "" {
+				stopped = l.when(c.stop, 2, func() { <-started; r.stop() })
+			}
+			r = l.start(exec.Command(podfqdn, append(strings.Fields(c.command), "init")[0]), c.environ...)
+			close(started)
+			stopped()
+			c.act(l, r)
+			if c.command == "sidecar" {
+				// It has looked again, and more than once: GRACE is over.
+				l.afresh()
+				l.when("PTR", 2, func() {})()
+				if log := r.out.String(); !l.stands() || strings.Contains(log, `"msg":"withdrawn"`) {
+					t.Errorf("it has withdrawn")
+				}
+				r.signal(syscall.SIGTERM)
+			}
+			e := r.wait()
+			reader()
+			l.check(e)
+			if e.code != c.code || !strings.Contains(e.reason, c.says) {
+				t.Errorf("exit code %d: %s", e.code, e.reason)
+			}
+			l.again()
+		})
+	}
+}
+
+// changes has DNS, which has just stopped r at a question, answer that, and then know the Pod no more until r has asked
+// once more.
+func (l *life) changes(r *running, stop time.Duration) {
+	l.Helper()
+	begin := time.Now()
+	time.Sleep(time.Second) // for the answer
+	l.cluster.Withdraw(ours())
+	l.mu.Lock()
+	rounds := l.moments.count["existence"]
+	l.mu.Unlock()
+	l.at("existence", rounds+1, func() { time.AfterFunc(100*time.Millisecond, func() { l.cluster.Publish(ours()) }) })
+	time.Sleep(stop - time.Second)
+	r.signal(syscall.SIGCONT)
+	r.stopped += time.Since(begin)
+}
+
+// A kill at any moment, again and again in the same volume, with a reader that looks on all the while.
+func TestKillsAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	kills := 200
+	if *long {
+		kills = 2000
+	}
+	const workers = 4
+	for worker := range workers {
+		t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "life")
+			kerberos := worker%2 == 1
+			if kerberos {
+				l.kerberos(http0, http1)
+			}
+			l.cluster.Publish(ours())
+			begin := time.Now()
+			if e := l.init(); e.code != 0 {
+				t.Fatalf("exit code %d: %s", e.code, e.reason)
+			}
+			usual := max(time.Since(begin), 20*time.Millisecond)
+			reader := l.reader()
+			died := 0
+			for i := range kills / workers {
+				ran.add("life")
+				if i%2 == 0 {
+					// Something has to be done: another Pod's identity is there, and nothing of its keys is ours.
+					unlinked := errors.Join(os.Remove(filepath.Join(l.dir(), "verified")), os.Remove(filepath.Join(l.dir(), "..data")))
+					if unlinked != nil && !errors.Is(unlinked, fs.ErrNotExist) {
+						t.Fatal(unlinked)
+					}
+				}
+				l.truth.Lock()
+				l.truth.asked, l.truth.agreed = true, nil
+				l.truth.Unlock()
+				moment := rand.N(usual + usual/4)
+				r := l.start(exec.Command(podfqdn, "init"))
+				time.Sleep(moment)
+				_ = r.cmd.Process.Kill()
+				e := r.wait()
+				if e.code < 0 {
+					died++
+				}
+				if err := whole(l.dir()); err != nil {
+					t.Errorf("I2: %v", err)
+				}
+				l.secrets(e)
+				if kerberos && l.stands() {
+					l.hasKeys(http0)
+				}
+				if i%4 == 3 || t.Failed() {
+					l.recovers()
+				}
+				if t.Failed() {
+					t.Fatalf("killed after %s of %s", moment, usual)
+				}
+			}
+			reader()
+			if died < kills/workers/4 {
+				t.Errorf("only %d of %d were killed", died, kills/workers)
+			}
+		})
+	}
+}
+
+// One writer is in a volume at a time.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	t.Run("they publish the same, one after the other", func(t *testing.T) {
+		t.Parallel()
+		l := newLife(t, "life")
+		l.cluster.Publish(ours())
+		reader := l.reader()
+		var all []*running
+		for range 4 {
+			all = append(all, l.start(exec.Command(podfqdn, "init")))
+		}
+		published := 0
+		for _, r := range all {
+			e := r.wait()
+			switch {
+			case e.code == 0:
+				published++
+				l.check(e)
+			case e.code != 13 || !strings.Contains(e.log, "another podfqdn writes to"):
+				t.Errorf("exit code %d: %s", e.code, e.log)
+			}
+		}
+		reader()
+		if published == 0 {
+			t.Error("none has published")
+		}
+		l.again()
+	})
+	for name, c := range map[string]struct {
+		first string
+		wake  bool // the first ends while the second waits
+		code  int
+	}{
+		"the second is told of the first":                    {"init", false, 13},
+		"the second is told of a sidecar":                    {"sidecar", false, 13},
+		"the second takes the place of the first":            {"init", true, 0},
+		"the second takes the place of a sidecar that ended": {"sidecar", true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "life")
+			first := l.start(exec.Command(podfqdn, c.first))
+			first.says("not yet")
+			reader := l.reader()
+			opened := l.opens(l.dir())
+			second := l.start(exec.Command(podfqdn, "init"))
+			opened()
+			if c.wake {
+				first.signal(syscall.SIGTERM)
+				if e := first.wait(); e.code != 143 {
+					t.Errorf("the first: exit code %d: %s", e.code, e.reason)
+				}
+				l.cluster.Publish(ours())
+			}
+			e := second.wait()
+			l.check(e)
+			if e.code != c.code || e.code != 0 && !strings.Contains(e.reason, "another podfqdn writes to") {
+				t.Errorf("the second: exit code %d: %s", e.code, e.reason)
+			}
+			if !c.wake {
+				l.cluster.Publish(ours())
+				first.says(`"msg":"published"`)
+				first.signal(syscall.SIGTERM)
+				if e := first.wait(); e.code != 0 && e.code != 143 {
+					t.Errorf("the first: exit code %d: %s", e.code, e.reason)
+				}
+			}
+			reader()
+			l.again()
 		})
 	}
 }
