@@ -12,16 +12,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const (
 	http0 = "HTTP/" + db0 + "@EXAMPLE.COM"
+	hdfs0 = "hdfs/" + db0 + "@EXAMPLE.COM"
 	http1 = "HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM"
 )
 
@@ -70,6 +76,7 @@ func record(entry string) []byte {
 type ring struct {
 	keys    string   // the volume for its keys; "" is a Pod without Kerberos
 	entries []string // whose keys were ever in its source
+	mounted bool     // keys is a file system of the test's own
 }
 
 // kerberos has the Pod need the keys of http0, from a folder that has these.
@@ -142,7 +149,7 @@ func (l *life) secrets(e end) {
 	for _, entry := range l.entries {
 		principal, _, _ := strings.Cut(entry, ":")
 		for where, text := range texts {
-			own := principal == http0 && strings.HasPrefix(where, "keys ") && filepath.Base(where) == "keytab"
+			own := slices.Contains([]string{http0, hdfs0}, principal) && strings.HasPrefix(where, "keys ") && filepath.Base(where) == "keytab"
 			if form := shows(text, keyOf(entry)); form != "" && !own {
 				l.Errorf("I5: the key of %s is in %s, %s", entry, where, form)
 			}
@@ -222,4 +229,453 @@ func TestAKeyIsFoundHoweverItIsShown(t *testing.T) {
 	}
 }
 
-var _ = slices.Sort[[]int]
+// sourceFile has the source be one file.
+func (l *life) sourceFile(data []byte) {
+	l.Helper()
+	path := filepath.Join(l.root, "keytabs")
+	if err := errors.Join(os.RemoveAll(path), os.WriteFile(path, data, 0o600)); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// do fails the test with the first error.
+func (l *life) do(errs ...error) {
+	l.Helper()
+	if err := errors.Join(errs...); err != nil {
+		l.Fatal(err)
+	}
+}
+
+// A case is what becomes of the source, or of the volume for keys, and how the run ends.
+func TestKerberos(t *testing.T) {
+	t.Parallel()
+	const holes = 5000
+	hole := append(binary.BigEndian.AppendUint32(nil, 1<<32-20), make([]byte, 20)...)
+	rc4 := func(n int) string { return fmt.Sprintf("%s:1:%d", http0, n) }
+	for name, c := range map[string]struct {
+		entries []string // of the source
+		lay     func(l *life)
+		later   func(l *life, r *running)
+		code    int
+		says    string
+		keys    []string // that are published; else none, or those of http0
+		environ []string
+	}{
+		"no source":       {lay: func(l *life) { l.do(os.RemoveAll(l.root + "/keytabs")) }, code: 14, says: "does not exist: mount there what holds the keys"},
+		"an empty folder": {lay: func(l *life) { l.sourceIs(nil) }, code: 14, says: "it has nothing"},
+		"an empty file":   {lay: func(l *life) { l.sourceFile(nil) }, code: 14, says: "is empty"},
+		"a text":          {lay: func(l *life) { l.sourceFile([]byte("no keytab\n")) }, code: 14, says: "is no keytab"},
+		"NUL":             {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is no keytab"},
+		"one byte":        {lay: func(l *life) { l.sourceFile([]byte{5}) }, code: 14, says: "the file ends within its format"},
+		"no entry":        {lay: func(l *life) { l.sourceFile([]byte{5, 2}) }, code: 14, says: "it has nothing"},
+		"the old format":  {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
+		"huge":            {lay: func(l *life) { l.sourceFile(keytab(http0)); l.do(os.Truncate(l.root+"/keytabs", 1<<30)) }, code: 14, says: "is too large"},
+		"thousands of files": {lay: func(l *life) {
+			files := map[string][]byte{}
+			for i := range 4097 {
+				files[fmt.Sprint(i)] = nil
+			}
+			l.sourceIs(files)
+		}, code: 14, says: "more than 4096 files"},
+		"thousands of holes": {lay: func(l *life) {
+			l.sourceFile(slices.Concat([]byte{5, 2}, bytes.Repeat(hole, holes), record(http0), bytes.Repeat(hole, holes)))
+		}},
+		"a hole beyond the end": {lay: func(l *life) { l.sourceFile(append(keytab(http0), hole[:10]...)) }, code: 14, says: "is damaged at byte"},
+		"a FIFO":                {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), syscall.Mkfifo(l.root+"/keytabs", 0o600)) }, code: 10, says: "neither a file nor a folder"},
+		"a device":              {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("/dev/zero", l.root+"/keytabs")) }, code: 10, says: "neither a file nor a folder"},
+		"a link to itself":      {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("keytabs", l.root+"/keytabs")) }, code: 14, says: "too many levels of symbolic links"},
+		"much that is not read besides": {lay: func(l *life) {
+			in := l.root + "/keytabs/"
+			l.do(syscall.Mkfifo(in+"fifo", 0o600), os.Symlink("/dev/zero", in+"zero"), os.Symlink("loop", in+"loop"), os.Symlink("nowhere", in+"nowhere"),
+				os.Mkdir(in+"folder", 0o755), os.WriteFile(in+"text", []byte("text"), 0o600), os.WriteFile(in+"cut", keytab(http1)[:70], 0o600),
+				os.WriteFile(in+"\x1b[31m\n", keytab(http1)[:70], 0o600))
+			l.entries = append(l.entries, http1)
+		}},
+		"keys of others":           {entries: []string{http1, "hdfs/db-0@EXAMPLE.COM"}, code: 14, says: "it has keys for HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM and hdfs/db-0@EXAMPLE.COM"},
+		"with escapes in a name":   {entries: []string{"HTTP/\x1b[31mdb-0\x07@EXAMPLE.COM"}, code: 14, says: "has no key for " + http0},
+		"another realm":            {entries: []string{"HTTP/" + db0 + "@example.com"}, code: 14, says: "in another realm"},
+		"another case":             {entries: []string{"http/" + db0 + "@EXAMPLE.COM"}, code: 14, says: "case counts"},
+		"the short name":           {entries: []string{"HTTP/db-0@EXAMPLE.COM"}, code: 14, says: "for the short hostname only"},
+		"RC4":                      {entries: []string{rc4(23)}, code: 14, says: "RC4"},
+		"DES":                      {entries: []string{rc4(3)}, code: 14, says: "DES"},
+		"a type that nobody knows": {entries: []string{rc4(99)}, code: 14, says: "99"},
+		"a key that is too long":   {entries: []string{rc4(17)}, code: 14, says: "has not the length of such a key"},
+		"two versions":             {entries: []string{http0 + ":1", http1, http0 + ":3", http0 + ":2"}, keys: []string{http0 + ":3", http0 + ":2"}},
+		"it comes late": {entries: []string{http1}, later: func(l *life, r *running) {
+			r.says("has no key for")
+			l.source(http1, http0)
+		}},
+		"it comes late and by halves": {entries: []string{http1}, later: func(l *life, r *running) {
+			r.says("has no key for")
+			l.entries = append(l.entries, http0)
+			path := filepath.Join(l.root, "keytabs/all.keytab")
+			for n := range keytab(http0) { // in place
+				l.do(os.WriteFile(path, keytab(http0)[:n+1], 0o600))
+			}
+		}},
+		"a volume on a disk":  {environ: []string{"PODFQDN_KRB5_DIR={root}/disk"}, lay: func(l *life) { l.do(os.Mkdir(l.root+"/disk", 0o755)) }, code: 10, says: "is on a disk, where keys would stay after the Pod: make it an emptyDir with medium: Memory"},
+		"no volume":           {environ: []string{"PODFQDN_KRB5_DIR={root}/none"}, code: 13, says: "does not exist"},
+		"one volume for both": {environ: []string{"PODFQDN_KRB5_DIR={root}/identity"}, code: 10, says: "which is for everybody"},
+		"a source for all":    {environ: []string{"PODFQDN_KRB5_SOURCE={root}/identity"}, code: 10, says: "which the application reads"},
+		"a read-only volume":  {lay: func(l *life) { l.mount("", syscall.MS_RDONLY) }, code: 13, says: "must not be readOnly"},
+		"a full volume": {lay: func(l *life) {
+			l.mount("size=64k", 0)
+			if err := os.WriteFile(l.keys+"/fill", make([]byte, 1<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+				l.Fatal(err)
+			}
+		}, code: 13, says: "sizeLimit"},
+		"a volume with too little room": {lay: func(l *life) { l.mount("size=64k,nr_inodes=8", 0) }, code: 13, says: "sizeLimit"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "Kerberos")
+			l.timeout = 2 * time.Second
+			l.cluster.Publish(ours())
+			if c.entries == nil {
+				c.entries = []string{http0, http1}
+			}
+			l.kerberos(c.entries...)
+			plain := slices.Clone(l.environ)
+			for _, v := range c.environ {
+				l.environ = append(l.environ, strings.ReplaceAll(v, "{root}", l.root))
+			}
+			if c.lay != nil {
+				c.lay(l)
+			}
+			if c.later != nil || c.code == 0 {
+				l.timeout = 20 * time.Second
+			}
+			reader := l.reader()
+			r := l.start(exec.Command(podfqdn, "init"))
+			if c.later != nil {
+				c.later(l, r)
+			}
+			e := r.wait()
+			reader()
+			if e.code == 10 {
+				// The volumes are as they were, or empty.
+				l.secrets(e)
+			} else {
+				l.check(e)
+			}
+			if e.code != c.code || !strings.Contains(e.reason, c.says) {
+				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, c.code, c.says, e.log)
+			}
+			if _, err := os.Stat(l.keys + "/keytab"); e.code != 0 && err == nil {
+				t.Errorf("exit code %d, and there is a keytab", e.code)
+			}
+			if c.keys == nil {
+				c.keys = []string{http0}
+			}
+			if e.code == 0 {
+				l.hasKeys(c.keys...)
+			}
+			l.environ = plain
+			if l.mounted {
+				l.do(syscall.Unmount(l.keys, 0))
+			}
+			if e.code == 0 && len(c.keys) > 1 {
+				return // what comes now would be older
+			}
+			l.again()
+		})
+	}
+}
+
+// mount has the rest of this test, and what it starts, see a file system of its own as the volume for keys.
+func (l *life) mount(options string, flags uintptr) {
+	l.Helper()
+	runtime.LockOSThread() // for good: the thread ends with the test
+	l.do(syscall.Unshare(syscall.CLONE_NEWNS), syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	if err := syscall.Mount("tmpfs", l.keys, "tmpfs", flags, options); err != nil {
+		l.Fatalf("mount a tmpfs: %v: this test is root's", err)
+	}
+	l.mounted = true
+}
+
+// A keytab that is cut or written over at any place is waited for, and nothing of it is shown.
+func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
+	t.Parallel()
+	good := keytab(http1, http0, http1)
+	damaged := map[string][]byte{}
+	for at := 2; at < len(good); at++ {
+		damaged[fmt.Sprintf("cut at %d", at)] = good[:at]
+		for _, to := range []byte{0x00, 0xff, good[at] ^ 1} {
+			other := slices.Clone(good)
+			other[at] = to
+			damaged[fmt.Sprintf("%d is %#x", at, to)] = other
+		}
+	}
+	t.Run("all in one folder", func(t *testing.T) {
+		t.Parallel()
+		l := newLife(t, "Kerberos")
+		l.cluster.Publish(ours())
+		l.kerberos(http1, http0)
+		files := map[string][]byte{}
+		for name, data := range damaged {
+			if strings.HasPrefix(name, "cut") {
+				files[name] = data
+			}
+		}
+		l.sourceIs(files)
+		l.timeout = 3 * time.Second
+		e := l.init()
+		l.check(e)
+		// Where it is cut between two entries it is whole.
+		if e.code != 0 || !strings.Contains(e.log, "a file of the source is not read") {
+			t.Errorf("exit code %d: %s", e.code, e.reason)
+		}
+		l.hasKeys(http0)
+		l.again()
+	})
+	const workers = 8
+	names := slices.Sorted(maps.Keys(damaged))
+	for worker := range workers {
+		t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "Kerberos")
+			l.cluster.Publish(ours())
+			l.kerberos(http1, http0)
+			for i, name := range names {
+				if i%workers != worker || !*long && i/workers%12 != 0 {
+					continue
+				}
+				ran.add("Kerberos")
+				l.sourceFile(damaged[name])
+				l.timeout = time.Second
+				r := l.start(exec.Command(podfqdn, "init"))
+				e := r.wait()
+				l.check(e)
+				switch {
+				case e.code == 0: // what is written over is a time, a name type, another's entry
+					got, err := os.ReadFile(l.keys + "/keytab")
+					if err != nil || len(got) < 60 || !bytes.Contains(damaged[name], got[6:]) {
+						t.Errorf("%s: what is published is not in the source: %v", name, err)
+					}
+				case e.code != 14:
+					t.Errorf("%s: exit code %d: %s", name, e.code, e.reason)
+				}
+				// Each begins with empty volumes.
+				l.empty()
+				entries, err := os.ReadDir(l.keys)
+				l.do(err)
+				for _, entry := range entries {
+					l.do(os.RemoveAll(filepath.Join(l.keys, entry.Name())))
+				}
+				l.truth = truth{}
+				if t.Failed() {
+					t.Fatalf("%s: %s", name, e.log)
+				}
+			}
+			l.again()
+		})
+	}
+}
+
+// The kubelet replaces "..data" of a Secret, again and again: what is published is one of its states, whole.
+func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ path string }{
+		"a folder": {"keytabs"},
+		"a file":   {"keytabs/a.keytab"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "Kerberos")
+			l.cluster.Publish(ours())
+			l.kerberos()
+			l.environ = append(l.environ, "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn},hdfs/{fqdn}", "PODFQDN_KRB5_SOURCE="+filepath.Join(l.root, c.path))
+			secret := filepath.Join(l.root, "keytabs")
+			state := func(n int) (a, b []string) {
+				return []string{fmt.Sprint(http0, ":", n), fmt.Sprint(http1, ":", n)}, []string{fmt.Sprint(hdfs0, ":", n)}
+			}
+			swap := func(n int) error {
+				a, b := state(n)
+				if name == "a file" {
+					a = append(a, b...)
+				}
+				dir := fmt.Sprintf("..%d", n)
+				old, _ := os.Readlink(secret + "/..data")
+				err := errors.Join(os.Mkdir(filepath.Join(secret, dir), 0o755),
+					os.WriteFile(filepath.Join(secret, dir, "a.keytab"), keytab(a...), 0o600),
+					os.WriteFile(filepath.Join(secret, dir, "b.keytab"), keytab(b...), 0o600),
+					os.Symlink(dir, secret+"/..data_tmp"), os.Rename(secret+"/..data_tmp", secret+"/..data"))
+				if old != "" {
+					err = errors.Join(err, os.RemoveAll(filepath.Join(secret, old)))
+				}
+				return err
+			}
+			l.do(os.RemoveAll(secret), os.Mkdir(secret, 0o755), swap(1),
+				os.Symlink("..data/a.keytab", secret+"/a.keytab"), os.Symlink("..data/b.keytab", secret+"/b.keytab"))
+			// Between two states nobody works for this long, so that a reader has a chance, and may be interrupted.
+			done, ended := make(chan struct{}), make(chan int, 1)
+			go func() {
+				n := 1
+				for ; ; n++ {
+					select {
+					case <-done:
+						ended <- n
+						return
+					case <-time.After(time.Duration(rand.N(1000)) * time.Microsecond):
+						if err := swap(n + 1); err != nil {
+							l.Error(err)
+						}
+					}
+				}
+			}()
+			runs, last := 25, 0
+			if *long {
+				runs = 500
+			}
+			for range runs {
+				ran.add("Kerberos")
+				e := l.init()
+				l.check(e)
+				if e.code != 0 {
+					t.Fatalf("exit code %d: %s", e.code, e.reason)
+				}
+				got, err := os.ReadFile(l.keys + "/keytab")
+				l.do(err)
+				version := 0
+				for n := last; version == 0 && n < last+100_000; n++ {
+					if bytes.Contains(got, keyOf(fmt.Sprint(http0, ":", n))) {
+						version = n
+					}
+				}
+				if want := keytab(fmt.Sprint(http0, ":", version), fmt.Sprint(hdfs0, ":", version)); !bytes.Equal(got, want) {
+					t.Fatalf("what is published is not state %d", version)
+				}
+				if version < last {
+					t.Errorf("state %d after %d", version, last)
+				}
+				last = version
+			}
+			close(done)
+			if n := <-ended; last < 2 || n < runs {
+				t.Errorf("only %d states, and %d was published last", n, last)
+			}
+			a, b := state(last)
+			l.entries = append(l.entries, a[1])
+			l.entries = append(l.entries, b...)
+			l.secrets(end{})
+		})
+	}
+}
+
+// What is published stays when the source goes back, and a name that was withdrawn comes back to its keys.
+func TestWhatWasPublishedWithKeysIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(l *life) error
+		code   int
+		says   string // in the log
+		keys   []string
+	}{
+		"nothing changed":         {func(*life) error { return nil }, 0, `"changed":false`, []string{http0 + ":2"}},
+		"an older key":            {func(l *life) error { l.source(http0+":1", http1); return nil }, 0, "its newest version is 1, and version 2 is published", []string{http0 + ":2"}},
+		"a newer key":             {func(l *life) error { l.source(http0+":3", http0+":2"); return nil }, 0, "keys published", []string{http0 + ":3", http0 + ":2"}},
+		"no key any more":         {func(l *life) error { l.source(http1); return nil }, 0, "the published keys stay", []string{http0 + ":2"}},
+		"no source any more":      {func(l *life) error { return os.RemoveAll(l.root + "/keytabs") }, 0, "the published keys stay", []string{http0 + ":2"}},
+		"the name was withdrawn":  {func(l *life) error { return os.Remove(l.dir() + "/verified") }, 0, "published", []string{http0 + ":2"}},
+		"the name is gone":        {func(l *life) error { l.empty(); return nil }, 0, "earlier keys were removed", []string{http0 + ":2"}},
+		"the keys are gone":       {func(l *life) error { return os.Remove(l.keys + "/..data") }, 0, "keys published", []string{http0 + ":2"}},
+		"the keytab is torn":      {func(l *life) error { return os.Truncate(l.keys+"/keytab", 40) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
+		"the keytab is NUL":       {func(l *life) error { return os.WriteFile(l.keys+"/keytab", make([]byte, 100), 0o600) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
+		"the keytab is another's": {func(l *life) error { return os.WriteFile(l.keys+"/keytab", keytab(http1), 0o600) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
+		"the node was booted":     {func(l *life) error { return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755)) }, 0, "keys published", []string{http0 + ":2"}},
+		"and the source is gone too": {func(l *life) error {
+			return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755), os.RemoveAll(l.root+"/keytabs"))
+		}, 14, "does not exist: mount there", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "Kerberos")
+			l.cluster.Publish(ours())
+			l.kerberos(http0+":2", http1)
+			if e := l.init(); e.code != 0 {
+				t.Fatalf("exit code %d: %s", e.code, e.reason)
+			}
+			l.do(c.change(l))
+			l.afresh()
+			l.truth = truth{asked: true}
+			// Where keys do not stand, nor does the name.
+			var early error
+			l.at("existence", 1, func() {
+				if _, err := os.Stat(l.keys + "/verified"); err != nil && l.stands() {
+					early = errors.New("the name stands at the first question, and no keys do")
+				}
+			})
+			if c.code != 0 {
+				l.timeout = 2 * time.Second
+			}
+			e := l.init()
+			l.check(e)
+			if early != nil {
+				t.Errorf("I3: %v", early)
+			}
+			if e.code != c.code || !strings.Contains(e.log, c.says) {
+				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, c.code, c.says, e.log)
+			}
+			if c.keys != nil {
+				l.hasKeys(c.keys...)
+			}
+			if c.code != 0 {
+				l.again()
+			}
+		})
+	}
+}
+
+// A source on a file system that hangs holds nobody.
+func TestASourceThatHangs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		timeout time.Duration
+		signal  bool
+		code    int
+		says    string
+	}{
+		"until the deadline": {7 * time.Second, false, 14, "could not be read within 5s"},
+		"and it is ended":    {time.Minute, true, 143, "ended by SIGTERM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "Kerberos")
+			l.cluster.Publish(ours())
+			l.kerberos(http0, http1)
+			l.timeout = c.timeout
+			last := func() {}
+			if c.signal {
+				last = l.when("PTR", 2, func() {})
+			}
+			r := l.start(straced("init", filepath.Join(l.root, "keytabs"), "openat:delay_enter=60s", "/dev/null"))
+			last()
+			if c.signal {
+				r.signal(syscall.SIGTERM)
+			}
+			// Who is to end is held by strace, too, until that is ended.
+			r.says(`"msg":"not published"`)
+			r.untrace()
+			e := r.wait()
+			l.check(e)
+			if e.code != c.code || !strings.Contains(e.reason, c.says) {
+				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, c.code, c.says, e.log)
+			}
+			l.again()
+		})
+	}
+}
+
+// untrace ends the strace of a process.
+func (r *running) untrace() {
+	r.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
+	_, tracer, _ := strings.Cut(string(status), "\nTracerPid:\t")
+	var pid int
+	if n, _ := fmt.Sscan(tracer, &pid); err != nil || n == 0 || pid == 0 {
+		r.Fatalf("nobody traces it: %v", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		r.Error(err)
+	}
+}
