@@ -157,8 +157,12 @@ func (k *Keys) notYet(ctx context.Context, err error) error {
 	}}
 }
 
-// patience is how long the source is waited for.
-const patience = 5 * time.Second
+// patience is how long the source is waited for; but that it hangs is told
+// notice before a deadline, which would only say that time is up.
+const (
+	patience = 5 * time.Second
+	notice   = 100 * time.Millisecond
+)
 
 // read reads the source, in a goroutine of its own, of which there is one: a
 // file system that hangs, as NFS does, holds that and nobody else.
@@ -171,14 +175,18 @@ func (k *Keys) read(ctx context.Context) ([]Entry, []string, error) {
 		}()
 		k.reading = done
 	}
+	wait := patience
+	if end, ok := ctx.Deadline(); ok && time.Until(end) > 2*notice {
+		wait = min(wait, time.Until(end)-notice)
+	}
 	select {
 	case r := <-k.reading:
 		k.reading = nil
 		return r.entries, r.skipped, r.err
 	case <-ctx.Done():
 		return nil, nil, context.Cause(ctx)
-	case <-time.After(patience):
-		return nil, nil, fmt.Errorf("%+q could not be read within %s: see whether the file system that it lies on hangs", k.source.path, patience)
+	case <-time.After(wait):
+		return nil, nil, fmt.Errorf("%+q could not be read within %s: see whether the file system that it lies on hangs", k.source.path, wait.Round(notice))
 	}
 }
 

@@ -214,6 +214,10 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 		}
+		soon, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		defer stop()
+		_, err := keys.Require(soon, agreement)
+		checkKeyless(t, err, fmt.Sprintf("%q could not be read within 1.9s: see whether the file system that it lies on hangs", path))
 		signal := errors.New("a signal")
 		ctx, kill := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { kill(signal) })

@@ -635,8 +635,9 @@ func TestASourceThatHangs(t *testing.T) {
 		code    int
 		says    string
 	}{
-		"until the deadline": {7 * time.Second, false, 14, "could not be read within 5s"},
-		"and it is ended":    {time.Minute, true, 143, "ended by SIGTERM"},
+		"until the deadline":                 {7 * time.Second, false, 14, "could not be read within 5s"},
+		"until a deadline that comes sooner": {2 * time.Second, false, 14, "could not be read within 1."},
+		"and it is ended":                    {time.Minute, true, 143, "ended by SIGTERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
