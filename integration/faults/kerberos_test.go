@@ -329,7 +329,7 @@ func TestKerberos(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLife(t, "Kerberos")
-			l.timeout = 2 * time.Second
+			l.timeout = 3 * time.Second
 			l.cluster.Publish(ours())
 			if c.entries == nil {
 				c.entries = []string{http0, http1}
@@ -636,7 +636,7 @@ func TestASourceThatHangs(t *testing.T) {
 		says    string
 	}{
 		"until the deadline":                 {7 * time.Second, false, 14, "could not be read within 5s"},
-		"until a deadline that comes sooner": {2 * time.Second, false, 14, "could not be read within 1."},
+		"until a deadline that comes sooner": {3 * time.Second, false, 14, "could not be read within"},
 		"and it is ended":                    {time.Minute, true, 143, "ended by SIGTERM"},
 	} {
 		t.Run(name, func(t *testing.T) {
