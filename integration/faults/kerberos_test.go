@@ -329,7 +329,7 @@ func TestKerberos(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLife(t, "Kerberos")
-			l.timeout = 3 * time.Second
+			l.timeout = 2 * time.Second
 			l.cluster.Publish(ours())
 			if c.entries == nil {
 				c.entries = []string{http0, http1}
@@ -433,7 +433,7 @@ func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
 	for worker := range workers {
 		t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
 			t.Parallel()
-			l := newLife(t, "Kerberos")
+			l := layLife(t)
 			l.cluster.Publish(ours())
 			l.kerberos(http1, http0)
 			for i, name := range names {
@@ -481,7 +481,7 @@ func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLife(t, "Kerberos")
+			l := layLife(t)
 			l.cluster.Publish(ours())
 			l.kerberos()
 			l.environ = append(l.environ, "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn},hdfs/{fqdn}", "PODFQDN_KRB5_SOURCE="+filepath.Join(l.root, c.path))
@@ -507,7 +507,7 @@ func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
 			}
 			l.do(os.RemoveAll(secret), os.Mkdir(secret, 0o755), swap(1),
 				os.Symlink("..data/a.keytab", secret+"/a.keytab"), os.Symlink("..data/b.keytab", secret+"/b.keytab"))
-			// Between two states nobody works for this long, so that a reader has a chance, and may be interrupted.
+			// A state stands for half a millisecond or so: a reader meets one, or two.
 			done, ended := make(chan struct{}), make(chan int, 1)
 			go func() {
 				n := 1

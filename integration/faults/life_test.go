@@ -109,7 +109,14 @@ type life struct {
 
 func newLife(t *testing.T, group string) *life {
 	t.Helper()
-	p := newPod(t, group)
+	ran.add(group)
+	return layLife(t)
+}
+
+// layLife is for many cases, each of which counts itself.
+func layLife(t *testing.T) *life {
+	t.Helper()
+	p := lay(t)
 	l := &life{pod: p, moments: newMoments(p), cluster: published(), unlock: func() {}}
 	p.serve(dnstest.CoreDNS{Cluster: l.cluster, Front: l.moments.plugin})
 	p.timeout = 20 * time.Second
@@ -156,32 +163,25 @@ func TestASignalEndsItInEachPhase(t *testing.T) {
 		opens   func(*life) string            // or the path at whose opening it is sent
 		kind    string                        // or the question at which it is sent, before it is answered
 		nth     int
-		word    string // or what it says before
-		codes   []int  // other than the signal's
+		word    string      // or what it says before
+		then    func(*life) // comes after it
+		codes   []int       // other than the signal's
 		says    string
 	}{
 		"as it reads the hosts file": {dns: agreeing, strace: func(l *life) (string, string) { return l.hosts(), "openat:signal=%s:when=1" }, says: "no answer yet from"},
 		"as it waits for the kubelet to write that": {dns: agreeing, lay: func(l *life) { l.write("etc/hosts", "") },
 			// Which it does to the end of its second: what it says then is true.
 			opens: (*life).hosts, codes: []int{10}, says: "set POD_IPS from status.podIPs"},
-		"as it waits, and the kubelet writes it": {dns: agreeing, lay: func(l *life) {
-			l.write("etc/hosts", "")
-			opened := l.opens(l.hosts())
-			go func() {
-				opened()
-				time.Sleep(200 * time.Millisecond) // it has the signal by then
-				l.kubelet()
-			}()
-		}, opens: (*life).hosts, says: "no answer yet from"},
-		"as it takes the volume":                {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "flock:signal=%s:when=1" }, says: "no answer yet from"},
-		"as it removes another Pod's identity":  {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "unlinkat:signal=%s:when=1" }, says: "no answer yet from"},
-		"as it waits for another writer to end": {dns: agreeing, lay: func(l *life) { l.lock() }, opens: func(l *life) string { return l.dir() }, says: "another podfqdn writes to"},
-		"at the first question":                 {dns: agreeing, kind: "existence", nth: 1, says: "no answer yet from"},
-		"at the first question for an address":  {dns: agreeing, kind: "A", nth: 1, says: "no answer yet from"},
-		"at the first question for a name":      {dns: agreeing, kind: "PTR", nth: 1, says: "no answer yet from"},
-		"between the rounds that must agree":    {dns: agreeing, kind: "existence", nth: 2, says: "no answer yet from"},
-		"at the last question":                  {dns: agreeing, kind: "PTR", nth: 2, codes: []int{0}, says: ""},
-		"in the pause between two looks":        {dns: missing, word: "not yet", says: "says NXDOMAIN"},
+		"as it waits, and the kubelet writes it": {dns: agreeing, lay: func(l *life) { l.write("etc/hosts", "") }, opens: (*life).hosts, then: (*life).kubelet, says: "no answer yet from"},
+		"as it takes the volume":                 {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "flock:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it removes another Pod's identity":   {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "unlinkat:signal=%s:when=1" }, says: "no answer yet from"},
+		"as it waits for another writer to end":  {dns: agreeing, lay: func(l *life) { l.lock() }, opens: func(l *life) string { return l.dir() }, says: "another podfqdn writes to"},
+		"at the first question":                  {dns: agreeing, kind: "existence", nth: 1, says: "no answer yet from"},
+		"at the first question for an address":   {dns: agreeing, kind: "A", nth: 1, says: "no answer yet from"},
+		"at the first question for a name":       {dns: agreeing, kind: "PTR", nth: 1, says: "no answer yet from"},
+		"between the rounds that must agree":     {dns: agreeing, kind: "existence", nth: 2, says: "no answer yet from"},
+		"at the last question":                   {dns: agreeing, kind: "PTR", nth: 2, codes: []int{0}, says: ""},
+		"in the pause between two looks":         {dns: missing, word: "not yet", says: "says NXDOMAIN"},
 		"while DNS says nothing": {dns: agreeing, lay: func(l *life) { says(l.breaker, "fault any any always: drop") },
 			kind: "existence", nth: 1, says: "no answer yet from"},
 		"a sidecar before it has published": {dns: missing, command: "sidecar", word: "not yet", says: "says NXDOMAIN"},
@@ -241,6 +241,9 @@ func TestASignalEndsItInEachPhase(t *testing.T) {
 					r.says(c.word)
 					sent = time.Now()
 					r.signal(signal)
+				}
+				if c.then != nil {
+					c.then(l)
 				}
 				e := r.wait()
 				reader()
@@ -315,6 +318,10 @@ func (l *life) check(e end) {
 	l.Helper()
 	l.invariants(e)
 	l.secrets(e)
+	// The name is the start signal for the keys too.
+	if _, err := os.Stat(filepath.Join(l.keys, "keytab")); l.keys != "" && err != nil && l.stands() {
+		l.Errorf("I2: the name stands without keys: %v", err)
+	}
 }
 
 // killed does so after SIGKILL: the exit code says nothing then, and what another Pod left may stand if it came before the
@@ -675,7 +682,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 	for part := range parts {
 		t.Run(fmt.Sprint("part ", part), func(t *testing.T) {
 			t.Parallel()
-			l := newLife(t, "life")
+			l := layLife(t)
 			l.cluster.Publish(ours())
 			for i, tear := range tears {
 				if i%parts != part {
@@ -872,7 +879,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	for worker := range workers {
 		t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
 			t.Parallel()
-			l := newLife(t, "life")
+			l := layLife(t)
 			kerberos := worker%2 == 1
 			if kerberos {
 				l.kerberos(http0, http1)
