@@ -546,3 +546,24 @@ func TestAFilePlantedInTheNewGenerationIsNotWrittenTo(t *testing.T) {
 		expect(t, dir, "")
 	}
 }
+
+// Nobody finds what was published in a folder that is there no more.
+func TestAFolderThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
+	t.Parallel()
+	for name, replace := range map[string]func(dir string) error{
+		"another is": func(dir string) error { return os.Mkdir(dir, 0o777) },
+		"none is":    func(string) error { return nil },
+	} {
+		dir := filepath.Join(t.TempDir(), "identity")
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		v := open(t, dir)
+		if err := errors.Join(os.Rename(dir, dir+".moved"), replace(dir)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.PublishFiles(db0); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q is not mounted any more", dir)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

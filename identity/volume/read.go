@@ -61,10 +61,13 @@ type folder struct {
 	root *os.Root
 }
 
-// openFolder opens the folder and nothing else: with "/." at the end the
-// kernel refuses a FIFO or a device before it opens it.
+// inside is a path for which the kernel refuses a FIFO or a device before it
+// opens it.
+func inside(dir string) string { return filepath.Clean(dir) + "/." }
+
+// openFolder opens the folder and nothing else.
 func openFolder(dir string) (folder, error) {
-	root, err := os.OpenRoot(filepath.Clean(dir) + "/.")
+	root, err := os.OpenRoot(inside(dir))
 	f := folder{dir, root}
 	switch {
 	case err == nil:
@@ -193,7 +196,7 @@ func (f folder) enter(name string) (*os.Root, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, errno(err)
 	}
-	in, err := f.root.OpenRoot(name + "/.") // see openFolder
+	in, err := f.root.OpenRoot(name + "/.") // see inside
 	if err != nil {
 		return nil, nil, errno(err)
 	}

@@ -150,7 +150,7 @@ func (v *Volume) Dropped() error { return v.dropped }
 // these very files, with these modes, are current already it writes nothing
 // that is not missing, and changed is false. After an error changed says which
 // generation is visible: false, the one before; true, the new one, and only
-// the signal or the cleaning is missing.
+// the signal, the cleaning or the folder itself is missing.
 //
 // There must be at least one file, each with one of the names given to Open
 // and readable by its owner, and all together no more than 1 MiB.
@@ -196,7 +196,7 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	err = v.unlinkAllBut(files)
 	_, signal := v.link([]identity.File{{Name: Verified}})
 	v.sweep(next, v.previous)
-	return changed, cmp.Or(err, signal)
+	return changed, cmp.Or(err, signal, v.stays())
 }
 
 // Withdraw takes the start signal away. The files stay; Publish brings the
@@ -273,6 +273,23 @@ func (v *Volume) survey() (current string, err error) {
 		}
 	}
 	return current, nil
+}
+
+// stays sees that readers find the folder where it was opened: what was
+// unmounted, or covered by another mount, can be written to all the same.
+func (v *Volume) stays() error {
+	opened, err := v.root.Stat(".")
+	if err != nil {
+		return v.explain("look", err)
+	}
+	now, err := os.Stat(inside(v.dir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return v.explain("look", err)
+	}
+	if err != nil || !os.SameFile(opened, now) {
+		return fmt.Errorf("%+q is not mounted any more, or another folder is: what is published there has to stay while the Pod lives", v.dir)
+	}
+	return nil
 }
 
 // build makes a new generation that nobody sees yet.
