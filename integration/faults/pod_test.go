@@ -445,6 +445,12 @@ func (p *pod) invariants(e end) {
 	if p.truth.early != nil {
 		p.Errorf("I3: %v", p.truth.early)
 	}
+	p.ended(e)
+}
+
+// ended checks what must be true of a run whoever else writes to the volume.
+func (p *pod) ended(e end) {
+	p.Helper()
 	if e.took > p.timeout+time.Second {
 		p.Errorf("I4: it took %s with a deadline of %s", e.took, p.timeout)
 	}
