@@ -44,6 +44,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -325,24 +326,22 @@ func (v *Volume) build(files []identity.File) (name string, err error) {
 	})
 }
 
+// umask is held while the process has none.
+var umask sync.Mutex
+
 // makeFolder makes a folder and gives it opened. Whoever may write to the
 // volume can put something else under its name meanwhile: only a folder of
 // ours is taken, and it lies in this volume, since os.Root follows no link
-// out of it.
+// out of it. Nothing is done to what the name stands for: the umask, which may
+// take our own bits, is put aside beforehand.
 func (v *Volume) makeFolder(name string) (*os.Root, error) {
-	if err := v.root.Mkdir(name, 0o700); err != nil {
-		return nil, err
-	}
-	info, err := v.root.Lstat(name)
+	umask.Lock()
+	before := syscall.Umask(0)
+	err := v.root.Mkdir(name, 0o700)
+	syscall.Umask(before)
+	umask.Unlock()
 	if err != nil {
 		return nil, err
-	}
-	if info.Mode().Perm() != 0o700 {
-		// The umask took our own bits. Of all that may stand under the name by
-		// now this mode opens nothing to anybody else.
-		if err := v.root.Chmod(name, 0o700|info.Mode()&fs.ModeSetgid); err != nil {
-			return nil, err
-		}
 	}
 	made, info, err := v.enter(name)
 	if err != nil {
