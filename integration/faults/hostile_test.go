@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -12,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -260,3 +263,169 @@ func (p *pod) of(t *testing.T) (ended func()) {
 	p.TB = t
 	return func() { p.TB = whole }
 }
+
+// What comes in place of the folder that was just made is not taken for it, and not even its mode is changed.
+func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for _, thing := range things {
+		if thing.what == "an immutable file" || thing.what == "a folder" {
+			continue // which nobody can move, and which is as good as podfqdn's: it has root's UID
+		}
+		t.Run(thing.what, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, "files")
+			p.known()
+			outside, before := p.outside()
+			p.write("identity/theirs", "theirs")
+			p.timeout = 10 * time.Second
+			r := p.start(exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=mkdirat", "-e", "inject=mkdirat:delay_exit=1s", podfqdn, "init"))
+			var path string
+			for end := time.Now().Add(20 * time.Second); path == ""; time.Sleep(time.Millisecond) {
+				made, err := filepath.Glob(filepath.Join(p.dir(), "..gen-*"))
+				p.allow(err)
+				if i := slices.IndexFunc(made, func(name string) bool { return filepath.Base(name) != "..gen-left" }); i >= 0 {
+					path = made[i]
+				}
+				if time.Now().After(end) {
+					t.Fatal("no folder is made")
+				}
+			}
+			p.allow(os.Rename(path, filepath.Join(p.dir(), "moved")), thing.make(path, outside))
+			seen, err := os.Lstat(path)
+			p.allow(err)
+			e := r.wait()
+			p.invariants(e)
+			if e.code != 13 || !strings.Contains(e.reason, "cannot make generation in") {
+				t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+			}
+			if now, err := os.Lstat(path); err != nil || now.Mode() != seen.Mode() {
+				t.Errorf("it was %v, and is %v: %v", seen, now, err)
+			}
+			p.same(outside, before)
+			p.allow(os.RemoveAll(path))
+			p.recovers()
+		})
+	}
+}
+
+// A container of the same Pod that races with podfqdn may stop it. It gets nothing written outside, and no key.
+func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
+	t.Parallel()
+	hostile := filepath.Join(t.TempDir(), "hostile")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", hostile, "./hostile")
+	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lasts := 5 * time.Second
+	if *long {
+		lasts = time.Minute
+	}
+	for name, uids := range map[string]struct{ podfqdn, hostile int }{
+		"of another UID":      {own, stranger},
+		"of the same UID":     {own, own},
+		"and podfqdn is root": {0, stranger},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// One after the other: there are two cores.
+			p := lay(t)
+			p.known()
+			p.keyed()
+			p.reachable()
+			p.allow(os.Chmod(filepath.Dir(hostile), 0o755), os.Chmod(filepath.Dir(filepath.Dir(hostile)), 0o755), os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777))
+			for _, dir := range []string{p.dir(), p.keys()} {
+				p.allow(os.Chmod(dir, 0o777))
+			}
+			outside, _ := p.outside()
+			// Podfqdn may write there, as far as rights go, and hard links of it can be made (protected_hardlinks, proc_sys_fs(5)).
+			p.allow(filepath.WalkDir(outside, func(path string, entry fs.DirEntry, err error) error {
+				if err == nil && entry.IsDir() {
+					return errors.Join(os.Chmod(path, 0o777), os.Lchown(path, uids.podfqdn, uids.podfqdn))
+				}
+				return errors.Join(err, os.Chmod(path, 0o666), os.Lchown(path, uids.hostile, uids.hostile))
+			}))
+			before := p.stamps(outside)
+			rival := exec.Command(hostile, append([]string{string(canary), outside}, p.dir(), p.keys())...)
+			rival.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uids.hostile), Gid: uint32(uids.hostile)}}
+			stop, err := rival.StdinPipe()
+			p.allow(err)
+			var told bytes.Buffer
+			rival.Stdout, rival.Stderr = &told, &told
+			p.allow(rival.Start())
+
+			p.timeout, p.truth.asked = 5*time.Second, true // what can be read is anybody's
+			published, stopped, deep := 0, 0, 0            // deep in a step, not at the door
+			i, began := 0, time.Now()
+			shown := func() bool { return published > 0 && stopped > 0 && deep > 0 }
+			for ; time.Since(began) < lasts || !shown() && time.Since(began) < lasts+time.Minute/2; i++ {
+				ran.add("files, raced")
+				e := p.raced(uids.podfqdn, i)
+				p.ended(e)
+				p.keyless(e.log + e.reason)
+				switch {
+				case e.code == 13:
+					stopped++
+					if inFlight.MatchString(e.reason) {
+						deep++
+					}
+				case strings.Contains(e.log, `"msg":"published"`):
+					published++
+				}
+				if e.code != 0 && e.code != 13 && e.code != 128+15 || strings.Contains(e.log, "panic") {
+					t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+				}
+			}
+			stop.Close()
+			if err := rival.Wait(); err != nil {
+				t.Errorf("hostile: %v", err)
+			}
+			p.same(outside, before)
+			last := strings.TrimSpace(told.String())
+			if strings.Contains(last, "\n") || !strings.HasSuffix(last, "kept open") {
+				t.Errorf("hostile: %s", last)
+			}
+			t.Logf("published %d times, stopped %d times, %d of them within a step; hostile: %s", published, stopped, deep, last)
+			if !shown() {
+				t.Error("that shows nothing")
+			}
+			p.timeout = time.Minute
+			if e := p.start(as(uids.podfqdn, nil, "0022")).wait(); e.code != 0 {
+				t.Errorf("I6: ended with %d, %q\n%s", e.code, e.reason, e.log)
+			} else {
+				p.invariants(e)
+			}
+			p.same(outside, before)
+		})
+	}
+}
+
+// inFlight is what podfqdn says of something that came between two of its calls.
+var inFlight = regexp.MustCompile(`was put in place of our folder|was replaced while|file exists|is torn|cannot (make|chmod|remove|create|write|link|rename|unlink) `)
+
+// raced runs podfqdn once, as an init container or as a sidecar, now and then so slowly that others come between.
+func (p *pod) raced(uid, i int) end {
+	p.Helper()
+	var cmd *exec.Cmd
+	switch i % 3 {
+	case 0:
+		cmd = as(uid, nil, "0022")
+	case 1:
+		cmd = exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace="+between, "-e", "inject="+between+":delay_enter=500", podfqdn, "init")
+		cmd.SysProcAttr = as(uid, nil, "").SysProcAttr
+	default:
+		cmd = exec.Command(podfqdn, "sidecar")
+		cmd.SysProcAttr = as(uid, nil, "").SysProcAttr
+	}
+	r := p.start(cmd)
+	if i%3 < 2 {
+		return r.wait()
+	}
+	for end := time.Now().Add(p.timeout); time.Now().Before(end) && !strings.Contains(r.out.String(), `"msg":"published"`) && !strings.Contains(r.out.String(), `"exit":`); {
+		time.Sleep(time.Millisecond)
+	}
+	p.allow(cmd.Process.Signal(syscall.SIGTERM))
+	return r.wait()
+}
+
+// between are the calls before which another process may come.
+const between = "mkdirat,openat,newfstatat,symlinkat,readlinkat,renameat,renameat2,unlinkat,fchmod,fchmodat"
