@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,9 +31,9 @@ func newLogger(cfg config, w io.Writer) *zap.Logger {
 
 // writeTerminationLog leaves the reason in the Pod's status. The kubelet makes
 // the file (kuberuntime_container.go, terminationMessagePath); where there is
-// none, as outside a Pod, none is made.
+// none, as outside a Pod, none is made. A FIFO is not waited for.
 func writeTerminationLog(root string, reason error) error {
-	file, err := os.OpenFile(filepath.Join(root, "dev/termination-log"), os.O_WRONLY|os.O_TRUNC, 0)
+	file, err := os.OpenFile(filepath.Join(root, "dev/termination-log"), os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
