@@ -33,13 +33,19 @@ var canary = []byte("canary-of-a-key-of-32-bytes-AES!")
 // known has the Pod ask a CoreDNS that knows it.
 func (p *pod) known() *breaker {
 	p.Helper()
+	b := &breaker{pod: p, count: map[string]int{}}
+	p.behind(b)
+	return b
+}
+
+// behind has it ask one whose answers are broken.
+func (p *pod) behind(b *breaker) {
+	p.Helper()
 	cluster := new(dnstest.Cluster)
 	cluster.Service("default", "kubernetes", "10.96.0.1")
 	cluster.Service("default", "db")
 	cluster.Publish(dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip})
-	b := &breaker{pod: p, count: map[string]int{}}
 	p.serve(dnstest.CoreDNS{Cluster: cluster, Front: b.plugin})
-	return b
 }
 
 func (p *pod) keys() string { return filepath.Join(p.root, "krb5") }
@@ -254,6 +260,37 @@ func TestWhatStandsUnderItsNamesIsNotWrittenTo(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Nor does what stands in place of the termination log keep it from ending; the reason is in the log then.
+func TestWhatStandsInPlaceOfTheTerminationLogHoldsNobody(t *testing.T) {
+	t.Parallel()
+	for _, thing := range things {
+		switch thing.what {
+		case "a FIFO", "a folder", "a socket", "a symlink to itself", "a symlink to a folder outside":
+		default:
+			continue // which can be written to, or nothing is
+		}
+		t.Run(thing.what, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, "files")
+			outside, before := p.outside()
+			path := filepath.Join(p.root, "dev/termination-log")
+			p.allow(os.RemoveAll(p.dir()), os.RemoveAll(path), thing.make(path, outside))
+			var log bytes.Buffer
+			cmd := exec.CommandContext(t.Context(), podfqdn, "init")
+			cmd.Env, cmd.Stderr = []string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir()}, &log
+			began := time.Now()
+			over := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
+			err := cmd.Run()
+			over.Stop()
+			e := end{code: cmd.ProcessState.ExitCode(), took: time.Since(began), log: log.String()}
+			if p.ended(e); e.code != 13 || !strings.Contains(e.log, "the reason is in this log only") {
+				t.Errorf("ended with %d, %v\n%s", e.code, err, e.log)
+			}
+			p.same(outside, before)
+		})
 	}
 }
 
