@@ -532,3 +532,39 @@ func TestTheFactsAreShownWithWhereTheyComeFromAndWhatIsAbsent(t *testing.T) {
 		}
 	}
 }
+
+func TestAVerdictHasItsCauseWhateverElseIsKnown(t *testing.T) {
+	for verdict, want := range map[identity.Verdict]string{identity.Unsettled: "replicas-disagree", "unheard of": "unexplained"} {
+		m := &identity.Mismatch{Finding: identity.Finding{Verdict: verdict}}
+		causes := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, m)
+		if kinds(causes) != want {
+			t.Errorf("%s: causes %s, not %s", verdict, kinds(causes), want)
+		}
+		for _, c := range causes {
+			checkCause(t, c)
+		}
+	}
+}
+
+func TestTheFactsShowWhatIsRarelyThere(t *testing.T) {
+	files := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", ip4)
+	files["etc/resolv.conf"].Data = append(files["etc/resolv.conf"].Data, "\noptions use-vc\n"...)
+	facts, err := identity.Look(files, identity.Given{Kubernetes: api}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := facts.Seen()
+	for _, want := range []identity.Seen{{Name: "API server", Value: api, From: "KUBERNETES_SERVICE_HOST"}, {Name: "options", Value: "ndots:5 use-vc", From: "/etc/resolv.conf"}} {
+		if !slices.Contains(seen, want) {
+			t.Errorf("no %+v in %+v", want, seen)
+		}
+	}
+}
+
+func TestWithoutAnExchangeThereAreNoWitnesses(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	closed := resolverFunc(func(context.Context) (identity.Exchange, error) { return nil, errors.New("too many open files") })
+	if report := identity.Witnesses(t.Context(), closed, identity.Facts{}, claim, nil); report != nil {
+		t.Errorf("%+v", report)
+	}
+}

@@ -271,3 +271,15 @@ func TestFilesAreReadableByEverybody(t *testing.T) {
 		}
 	}
 }
+
+func TestNoVerbShowsWhatAGenerationHolds(t *testing.T) {
+	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, ""), identity.Policy{}), "KEY='canary'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		if got := fmt.Sprintf(verb, generation); strings.Contains(got, "canary") || strings.Contains(got, "63616e617279") || !strings.Contains(got, "identity.env") {
+			t.Errorf("%s shows %s", verb, got)
+		}
+	}
+}

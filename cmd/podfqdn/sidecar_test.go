@@ -420,3 +420,50 @@ func TestAVolumeThatVanishesUnderASidecarIsWarnedAboutOnce(t *testing.T) {
 		}
 	})
 }
+
+// Nor where an earlier process has written it, and this one has no proof of all of it.
+func TestASidecarThatIsStartedAgainTakesNoFamilyBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		const both = "POD_IPS=10.244.1.7,fd00:10:244::7"
+		first := start(t, dir, dual, both)
+		time.Sleep(time.Second)
+		first.holds(true)
+		first.end()
+		second := start(t, dir, agreed, both)
+		time.Sleep(10 * time.Minute)
+		second.holds(true)
+		if got, _ := os.ReadFile(filepath.Join(dir, "ips")); string(got) != "10.244.1.7\nfd00:10:244::7\n" {
+			t.Errorf("ips holds %q", got)
+		}
+		if got := second.said("warn"); len(got) != 1 || !strings.Contains(got[0], "DNS does not give the name fd00:10:244::7 any more") {
+			t.Errorf("warned of %q", got)
+		}
+		second.end()
+	})
+}
+
+func TestWhatCannotBeWithdrawnStandsAndIsTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := start(t, t.TempDir(), agreed, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=0")
+		time.Sleep(time.Minute)
+		signal := filepath.Join(s.dir, "verified")
+		if err := errors.Join(os.Remove(signal), os.Mkdir(signal, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		s.turns(without)
+		time.Sleep(3 * time.Minute)
+		s.holds(true)
+		if n := s.counts("podfqdn_volume_errors_total"); n == "0" {
+			t.Error("nothing was tried")
+		}
+		if err := os.Remove(signal); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		s.holds(false)
+		s.end()
+	})
+}

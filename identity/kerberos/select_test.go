@@ -130,6 +130,8 @@ func TestWhatIsMissingIsSaidWithWhatWasFound(t *testing.T) {
 		"a thousand": {many, `no key for ` + db0 + `; it has keys for HTTP/db-000.x@EXAMPLE.COM, HTTP/db-001.x@EXAMPLE.COM, HTTP/db-002.x@EXAMPLE.COM, HTTP/db-003.x@EXAMPLE.COM, HTTP/db-004.x@EXAMPLE.COM and 995 more`},
 		"another realm": {[]made{aes256("HTTP/db-0.db.default.svc.cluster.local@OTHER.EXAMPLE", 1)},
 			`no key for ` + db0 + ` (there is HTTP/db-0.db.default.svc.cluster.local@OTHER.EXAMPLE, in another realm: is OTHER.EXAMPLE the right one?); it has keys for HTTP/db-0.db.default.svc.cluster.local@OTHER.EXAMPLE`},
+		"two other realms": {[]made{aes256("HTTP/db-0.db.default.svc.cluster.local@Z.EXAMPLE", 1), aes256("HTTP/db-0.db.default.svc.cluster.local@B.EXAMPLE", 1)},
+			`no key for ` + db0 + ` (there is HTTP/db-0.db.default.svc.cluster.local@B.EXAMPLE, in another realm: is B.EXAMPLE the right one?); it has keys for HTTP/db-0.db.default.svc.cluster.local@B.EXAMPLE and HTTP/db-0.db.default.svc.cluster.local@Z.EXAMPLE`},
 		"the realm in another case": {[]made{aes256("HTTP/db-0.db.default.svc.cluster.local@example.com", 1)},
 			`no key for ` + db0 + ` (there is HTTP/db-0.db.default.svc.cluster.local@example.com, in another realm: is example.com the right one?); it has keys for HTTP/db-0.db.default.svc.cluster.local@example.com`},
 		"another case": {[]made{aes256("http/DB-0.db.default.svc.cluster.local@EXAMPLE.COM", 1)},

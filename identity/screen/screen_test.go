@@ -149,3 +149,16 @@ func FuzzPrintable(f *testing.F) {
 		}
 	})
 }
+
+func TestALinelessListIsNotShown(t *testing.T) {
+	var b strings.Builder
+	s := screen.New(&b)
+	s.Lines("nothing")
+	if b.Len() > 0 {
+		t.Errorf("shows %q", b.String())
+	}
+	s.Lines("something", "a\x1b")
+	if b.String() != "\nsomething\n  a\\x1b\n" {
+		t.Errorf("shows %q", b.String())
+	}
+}

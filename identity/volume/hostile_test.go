@@ -567,3 +567,57 @@ func TestAFolderThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
 		}
 	}
 }
+
+func TestAGenerationThatNeverHoldsStillIsNotReadForEver(t *testing.T) {
+	t.Parallel()
+	dir := published(t, db0)
+	current, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 16
+	for i := range many {
+		if err := os.CopyFS(filepath.Join(dir, fmt.Sprint("..gen-", i)), os.DirFS(filepath.Join(dir, current))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := make(chan struct{})
+	var turning sync.WaitGroup
+	defer turning.Wait()
+	defer close(done)
+	turning.Go(func() {
+		next := filepath.Join(dir, "..data_next")
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+				_ = os.Symlink(fmt.Sprint("..gen-", i%many), next)
+				_ = os.Rename(next, filepath.Join(dir, "..data"))
+			}
+		}
+	})
+	for end := time.Now().Add(20 * time.Second); ; {
+		files, _, err := volume.Read(dir)
+		switch {
+		case err != nil && strings.Contains(err.Error(), "changed 10 times while it was read"):
+			return
+		case err != nil || len(files) != len(db0):
+			t.Fatalf("%d files, %v", len(files), err)
+		case time.Now().After(end):
+			t.Fatal("the race was never lost")
+		}
+	}
+}
+
+func TestReadRefusesAForeignSignal(t *testing.T) {
+	t.Parallel()
+	dir := published(t, db0)
+	signal := filepath.Join(dir, volume.Verified)
+	if err := errors.Join(os.Remove(signal), os.Mkdir(signal, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, verified, err := volume.Read(dir); verified || err == nil || !strings.Contains(err.Error(), `"verified" in `) {
+		t.Errorf("%t, %v", verified, err)
+	}
+}
