@@ -4,10 +4,14 @@ package faults
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -93,6 +97,194 @@ func TestWhatTheSystemRefusesIsTold(t *testing.T) {
 			r.environ = nil
 			r.files()
 			r.recovers()
+		})
+	}
+}
+
+// swept are calls with which podfqdn itself looks at files and at DNS, and what becomes of each. write is none of them:
+// by it Go's runtime wakes itself, too, which the kernel never refuses and the runtime does not outlive.
+var swept = map[string]string{
+	"openat": "EMFILE", "newfstatat": "EIO", "fstat": "EIO", "readlinkat": "EIO", "getdents64": "EIO", "read": "EIO", "pread64": "EIO",
+	"mkdirat": "ENOSPC", "symlinkat": "ENOSPC", "renameat": "EROFS", "unlinkat": "EACCES", "fchmod": "EPERM", "flock": "ENOLCK",
+	"socket": "EMFILE", "connect": "ENETUNREACH", "setsockopt": "EPERM", "epoll_ctl": "ENOMEM", "fcntl": "EINVAL",
+}
+
+// Each call of the real binary fails once, with and without an identity of before: it says so or goes on.
+func TestEachCallOfTheBinaryThatFailsIsToldOrMadeGood(t *testing.T) {
+	t.Parallel()
+	const each = 30 // is tried, but with -long all
+	for state, before := range map[string]func(*pod){
+		"nothing":                     func(p *pod) { p.allow(os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777)) },
+		"published, but keys":         func(p *pod) { p.recovers(); p.allow(os.RemoveAll(p.keys()), os.Mkdir(p.keys(), 0o777)) },
+		"published with keys by half": func(p *pod) { p.recovers(); p.allow(os.Truncate(filepath.Join(p.keys(), "keytab"), 50)) },
+	} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			p := lay(t)
+			p.known()
+			p.keyed()
+			before(p)
+			trace := filepath.Join(p.root, "trace")
+			calls := slices.Sorted(maps.Keys(swept))
+			strace := func(options ...string) end {
+				return p.start(exec.Command("strace", slices.Concat([]string{"-f", "-qq", "-o", trace, "-e", "trace=" + strings.Join(calls, ",")}, options, []string{podfqdn, "init"})...)).wait()
+			}
+			p.timeout = 5 * time.Second
+			if e := strace(); e.code != 0 {
+				t.Fatalf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+			}
+			log, err := os.ReadFile(trace)
+			p.allow(err)
+			nth := 0
+			for _, name := range calls {
+				// Threads and garbage collection make a few more or fewer of some.
+				made := strings.Count(string(log), " "+name+"(")
+				if made == 0 && name != "fchmod" {
+					t.Errorf("no %s is made", name)
+				}
+				for k := 1; k <= made; k++ {
+					if nth++; nth%each != 0 && !*long {
+						continue
+					}
+					t.Run(fmt.Sprintf("%s %d", name, k), func(t *testing.T) {
+						ran.add("files")
+						defer p.of(t)()
+						before(p)
+						p.timeout, p.truth.asked = 5*time.Second, true
+						read := p.reader()
+						e := strace("-e", fmt.Sprintf("inject=%s:error=%s:when=%d", name, swept[name], k))
+						read()
+						if state == "nothing" {
+							p.invariants(e)
+						} else {
+							p.ended(e) // what stood there may stand
+						}
+						p.keyless(e.log + e.reason)
+						if !slices.Contains([]int{0, 1, 10, 11, 13, 14}, e.code) || e.code != 0 && e.reason == "" && name != "openat" { // by which the termination log is opened, too
+
+							t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+						}
+						p.recovers()
+						if _, err := os.Stat(filepath.Join(p.keys(), "verified")); err != nil {
+							t.Errorf("I6: %v", err)
+						}
+					})
+				}
+			}
+		})
+	}
+}
+
+// A doctor ends when it is told to, and by itself where a nameserver is slow to each question.
+func TestADoctorEndsInTime(t *testing.T) {
+	t.Parallel()
+	t.Run("by a signal", func(t *testing.T) {
+		t.Parallel()
+		p := newPod(t, "files")
+		p.behind(&breaker{pod: p, count: map[string]int{}, faults: []fault{{kind: "any", network: "any", last: 1 << 30, ops: []string{"drop"}}}})
+		r := p.start(exec.Command(podfqdn, "doctor"))
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			p.truth.Lock()
+			asked := p.truth.asked
+			p.truth.Unlock()
+			if asked {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("it asks nothing")
+			}
+		}
+		told := time.Now()
+		p.allow(r.cmd.Process.Signal(syscall.SIGTERM))
+		e := r.wait()
+		if e.took = time.Since(told); e.took > time.Second || e.code != 128+15 || e.log != "podfqdn: ended by SIGTERM\n" {
+			t.Errorf("ended after %s with %d, %q", e.took, e.code, e.log)
+		}
+	})
+	t.Run("by its own deadline", func(t *testing.T) {
+		t.Parallel()
+		p := newPod(t, "files")
+		p.behind(&breaker{pod: p, count: map[string]int{}, faults: []fault{{kind: "any", network: "any", last: 1 << 30, ops: []string{"delay 1900ms"}}}})
+		p.timeout = 15 * time.Second // is its patience
+		e := p.start(exec.Command(podfqdn, "doctor")).wait()
+		p.ended(e)
+		if e.code != 11 || !strings.Contains(e.log, "did not answer everything within 15s") {
+			t.Errorf("ended after %s with %d\n%s", e.took, e.code, e.log)
+		}
+	})
+}
+
+// Where nobody can listen a sidecar does not begin.
+func TestASidecarThatCannotListenSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, c := range map[string]struct{ address, hosts, says string }{
+		"the port is taken":         {taken.Addr().String(), "", "address already in use: choose a port that no other container of this Pod uses"},
+		"the address is another's":  {"192.0.2.1:8053", "", "cannot assign requested address"},
+		"every address of the node": {":8053", " (host network)", "this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:8053"},
+		"every address, in figures": {"[::]:8053", " (host network)", "this Pod has hostNetwork: true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPod(t, "files")
+			p.known()
+			if c.hosts != "" {
+				p.write("etc/hosts", "# Kubernetes-managed hosts file"+c.hosts+".\n127.0.0.1\tlocalhost\n")
+				p.environ = append(p.environ, "PODFQDN_FQDN="+db0, "POD_IP="+ip)
+			}
+			e := p.start(exec.Command(podfqdn, "sidecar"), "PODFQDN_LISTEN="+c.address).wait()
+			p.invariants(e)
+			if e.code != 10 || !strings.Contains(e.reason, "PODFQDN_LISTEN="+c.address) || !strings.Contains(e.reason, c.says) {
+				t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+			}
+			p.environ = nil
+			p.files()
+			p.recovers()
+		})
+	}
+}
+
+// A Pod has its files at the root, and without the kubelet's hosts file its addresses are those of its interfaces.
+func TestAPodAtTheRootOfItsOwnFileSystem(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		hosts  bool
+		strace []string
+		code   int
+		says   string
+	}{
+		"with the kubelet's files":       {hosts: true},
+		"with the interfaces' addresses": {code: 11, says: "this Pod is "},
+		"whose interfaces are not told":  {strace: []string{"-e", "trace=socket", "-e", "inject=socket:error=EMFILE"}, code: 1, says: "read the addresses of the network interfaces: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPod(t, "files")
+			p.known()
+			p.timeout = 3 * time.Second
+			binary, err := os.ReadFile(podfqdn)
+			p.allow(err, os.WriteFile(filepath.Join(p.root, "podfqdn"), binary, 0o755))
+			if !c.hosts {
+				p.allow(os.Remove(filepath.Join(p.root, "etc/hosts")))
+			}
+			cmd := exec.Command("chroot", p.root, "/podfqdn", "init")
+			if c.strace != nil {
+				cmd = exec.Command("strace", slices.Concat([]string{"-f", "-qq", "-o", "/dev/null"}, c.strace, []string{cmd.Path}, cmd.Args[1:])...)
+			}
+			e := p.start(cmd, "PODFQDN_ROOT=/", "PODFQDN_DIR=/identity", "PODFQDN_FQDN="+db0).wait()
+			if c.code != 1 {
+				p.invariants(e)
+			} else {
+				p.ended(e)
+			}
+			if e.code != c.code || !strings.Contains(e.reason, c.says) {
+				t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
+			}
+			p.files()
+			p.recovers()
 		})
 	}
 }
