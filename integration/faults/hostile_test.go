@@ -207,7 +207,7 @@ func TestWhatStandsUnderItsNamesIsNotWrittenTo(t *testing.T) {
 		"identity": {"fqdn", "ip", "ips", "identity.json", "identity.env", "verified", "..data", "..data_tmp", "..gen-planted"},
 		"krb5":     {"keytab", "keytab-path", "krb5.conf", "principals", "verified", "..data", "..data_tmp", "..gen-planted"},
 	} {
-		for _, name := range names {
+		for i, name := range names {
 			t.Run(volume+" "+name, func(t *testing.T) {
 				t.Parallel()
 				p := lay(t)
@@ -218,7 +218,10 @@ func TestWhatStandsUnderItsNamesIsNotWrittenTo(t *testing.T) {
 				outside, before := p.outside()
 				path := filepath.Join(p.root, volume, name)
 				p.recovers()
-				for _, thing := range things {
+				for j, thing := range things {
+					if volume == "krb5" && (i+j)%3 > 0 && !*long {
+						continue // the same code writes there
+					}
 					t.Run(thing.what, func(t *testing.T) {
 						ran.add("files")
 						defer p.of(t)()

@@ -70,7 +70,8 @@ func TestWhatTheSystemRefusesIsTold(t *testing.T) {
 			r.known()
 			r.reachable()
 			r.allow(os.Chmod(r.dir(), 0o777))
-			r.timeout = 3 * time.Second
+			// strace needs a while to begin.
+			r.timeout, r.environ = 5*time.Second, append(r.environ, "PODFQDN_TIMEOUT=3s")
 			for line := range strings.Lines(string(file.Data)) {
 				if line = strings.TrimSuffix(line, "\n"); line != "" {
 					if err := r.line(line); err != nil {
