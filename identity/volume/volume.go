@@ -151,7 +151,7 @@ func (v *Volume) Dropped() error { return v.dropped }
 // these very files, with these modes, are current already it writes nothing
 // that is not missing, and changed is false. After an error changed says which
 // generation is visible: false, the one before; true, the new one, and only
-// the signal, the cleaning or the folder itself is missing.
+// the signal or the cleaning is missing.
 //
 // There must be at least one file, each with one of the names given to Open
 // and readable by its owner, and all together no more than 1 MiB.
@@ -195,9 +195,12 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	// A name that could not be unlinked leads nowhere, which is as good to a
 	// reader: it is reported, and does not hold back the signal.
 	err = v.unlinkAllBut(files)
-	_, signal := v.link([]identity.File{{Name: Verified}})
+	signal := v.stays()
+	if signal == nil {
+		_, signal = v.link([]identity.File{{Name: Verified}})
+	}
 	v.sweep(next, v.previous)
-	return changed, cmp.Or(err, signal, v.stays())
+	return changed, cmp.Or(err, signal)
 }
 
 // Withdraw takes the start signal away. The files stay; Publish brings the
