@@ -48,7 +48,7 @@ func (p *pod) behind(b *breaker) {
 	p.serve(dnstest.CoreDNS{Cluster: cluster, Front: b.plugin})
 }
 
-func (p *pod) keys() string { return filepath.Join(p.root, "krb5") }
+func (p *pod) keysDir() string { return filepath.Join(p.root, "krb5") }
 
 // keyed has the Pod need a key, which is the canary.
 func (p *pod) keyed() {
@@ -66,9 +66,9 @@ func (p *pod) keyed() {
 	part(string(canary))
 	b = append(binary.BigEndian.AppendUint32([]byte{5, 2}, uint32(len(b))), b...)
 	p.write("keytabs/all.keytab", string(b))
-	p.allow(os.MkdirAll(p.keys(), 0o777))
+	p.allow(os.MkdirAll(p.keysDir(), 0o777))
 	p.environ = append(p.environ, "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}", "PODFQDN_KRB5_REALM=EXAMPLE.COM", "PODFQDN_KRB5_ALLOW_DISK=true",
-		"PODFQDN_KRB5_SOURCE="+filepath.Join(p.root, "keytabs"), "PODFQDN_KRB5_DIR="+p.keys(), "PODFQDN_KRB5_MOUNT=/krb5")
+		"PODFQDN_KRB5_SOURCE="+filepath.Join(p.root, "keytabs"), "PODFQDN_KRB5_DIR="+p.keysDir(), "PODFQDN_KRB5_MOUNT=/krb5")
 }
 
 // allow fails the test where the system does not do what it needs.
@@ -373,7 +373,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 			p.keyed()
 			p.reachable()
 			p.allow(os.Chmod(filepath.Dir(hostile), 0o755), os.Chmod(filepath.Dir(filepath.Dir(hostile)), 0o755), os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777))
-			for _, dir := range []string{p.dir(), p.keys()} {
+			for _, dir := range []string{p.dir(), p.keysDir()} {
 				p.allow(os.Chmod(dir, 0o777))
 			}
 			outside, _ := p.outside()
@@ -385,7 +385,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 				return errors.Join(err, os.Chmod(path, 0o666), os.Lchown(path, uids.hostile, uids.hostile))
 			}))
 			before := p.stamps(outside)
-			rival := exec.Command(hostile, append([]string{string(canary), outside}, p.dir(), p.keys())...)
+			rival := exec.Command(hostile, append([]string{string(canary), outside}, p.dir(), p.keysDir())...)
 			rival.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uids.hostile), Gid: uint32(uids.hostile)}}
 			stop, err := rival.StdinPipe()
 			p.allow(err)

@@ -39,7 +39,7 @@ func (r *refusal) line(line string) error {
 	switch word {
 	case "keys":
 		r.keyed()
-		return os.Chmod(r.keys(), 0o777)
+		return os.Chmod(r.keysDir(), 0o777)
 	case "uid":
 		var err error
 		r.uid, err = strconv.Atoi(rest)
@@ -116,8 +116,8 @@ func TestEachCallOfTheBinaryThatFailsIsToldOrMadeGood(t *testing.T) {
 	const each = 30 // is tried, but with -long all
 	for state, before := range map[string]func(*pod){
 		"nothing":                     func(p *pod) { p.allow(os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777)) },
-		"published, but keys":         func(p *pod) { p.recovers(); p.allow(os.RemoveAll(p.keys()), os.Mkdir(p.keys(), 0o777)) },
-		"published with keys by half": func(p *pod) { p.recovers(); p.allow(os.Truncate(filepath.Join(p.keys(), "keytab"), 50)) },
+		"published, but keys":         func(p *pod) { p.recovers(); p.allow(os.RemoveAll(p.keysDir()), os.Mkdir(p.keysDir(), 0o777)) },
+		"published with keys by half": func(p *pod) { p.recovers(); p.allow(os.Truncate(filepath.Join(p.keysDir(), "keytab"), 50)) },
 	} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
@@ -166,7 +166,7 @@ func TestEachCallOfTheBinaryThatFailsIsToldOrMadeGood(t *testing.T) {
 							t.Errorf("ended with %d, %q\n%s", e.code, e.reason, e.log)
 						}
 						p.recovers()
-						if _, err := os.Stat(filepath.Join(p.keys(), "verified")); err != nil {
+						if _, err := os.Stat(filepath.Join(p.keysDir(), "verified")); err != nil {
 							t.Errorf("I6: %v", err)
 						}
 					})

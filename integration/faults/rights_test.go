@@ -101,7 +101,7 @@ func TestWhoeverOwnsTheVolumeItIsPublishedOrSaidWhyNot(t *testing.T) {
 					return errors.Join(err, os.Lchown(path, r.leftover, r.leftover))
 				}))
 			}
-			for _, dir := range []string{p.dir(), p.keys()} {
+			for _, dir := range []string{p.dir(), p.keysDir()} {
 				p.allow(os.Chown(dir, r.owner, r.owner), os.Chmod(dir, r.mode))
 			}
 			read := p.reader()
@@ -117,7 +117,7 @@ func TestWhoeverOwnsTheVolumeItIsPublishedOrSaidWhyNot(t *testing.T) {
 				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, r.code, r.says, e.log)
 			}
 			if r.code != 0 {
-				for _, dir := range []string{p.dir(), p.keys()} {
+				for _, dir := range []string{p.dir(), p.keysDir()} {
 					p.allow(os.Chown(dir, uid, uid), os.Chmod(dir, 0o777))
 				}
 				p.timeout = time.Minute
@@ -259,8 +259,8 @@ func (m *mounts) do(format string, args ...any) {
 	m.Fatalf("%s: %q: it takes root, util-linux and mount", line, said)
 }
 
-// mounted gives the Pod a volume in memory.
-func (p *pod) mounted(m *mounts, options string) {
+// inMemory gives the Pod a volume in memory.
+func (p *pod) inMemory(m *mounts, options string) {
 	p.Helper()
 	p.allow(os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777))
 	m.do("mount -t tmpfs -o mode=0777,%s none %q", options, p.dir())
@@ -303,7 +303,7 @@ func TestAVolumeThatIsTakenAwayMeanwhileIsNotPublishedIn(t *testing.T) {
 			p, m := newPod(t, "files"), newMounts(t)
 			p.known()
 			inside := p.dir()
-			p.mounted(m, "size=1m")
+			p.inMemory(m, "size=1m")
 			p.timeout = 10 * time.Second
 			read := p.reader()
 			r := p.start(slow(t))
@@ -324,7 +324,7 @@ func TestAVolumeThatIsTakenAwayMeanwhileIsNotPublishedIn(t *testing.T) {
 		p, m := newPod(t, "files"), newMounts(t)
 		p.known()
 		inside := p.dir()
-		p.mounted(m, "size=1m")
+		p.inMemory(m, "size=1m")
 		p.recovers()
 		before, err := os.Readlink(filepath.Join(p.dir(), "..data"))
 		p.allow(err)
@@ -367,7 +367,7 @@ func TestAFullVolumeIsSaidToBeFull(t *testing.T) {
 			p, m := newPod(t, "files"), newMounts(t)
 			p.known()
 			inside := p.dir()
-			p.mounted(m, c.options)
+			p.inMemory(m, c.options)
 			if c.stands {
 				p.recovers()
 			}

@@ -157,9 +157,9 @@ func TestNoSecretIsInAnyOutput(t *testing.T) {
 			p.write("krb5/..gen-left/keytab", p.read("keytabs/all.keytab")[:90])
 			p.write("krb5/..gen-left/principals", token)
 			p.write("krb5/..gen-left/verified", "")
-			p.allow(os.Symlink("..gen-left", filepath.Join(p.keys(), "..data")))
+			p.allow(os.Symlink("..gen-left", filepath.Join(p.keysDir(), "..data")))
 		}},
-		"no volume for keys": {spoil: func(p *pod) { p.allow(os.RemoveAll(p.keys())) }},
+		"no volume for keys": {spoil: func(p *pod) { p.allow(os.RemoveAll(p.keysDir())) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
