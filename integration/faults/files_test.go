@@ -123,7 +123,13 @@ func TestFiles(t *testing.T) {
 	}
 	fresh := func(t *testing.T, state string) string {
 		t.Helper()
-		dir := filepath.Join(t.TempDir(), "identity")
+		// In memory, as volumes are made by the thousand.
+		root, err := os.MkdirTemp("/dev/shm", "podfqdn-faults-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(root) })
+		dir := filepath.Join(root, "identity")
 		if err := os.Mkdir(dir, 0o777); err != nil {
 			t.Fatal(err)
 		}

@@ -653,6 +653,7 @@ func TestASourceThatHangs(t *testing.T) {
 			r := l.start(straced("init", filepath.Join(l.root, "keytabs"), "openat:delay_enter=60s", "/dev/null"))
 			last()
 			if c.signal {
+				r.held()
 				r.signal(syscall.SIGTERM)
 			}
 			// Who is to end is held by strace, too, until that is ended.
@@ -666,6 +667,26 @@ func TestASourceThatHangs(t *testing.T) {
 			l.again()
 		})
 	}
+}
+
+// held waits until strace holds one of its threads, which it does for a moment at each call, too.
+func (r *running) held() {
+	r.Helper()
+	seen := map[string]int{}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", r.cmd.Process.Pid))
+		for _, path := range threads {
+			stat, _ := os.ReadFile(path)
+			_, state, _ := strings.Cut(string(stat), ") ")
+			if seen[path]++; !strings.HasPrefix(state, "t") {
+				seen[path] = 0
+			}
+			if seen[path] == 20 {
+				return
+			}
+		}
+	}
+	r.Fatalf("nothing holds it\n%s", r.out.String())
 }
 
 // untrace ends the strace of a process.
