@@ -193,8 +193,8 @@ var diagnoses = []diagnosis{
 		line: "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP",
 	},
 	{
-		name: "fails", script: "exists: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
-		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service, causes: "dns-fails",
+		name: "fails", script: "exists: servfail\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
+		witnesses: strings.Repeat("exists kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, " + "exists " + service, causes: "dns-fails",
 		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
 	},
 	{

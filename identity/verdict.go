@@ -143,7 +143,7 @@ func (r Report) attested(m *Mismatch) (ttl time.Duration, ok bool) {
 // last gives the findings of the last round that are as said.
 func (r Report) last(is func(Finding) bool) (found []Finding) {
 	for i, f := range r {
-		if f.Kind == Exists && !f.Witness && (i == 0 || r[i-1].Kind != Exists) {
+		if f.Kind == Exists && !f.Witness && (i == 0 || r[i-1].Kind != Exists || r[i-1].Witness) {
 			found = nil // a round begins
 		}
 		if is(f) {

@@ -128,7 +128,7 @@ func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err 
 	if r.note(f); f.Verdict == Agrees {
 		return f.Is != Refused, nil
 	}
-	if f.Verdict == Unanswered && r.doubt && f.Is != Unasked && !over(ctx) && r.knows(ctx, exchange) && r.plain {
+	if f.Verdict == Unanswered && r.doubt && r.plainOnly(ctx, exchange, f.Is) && r.plain {
 		return false, nil
 	}
 	if f.Verdict != Missing || !r.instead {
@@ -191,6 +191,9 @@ func (r *round) forward(ctx context.Context, exchange Exchange) ([]netip.Addr, e
 // cluster. That is asked each time, lest it be the first question in a long time
 // and answered from a cache that shows what it had before.
 func (r *round) attest(ctx context.Context, exchange Exchange, m *Mismatch) {
+	if r.claim.zone.IsZero() {
+		return
+	}
 	if m.Kind == Forward4 && slices.ContainsFunc(r.claim.addrs, netip.Addr.Is6) && m.Is == Found {
 		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: Forward6, Name: r.claim.name}), r.policy, true)
 		if r.note(f); f.Is != Found && f.Is != NoData {
@@ -200,13 +203,25 @@ func (r *round) attest(ctx context.Context, exchange Exchange, m *Mismatch) {
 	r.knows(ctx, exchange)
 }
 
-// knows asks for the API server's Service as applications do. A server that
-// answers that, and not what no application asks, is one of the proxies that
-// know A, AAAA and PTR alone and do not say so.
-func (r *round) knows(ctx context.Context, exchange Exchange) bool {
-	if r.claim.zone.IsZero() {
+// plainOnly sees whether the server answers what applications ask and no
+// private key, of which one came to that: some proxies know A, AAAA and PTR
+// alone, and do not say so. It is asked for the API server's Service. A CoreDNS
+// that has not heard of its API server fails too, but for what is not there.
+func (r *round) plainOnly(ctx context.Context, exchange Exchange, is Outcome) bool {
+	if is == Unasked || r.claim.zone.IsZero() || over(ctx) {
 		return false
 	}
+	if is == Failed {
+		a := exchange.Ask(ctx, Question{Kind: Exists, Name: r.claim.kubernetes()})
+		if r.note(Finding{Answer: a, Witness: true}); a.Is != Failed {
+			return false
+		}
+	}
+	return r.knows(ctx, exchange)
+}
+
+// knows asks for the API server's Service as applications do.
+func (r *round) knows(ctx context.Context, exchange Exchange) bool {
 	for _, kind := range []Kind{Forward4, Forward6} {
 		a := exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.kubernetes()})
 		if r.note(Finding{Answer: a, Witness: true}); a.Is != NoData {

@@ -259,7 +259,7 @@ func (d *doubt) heard(t Turn) {
 	case len(key) == 0 || key[0].Is == Unasked:
 	case key[0].Is != Failed && key[0].Is != Silent:
 		d.seen = 0
-	case slices.ContainsFunc(looked, func(f Finding) bool { return f.Is == Found }):
+	case slices.ContainsFunc(looked, func(f Finding) bool { return f.Kind != Exists && f.Is == Found }):
 		if d.seen++; key[0].Is == Failed {
 			d.seen++
 		}

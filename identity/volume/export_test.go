@@ -16,3 +16,6 @@ var OpenAs = open
 func (v *Volume) PublishFiles(files []identity.File) (changed bool, err error) {
 	return v.publish(files)
 }
+
+// Held is the descriptor of the lock.
+func (v *Volume) Held() int { return int(v.held.Fd()) }

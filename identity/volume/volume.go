@@ -217,8 +217,12 @@ func (v *Volume) InMemory() (bool, error) {
 	return stat.Type == tmpfs || stat.Type == ramfs, nil
 }
 
-// Close lets another writer in. What is published stays.
-func (v *Volume) Close() error { return errors.Join(v.held.Close(), v.root.Close()) }
+// Close lets another writer in. What is published stays. The lock is given
+// back, and not only its descriptor: a process that is just being started has
+// that too, from its fork until exec has closed it.
+func (v *Volume) Close() error {
+	return errors.Join(syscall.Flock(int(v.held.Fd()), syscall.LOCK_UN), v.held.Close(), v.root.Close())
+}
 
 // lock takes the folder itself: a lock file would be one more name in it, and
 // the kernel ends this one with the process.

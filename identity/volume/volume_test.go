@@ -689,6 +689,24 @@ func TestAFailedOpenGivesTheLockBack(t *testing.T) {
 	open(t, dir)
 }
 
+func TestALockIsGivenBackThoughAProcessThatIsBeingStartedHasIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	v, err := volume.Open(t.Context(), dir, names, keepAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, err := syscall.Dup(v.Held())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(child)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir)
+}
+
 func TestBusyReadersNeverSeeAMixWithinOneGeneration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
