@@ -245,3 +245,36 @@ var verified = regexp.MustCompile(`(?s)\n  "verified": \{\n    "forward": [^\n]*
 
 // verifiedAs replaces what identity.json says of how it was verified.
 func verifiedAs(text, how string) string { return verified.ReplaceAllLiteralString(text, how) }
+
+// FuzzGiven: whatever the environment says of a Pod comes to a name and its own
+// addresses, or to sentences for people.
+func FuzzGiven(f *testing.F) {
+	f.Add("10.244.0.27", "", "", "", "", "", "", "default")
+	f.Add("10.244.0.27,fd00::1", "fd00::1", "", "db-0", "db", "cluster.local", "10.96.0.10, [fd00::a]:53", "")
+	f.Fuzz(func(t *testing.T, ips, ip, fqdn, hostname, service, domain, nameservers, namespace string) {
+		root := fstest.MapFS{
+			"etc/hosts":       {Data: []byte(managed + "10.244.0.27\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
+			"etc/resolv.conf": {Data: []byte("search default.svc.cluster.local\nnameserver 10.96.0.10\n")},
+		}
+		claim, err := claimOf(root, identity.Given{
+			PodIPs: ips, PodIP: ip, FQDN: fqdn, Hostname: hostname, Service: service, ClusterDomain: domain, Nameservers: nameservers, PodNamespace: namespace,
+		})
+		if err != nil {
+			checkRefusal(t, err)
+			for line := range strings.Lines(err.Error()) {
+				if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return r < ' ' || r > '~' }) {
+					t.Errorf("%q would reach a terminal", line)
+				}
+			}
+			return
+		}
+		if !hostName(claim.Name().String()) {
+			t.Errorf("claims %q", claim.Name())
+		}
+		for i, addr := range claim.Addrs() {
+			if err := identity.CheckOwn(addr); err != nil || i > 0 && addr.Is4() == claim.Addrs()[0].Is4() {
+				t.Errorf("claims %v: %v", claim.Addrs(), err)
+			}
+		}
+	})
+}
