@@ -313,7 +313,6 @@ func newLaptop(t testing.TB, world map[string][]byte, pki *pki) *laptop {
 }
 
 func TestAPI(t *testing.T) {
-	t.Parallel()
 	world, cases := readAPI(t)
 	pki, err := newPKI()
 	if err != nil {

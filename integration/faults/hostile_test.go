@@ -306,7 +306,6 @@ func (p *pod) of(t *testing.T) (ended func()) {
 
 // What comes in place of the folder that was just made is not taken for it, and not even its mode is changed.
 func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
-	t.Parallel()
 	for _, thing := range things {
 		if thing.what == "an immutable file" || thing.what == "a folder" {
 			continue // which nobody can move, and which is as good as podfqdn's: it has root's UID
@@ -350,7 +349,6 @@ func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
 
 // A container of the same Pod that races with podfqdn may stop it. It gets nothing written outside, and no key.
 func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
-	t.Parallel()
 	hostile := filepath.Join(t.TempDir(), "hostile")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", hostile, "./hostile")
 	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
@@ -450,7 +448,7 @@ func (p *pod) raced(uid, i int) end {
 	case 0:
 		cmd = as(uid, nil, "0022")
 	case 1:
-		cmd = exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace="+between, "-e", "inject="+between+":delay_enter=500", podfqdn, "init")
+		cmd = exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", "trace="+between, "-e", "inject="+between+":delay_enter=3000", podfqdn, "init")
 		cmd.SysProcAttr = as(uid, nil, "").SysProcAttr
 	default:
 		cmd = exec.Command(podfqdn, "sidecar")

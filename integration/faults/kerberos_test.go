@@ -395,7 +395,6 @@ func (l *life) mount(options string, flags uintptr) {
 
 // A keytab that is cut or written over at any place is waited for, and nothing of it is shown.
 func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
-	t.Parallel()
 	good := keytab(http1, http0, http1)
 	damaged := map[string][]byte{}
 	for at := 2; at < len(good); at++ {
@@ -475,7 +474,6 @@ func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
 
 // The kubelet replaces "..data" of a Secret, again and again: what is published is one of its states, whole.
 func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
-	t.Parallel()
 	for name, c := range map[string]struct{ path string }{
 		"a folder": {"keytabs"},
 		"a file":   {"keytabs/a.keytab"},

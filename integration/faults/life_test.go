@@ -374,7 +374,6 @@ func (p *pod) empty() {
 // A signal, or a kill, at each change of the volumes by the real binary: what writer shows on one thread, for SIGTERM too,
 // and for two volumes.
 func TestAnEndAtEachChangeOfTheVolumes(t *testing.T) {
-	t.Parallel()
 	for name, kerberos := range map[string]bool{"without Kerberos": false, "with Kerberos": true} {
 		volumes := []string{"identity"}
 		if kerberos {
@@ -611,7 +610,6 @@ func listing(t *testing.T, dirs ...string) string {
 
 // What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.
 func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
-	t.Parallel()
 	names := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
 	generation := func(l *life) string {
 		target, err := os.Readlink(filepath.Join(l.dir(), "..data"))
@@ -870,7 +868,6 @@ func (l *life) changes(r *running, stop time.Duration) {
 
 // A kill at any moment, again and again in the same volume, with a reader that looks on all the while.
 func TestKillsAtRandomMoments(t *testing.T) {
-	t.Parallel()
 	kills := 200
 	if *long {
 		kills = 2000
