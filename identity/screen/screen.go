@@ -51,8 +51,11 @@ func Printable(s string) string {
 	if len(shown) <= most {
 		return shown
 	}
-	const end = most / 4 // which says what to change
-	return fmt.Sprintf("%s [%d bytes left out] %s", shown[:most-end], len(shown)-most, shown[len(shown)-end:])
+	const (
+		end   = most / 4        // which says what to change
+		begin = most - end - 32 // the words between them are less
+	)
+	return fmt.Sprintf("%s [%d bytes left out] %s", shown[:begin], len(shown)-begin-end, shown[len(shown)-end:])
 }
 
 // most is how many bytes of one text are shown: the kubelet reads 4096 of a
