@@ -150,6 +150,7 @@ func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothingOrKeys(t *testing.T) {
 		"exists: servfail\nexists " + kubernetes + ": servfail\nA " + kubernetes + ": servfail",
 		"exists: silent\nA " + kubernetes + ": silent",
 		"exists: silent\nA " + kubernetes + ": nodata\nAAAA " + kubernetes + ": nxdomain zone=.",
+		"exists: silent\nA " + kubernetes + ": nodata\nAAAA " + kubernetes + ": nodata",
 		// As CoreDNS that has not heard of its API server.
 		"exists: servfail\nexists " + kubernetes + ": nodata\nA " + kubernetes + ": 10.96.0.1",
 	} {
@@ -543,6 +544,21 @@ func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
 			}
 			return whole(q)
 		}},
+		"another has one, and nobody answers for the other": {0, func(_ time.Duration, _ int, q identity.Question) string {
+			switch q.Kind {
+			case identity.Forward4:
+				return "10.244.9.9"
+			case identity.Forward6:
+				return "servfail"
+			}
+			return whole(q)
+		}},
+		"it is poisoned, which somebody else's question does": {0, func(_ time.Duration, _ int, q identity.Question) string {
+			if q.Kind == identity.Forward4 || q.Kind == identity.Forward6 {
+				return gone(q)
+			}
+			return whole(q)
+		}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -560,6 +576,21 @@ func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
 	}
 }
 
+// By which Service a cluster is known cannot be said where its zone is unknown.
+func TestAPodIsNotLostWhereTheClusterDomainIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "nowhere:kdc1.example.org")
+		s := agreeing(t, claim).script("exists: nxdomain zone=example.org")
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Every: time.Minute, Agreed: true, Grace: 5 * time.Minute}, time.Hour)
+		if len(turns) < 60 || end != time.Hour || turns[0].Err == nil {
+			t.Errorf("%d turns until %s, the first %v", len(turns), end, turns[0].Err)
+		}
+		if slices.ContainsFunc(turns, func(turn turn) bool { return turn.Lost }) || strings.Contains(s.asked(), "kubernetes") {
+			t.Errorf("lost, or asked whether it is: %s", s.asked())
+		}
+	})
+}
+
 func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 	const every, grace = time.Minute, 5 * time.Minute
 	for what, c := range map[string]struct {
@@ -567,15 +598,23 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 		confirm int
 		latency time.Duration
 		dns     func(q identity.Question) string
+		begins  func(q identity.Question) string // for two minutes before that, or nil
 	}{
-		"denied":         {ip4, 1, time.Millisecond, gone},
-		"denied, slowly": {ip4, 10, 2 * time.Second, gone},
+		"denied":         {ip4, 1, time.Millisecond, gone, nil},
+		"denied, slowly": {ip4, 10, 2 * time.Second, gone, nil},
+		// As by caches, of which some forget it earlier.
+		"denied one type after the other": {ip4, 0, time.Millisecond, gone, func(q identity.Question) string {
+			if q.Kind == identity.Forward4 {
+				return gone(q)
+			}
+			return whole(q)
+		}},
 		"another's": {ip4And6, 1, time.Millisecond, func(q identity.Question) string {
 			return map[identity.Kind]string{identity.Exists: "nodata", identity.Forward4: "10.244.9.9", identity.Forward6: "fd00::99"}[q.Kind]
-		}},
+		}, nil},
 		"another's of another family": {ip4, 0, time.Millisecond, func(q identity.Question) string {
 			return map[identity.Kind]string{identity.Exists: "nodata", identity.Forward4: "nodata", identity.Forward6: "fd00::99"}[q.Kind]
-		}},
+		}, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -587,6 +626,9 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 					}
 					if first == 0 && (q.Kind == identity.Exists || q.Kind == identity.Forward4) {
 						first = since
+					}
+					if c.begins != nil && since < 12*time.Minute {
+						return c.begins(q)
 					}
 					return c.dns(q)
 				})

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 // A keytab of format 0x0502 is those two bytes and records, each with its
@@ -37,9 +38,13 @@ type Entry struct {
 	record secret // as it stands in the file, trailing bytes too; nil where nobody wants the key
 }
 
-// String names the key.
+// String names the key; a principal that is not printable as it stands is quoted.
 func (e Entry) String() string {
-	return fmt.Sprintf("%s, version %d, %s", show(e.Principal.String()), e.Version, e.Enctype)
+	principal := e.Principal.String()
+	if !printable(principal) {
+		principal = strconv.QuoteToASCII(principal)
+	}
+	return fmt.Sprintf("%s, version %d, %s", principal, e.Version, e.Enctype)
 }
 
 // clone gives the entry with bytes of its own.

@@ -99,15 +99,20 @@ func parsed(t testing.TB, data []byte) []kerberos.Entry {
 func TestAKeytabIsReadAsItWasWritten(t *testing.T) {
 	first := aes256(db0, 3)
 	second := aes256("user@EXAMPLE.COM", 4).with(func(m *made) { m.enctype, m.time, m.nameType = 17, 0xffffffff, 0x80000000; m.key = m.key[:16] })
-	entries := parsed(t, keytabOf(first, second))
-	if len(entries) != 2 {
+	third := aes256("caf\u00e9\x1b[2J@EXAMPLE.COM", 5)
+	entries := parsed(t, keytabOf(first, second, third))
+	if len(entries) != 3 {
 		t.Fatalf("%d entries", len(entries))
 	}
-	for i, want := range []string{db0 + ", version 3, aes256-cts-hmac-sha1-96", "user@EXAMPLE.COM, version 4, aes128-cts-hmac-sha1-96"} {
+	for i, want := range []string{
+		db0 + ", version 3, aes256-cts-hmac-sha1-96",
+		"user@EXAMPLE.COM, version 4, aes128-cts-hmac-sha1-96",
+		`"caf\u00e9\x1b[2J@EXAMPLE.COM", version 5, aes256-cts-hmac-sha1-96`,
+	} {
 		if got := entries[i].String(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		m := []made{first, second}[i]
+		m := []made{first, second, third}[i]
 		if !bytes.Equal(entries[i].Key(), m.key) || !bytes.Equal(entries[i].Record(), m.record()) || entries[i].Time != m.time {
 			t.Errorf("entry %d is another: %q at %d", i, entries[i].Record(), entries[i].Time)
 		}

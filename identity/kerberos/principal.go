@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -130,12 +129,4 @@ func (p Principal) host() (service, host string, ok bool) {
 // over.
 func printable[T ~string | ~[]byte](s T) bool {
 	return !bytes.ContainsFunc([]byte(s), func(c rune) bool { return c < ' ' || c > '~' })
-}
-
-// show escapes what is not printable.
-func show(s string) string {
-	if printable(s) {
-		return s
-	}
-	return strconv.QuoteToASCII(s)
 }

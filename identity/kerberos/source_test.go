@@ -441,6 +441,36 @@ func TestASecretThatIsSwappedWhileItIsReadIsReadFromOneState(t *testing.T) {
 	}
 }
 
+// meddled is a context in which the file changes whenever it is asked.
+type meddled struct {
+	context.Context
+	change func()
+}
+
+func (m meddled) Err() error {
+	m.change()
+	return m.Context.Err()
+}
+
+func TestASourceThatNeverStandsStillIsAnErrorAndThenReadAgain(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "k")
+	r := kerberos.NewReader(write(t, path, keytabOf(aes256(db0, 1))))
+	written := uint32(1)
+	ctx := meddled{t.Context(), func() {
+		written++
+		write(t, path, keytabOf(slices.Repeat([]made{aes256(db0, written)}, int(written))...)) // each of a size of its own
+	}}
+	entries, _, err := r.Read(ctx, principals(t, db0)...)
+	if want := fmt.Sprintf("%q was changed each of the %d times that it was read", path, kerberos.Tries); entries != nil || err == nil || err.Error() != want {
+		t.Errorf("%q, %v\nnot %s", names(entries), err, want)
+	}
+	entries, _, err = r.Read(t.Context(), principals(t, db0)...)
+	if err != nil || len(entries) != int(written) || entries[0].Version != written {
+		t.Errorf("when all is quiet: %q, %v", names(entries), err)
+	}
+}
+
 func TestReadingEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
