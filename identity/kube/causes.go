@@ -339,10 +339,11 @@ func (j *judge) service() {
 	headlessOnes := slices.DeleteFunc(j.selecting(), func(n string) bool { return !headless(j.services[n]) })
 	switch {
 	case j.claim.service != "" && j.pod.Spec.Subdomain != "" && j.claim.service != j.pod.Spec.Subdomain:
+		told, _ := j.naming("PODFQDN_SERVICE")
 		j.found(identity.SubdomainMismatch, identity.Cause{
 			Why:     fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q", j.pod.Spec.Subdomain, j.claim.service),
-			Change:  fmt.Sprintf("the variable PODFQDN_SERVICE of container %+q: leave it out, or %s", j.Container, j.subdomainField(j.claim.service)),
-			Command: j.patchOwner(j.withVariables(object{}, object{"name": "PODFQDN_SERVICE", "$patch": "delete"})),
+			Change:  fmt.Sprintf("the variable %s of container %+q: leave it out, or %s", told, j.Container, j.subdomainField(j.claim.service)),
+			Command: j.patchOwner(j.withVariables(object{}, object{"name": told, "$patch": "delete"})),
 		})
 	case !ok && len(headlessOnes) > 0:
 		right := headlessOnes[0]
@@ -530,10 +531,11 @@ func (j *judge) slice(s corev1.Service) {
 			Command: j.patchOwner(j.withVariables(object{}, object{"name": "PODFQDN_NAME_FORM", "$patch": "delete"})),
 		})
 	case published < 0 && j.claim.hostname != "" && spec.Hostname != "" && spec.Hostname != j.claim.hostname:
+		told, value := j.naming("PODFQDN_HOSTNAME")
 		j.found(identity.Misconfigured, identity.Cause{
-			Why:     fmt.Sprintf("PODFQDN_HOSTNAME=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", j.claim.hostname, spec.Hostname),
-			Change:  "the variable PODFQDN_HOSTNAME: leave it out",
-			Command: j.patchOwner(j.withVariables(object{}, object{"name": "PODFQDN_HOSTNAME", "$patch": "delete"})),
+			Why:     fmt.Sprintf("%s=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", told, value, spec.Hostname),
+			Change:  fmt.Sprintf("the variable %s: leave it out", told),
+			Command: j.patchOwner(j.withVariables(object{}, object{"name": told, "$patch": "delete"})),
 		})
 	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
 		j.found(identity.NotInSlice, identity.Cause{Why: fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now", mine[0].slice, shown(mine[0].hostname()), map[bool]string{true: "ready", false: "not ready"}[mine[0].ready()]), Change: passes})

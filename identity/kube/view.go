@@ -131,6 +131,16 @@ func (v *View) variable(name string) (value string, told bool) {
 	return "", false
 }
 
+// naming gives the variable that decides a part of the name, and its value:
+// PODFQDN_FQDN, which decides all of it, or the part's own.
+func (v *View) naming(part string) (name, value string) {
+	if fqdn, _ := v.variable("PODFQDN_FQDN"); fqdn != "" {
+		return "PODFQDN_FQDN", fqdn
+	}
+	value, _ = v.variable(part)
+	return part, value
+}
+
 // claims reads the claim off the Pod's spec, as identity.Facts.Claim does it
 // from within.
 func (v *View) claims() claim {
