@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -266,13 +267,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 			resources[w] = append(resources[w], resource)
 		}
 	}
-	ordered := slices.SortedFunc(func(yield func(where) bool) {
-		for w := range resources {
-			if !yield(w) {
-				return
-			}
-		}
-	}, func(a, b where) int {
+	ordered := slices.SortedFunc(maps.Keys(resources), func(a, b where) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.verb, b.verb))
 	})
 	for _, w := range ordered {
