@@ -190,6 +190,52 @@ func TestAnAnswerIsReadAsWhatItSays(t *testing.T) {
 	}
 }
 
+// An answer without an answer's rcode says nothing, whatever records it holds.
+func TestEveryRcodeIsAnAnswerADenialARefusalOrAFailure(t *testing.T) {
+	q := new(dns.Msg).SetQuestion("db-0.db.default.svc.cluster.local.", dns.TypeA)
+	q.SetEdns0(1232, false) // which has the other eight bits of an rcode (RFC 6891, 6.1.3)
+	want := map[int]identity.Outcome{
+		dns.RcodeSuccess: identity.Found, dns.RcodeNameError: identity.Denied,
+		dns.RcodeRefused: identity.Refused, dns.RcodeNotImplemented: identity.Refused,
+	}
+	for rcode := range 1 << 12 {
+		m := reply(q, rcode, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17")
+		m.SetEdns0(1232, false)
+		a, ok := resolver.Read(pack(m), q)
+		is, known := want[rcode]
+		if !known {
+			is = identity.Failed
+		}
+		if !ok || a.Is != is || (len(a.Addrs) > 0) != (rcode == dns.RcodeSuccess) {
+			t.Errorf("rcode %d: %+v", rcode, a)
+		}
+	}
+}
+
+func TestNobodyCanTellTheNextID(t *testing.T) {
+	var ids []uint16
+	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+		ids = append(ids, q.Id)
+		return [][]byte{pack(reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17"))}
+	}}
+	r := w.resolver()
+	const n = 1000
+	for range n {
+		ask(t, r, a)
+	}
+	seen, steps := map[uint16]bool{}, map[uint16]bool{}
+	for i, id := range ids {
+		seen[id] = true
+		if i > 0 {
+			steps[id-ids[i-1]] = true
+		}
+	}
+	// Of a thousand drawn from 65,536, eight are expected twice.
+	if len(ids) != n || len(seen) < n-60 || len(steps) < n-60 {
+		t.Errorf("%d questions with %d IDs and %d steps from one to the next", len(ids), len(seen), len(steps))
+	}
+}
+
 func chain(owner string, n int) []string {
 	var records []string
 	for i := range n {

@@ -215,6 +215,9 @@ func (h *herd) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if want := fmt.Sprintf("%g of a core by its cgroup", share); server.Held != want {
+		t.Errorf("CoreDNS has %s: how long Pods wait for one with %s would not be seen", server.Held, want)
+	}
 	h.server = server
 }
 
