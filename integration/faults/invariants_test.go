@@ -29,8 +29,10 @@ func TestTheInvariantsAreSeenToBreak(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	publish := func(p *pod, fqdn, ips string) {
-		p.write("identity/..gen-new/identity.json", `{"fqdn": "`+fqdn+`", "ip": "`+strings.TrimSpace(ips)+`", "ips": ["`+strings.TrimSpace(ips)+`"]}`)
-		for name, text := range map[string]string{"fqdn": fqdn, "ip": strings.TrimSpace(ips), "ips": ips, "verified": ""} {
+		addr := strings.TrimSpace(ips)
+		p.write("identity/..gen-new/identity.json", `{"fqdn": "`+fqdn+`", "ip": "`+addr+`", "ips": ["`+addr+`"]}`)
+		env := "POD_FQDN='" + fqdn + "'\nPOD_IP='" + addr + "'\nPOD_IPS='" + addr + "'\n"
+		for name, text := range map[string]string{"fqdn": fqdn, "ip": addr, "ips": ips, "identity.env": env, "verified": ""} {
 			p.write("identity/..gen-new/"+name, text)
 			_ = os.Symlink("..data/"+name, filepath.Join(p.dir(), name))
 		}

@@ -608,6 +608,33 @@ func listing(t *testing.T, dirs ...string) string {
 	return b.String()
 }
 
+// contents are what a volume holds, whatever its generation is called.
+func contents(t *testing.T, dir string) string {
+	t.Helper()
+	generation, _ := os.Readlink(filepath.Join(dir, "..data"))
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		var text []byte
+		if info.Mode().IsRegular() {
+			text, err = os.ReadFile(path)
+		}
+		target, _ := os.Readlink(path)
+		fmt.Fprintf(&b, "%s %v %q %q\n", strings.TrimPrefix(path, dir), info.Mode(), target, text)
+		return err
+	})
+	if err != nil || generation == "" {
+		t.Fatalf("%s holds %q: %v", dir, generation, err)
+	}
+	return strings.ReplaceAll(b.String(), generation, "..gen-NEW")
+}
+
 // What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.
 func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 	names := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
@@ -622,6 +649,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 		name string
 		do   func(l *life) error
 	}
+	const noFolder = "its folder is a file" // which is not of podfqdn's making, and is left alone
 	var tears []tear
 	for _, name := range names {
 		file := func(l *life) string { return filepath.Join(generation(l), name) }
@@ -655,7 +683,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))
 		}},
 		tear{"its folder is gone", func(l *life) error { return os.RemoveAll(generation(l)) }},
-		tear{"its folder is a file", func(l *life) error {
+		tear{noFolder, func(l *life) error {
 			dir := generation(l)
 			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644))
 		}},
@@ -691,6 +719,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 				if e := l.start(exec.Command(podfqdn, "init")).wait(); e.code != 0 {
 					t.Fatalf("exit code %d: %s", e.code, e.reason)
 				}
+				fresh, torn := contents(t, l.dir()), generation(l)
 				if err := tear.do(l); err != nil {
 					t.Fatal(err)
 				}
@@ -709,7 +738,13 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 				if e.code != 0 || t.Failed() {
 					t.Fatalf("%s: exit code %d: %s\n%s", tear.name, e.code, e.reason, e.log)
 				}
-				// Nothing of it is left for the next.
+				if tear.name == noFolder {
+					l.do(os.Remove(torn))
+				}
+				// Nothing of it is left: not to be seen, and not for the next.
+				if now := contents(t, l.dir()); now != fresh {
+					t.Errorf("%s: the volume holds\n%s\nand where it was empty\n%s", tear.name, now, fresh)
+				}
 				before := listing(t, l.dir())
 				l.recovers()
 				if after := listing(t, l.dir()); after != before {

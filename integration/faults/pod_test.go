@@ -179,6 +179,7 @@ func (p *pod) leave() {
 	p.Helper()
 	p.write("identity/..gen-left/fqdn", "db-9.db.default.svc.cluster.local")
 	p.write("identity/..gen-left/identity.json", `{"schemaVersion": 1, "fqdn": "db-9.db.default.svc.cluster.local", "ip": "`+foreign+`", "ips": ["`+foreign+`"]}`)
+	p.write("identity/..gen-left/identity.env", "POD_FQDN='db-9.db.default.svc.cluster.local'\nPOD_IP='"+foreign+"'\nPOD_IPS='"+foreign+"'\n")
 	p.write("identity/..gen-left/ip", foreign)
 	p.write("identity/..gen-left/ips", foreign+"\n")
 	p.write("identity/..gen-left/verified", "")
@@ -380,26 +381,51 @@ func whole(dir string) error {
 	return err
 }
 
-// consistent sees whether the files of a folder say the same.
+// consistent sees whether the files of a folder say the same: each that the README's table of /identity has, and no other.
 func consistent(dir string) error {
 	document, err := os.ReadFile(filepath.Join(dir, "identity.json"))
 	if err != nil {
 		return err
 	}
 	var record struct {
-		FQDN, IP string
-		IPs      []string
+		FQDN, Hostname, Service, Namespace, ClusterDomain, IP string
+		IPs                                                   []string
 	}
 	if err := json.Unmarshal(document, &record); err != nil {
 		return fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
 	}
-	for name, want := range map[string]string{"fqdn": record.FQDN, "ip": record.IP, "ips": strings.Join(record.IPs, "\n") + "\n", "verified": ""} {
-		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+	want := map[string]string{"identity.json": string(document), "ips": strings.Join(record.IPs, "\n") + "\n", "verified": ""}
+	env := ""
+	for _, file := range [][2]string{{"fqdn", record.FQDN}, {"hostname", record.Hostname}, {"service", record.Service},
+		{"namespace", record.Namespace}, {"cluster-domain", record.ClusterDomain}, {"ip", record.IP}} {
+		if name, value := file[0], file[1]; value != "" {
+			want[name] = value
+			env += "POD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "='" + value + "'\n"
+		}
+	}
+	want["identity.env"] = env + "POD_IPS='" + strings.Join(record.IPs, ",") + "'\n"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if _, ok := want[entry.Name()]; !ok {
+			return fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
+		}
+	}
+	for name, want := range want {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		more, begins := strings.CutPrefix(string(got), want)
+		// Kerberos adds variables.
+		if err != nil || !begins || more != "" && (name != "identity.env" || !assignments.MatchString(more)) {
 			return fmt.Errorf("%s/%s holds %q, %v, and identity.json says %q", dir, name, got, err, want)
 		}
 	}
 	return nil
 }
+
+// assignments are lines of identity.env.
+var assignments = regexp.MustCompile(`^([A-Z0-9_]+='[^']*'\n)*$`)
 
 // plain is what a log may hold.
 var plain = regexp.MustCompile(`^[ -~]*$`)
