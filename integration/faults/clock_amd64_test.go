@@ -146,6 +146,18 @@ func TestTheWallClockJumps(t *testing.T) {
 					t.Errorf("exit code %d: %s", e.code, e.reason)
 				}
 			},
+			"while DNS knows the Pod no more": func(t *testing.T, l *life) {
+				l.cluster.Publish(ours())
+				l.timeout = time.Minute
+				r := l.start(jumping("sidecar"), withdrawing...)
+				l.withdraws(r, func() { r.signal(syscall.SIGUSR1) })
+				r.signal(syscall.SIGTERM)
+				e := r.wait()
+				l.check(e)
+				if shows(t, e, false); e.code != 0 {
+					t.Errorf("exit code %d: %s", e.code, e.reason)
+				}
+			},
 		}
 		for name, run := range cases {
 			t.Run(name+", "+hour, func(t *testing.T) {

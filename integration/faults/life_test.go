@@ -785,6 +785,15 @@ func (r *running) pause(d time.Duration) {
 	r.stopped += time.Since(begin)
 }
 
+// withdrawing are the variables of a sidecar that takes verified away as soon as it may. Between two of its looks there is
+// less than GRACE, so that one which does not wait for that is seen.
+var withdrawing = []string{"PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=" + grace.String(), "PODFQDN_INTERVAL=" + interval.String(), "PODFQDN_CONFIRM=0"}
+
+const (
+	interval = 5 * time.Second // the least
+	grace    = 5500 * time.Millisecond
+)
+
 // A node that is suspended, a debugger, a freezer: a process does not know that it was stopped. What it learnt before is old
 // then.
 func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
@@ -794,7 +803,6 @@ func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
 	if *long {
 		stop = time.Minute
 	}
-	sidecar := []string{"PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=5500ms", "PODFQDN_INTERVAL=5s", "PODFQDN_CONFIRM=0"}
 	for name, c := range map[string]struct {
 		command string
 		environ []string
@@ -819,11 +827,11 @@ func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
 		"at the last question, and DNS changes its mind":                {stop: "PTR", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
 		"at the last question for an address, and DNS changes its mind": {stop: "A", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
 		"between the rounds, and DNS changes its mind":                  {stop: "existence", act: func(l *life, r *running) { l.changes(r, stop) }, timeout: 10*time.Second + stop},
-		"a sidecar": {command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+		"a sidecar": {command: "sidecar", environ: withdrawing, act: func(l *life, r *running) {
 			r.says(`"msg":"published"`)
 			r.pause(stop)
 		}},
-		"a sidecar, and DNS errs meanwhile": {command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+		"a sidecar, and DNS errs meanwhile": {command: "sidecar", environ: withdrawing, act: func(l *life, r *running) {
 			r.says(`"msg":"published"`)
 			r.stop()
 			l.cluster.Withdraw(ours())
@@ -831,7 +839,7 @@ func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
 			l.cluster.Publish(ours())
 			r.signal(syscall.SIGCONT)
 		}},
-		"a sidecar that is told of an error of long ago": {slow: true, command: "sidecar", environ: sidecar, act: func(l *life, r *running) {
+		"a sidecar that is told of an error of long ago": {slow: true, command: "sidecar", environ: withdrawing, act: func(l *life, r *running) {
 			r.says(`"msg":"published"`)
 			l.afresh()
 			l.cluster.Withdraw(ours())
@@ -899,6 +907,104 @@ func (l *life) changes(r *running, stop time.Duration) {
 	time.Sleep(stop - time.Second)
 	r.signal(syscall.SIGCONT)
 	r.stopped += time.Since(begin)
+}
+
+// forgotten has DNS, from the next question on, know nothing of a Pod that a sidecar has published, and gives when that was.
+func (l *life) forgotten(r *running, how func()) (since time.Time) {
+	l.Helper()
+	r.says(`"msg":"published"`)
+	// Or what a cache may have of the witness is waited for too.
+	l.breaker.mu.Lock()
+	says(l.breaker, "fault any any always: ttl 0")
+	l.breaker.mu.Unlock()
+	l.afresh()
+	l.when("existence", 1, func() { how(); since = time.Now() })()
+	r.says("DNS does not agree any more")
+	return since
+}
+
+// withdraws sees that a sidecar takes verified away, neither too early nor too late, and brings it back when DNS agrees again
+// (I3). What comes between begins when it has said that DNS does not agree.
+func (l *life) withdraws(r *running, meanwhile func()) {
+	l.Helper()
+	const round = time.Second
+	since := l.forgotten(r, func() { l.cluster.Withdraw(ours()) })
+	meanwhile()
+	for l.stands() && time.Since(since) <= grace+interval+round {
+		time.Sleep(time.Millisecond)
+	}
+	if took := time.Since(since); l.stands() || took < grace {
+		l.Errorf("I3: %s after the first answer without this Pod verified stands: %t; GRACE is %s", took, l.stands(), grace)
+	}
+	if fqdn := l.read("identity/fqdn"); fqdn != db0 {
+		l.Errorf("fqdn is %q", fqdn)
+	}
+	l.truth.Lock()
+	l.truth.agreed = nil
+	l.truth.Unlock()
+	l.cluster.Publish(ours())
+	since = time.Now()
+	for !l.stands() && time.Since(since) <= interval+round {
+		time.Sleep(time.Millisecond)
+	}
+	l.truth.Lock()
+	defer l.truth.Unlock()
+	if len(l.truth.agreed) != 2 || !l.stands() {
+		l.Errorf("I1: %s after DNS knows the Pod again verified stands: %t, and it was answered rightly at %v", time.Since(since), l.stands(), l.truth.agreed)
+	}
+}
+
+// A sidecar with PODFQDN_WITHDRAW takes verified away when it has to, and at no other time.
+func TestWhatDNSHasForgottenIsWithdrawnInTime(t *testing.T) {
+	t.Parallel()
+	stays := func(how string, look time.Duration) func(*life, *running) {
+		return func(l *life, r *running) {
+			since := l.forgotten(r, func() {
+				l.breaker.mu.Lock()
+				defer l.breaker.mu.Unlock()
+				says(l.breaker, "fault any any always: "+how)
+			})
+			// One look tells it, at the next GRACE is not over, and then it is.
+			for l.stands() && time.Since(since) < 3*look+grace+interval {
+				time.Sleep(time.Millisecond)
+			}
+			if !l.stands() {
+				l.Errorf("I3: withdrawn after %s", time.Since(since))
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		act  func(*life, *running)
+		slow bool
+	}{
+		"DNS knows the Pod no more":                                {act: func(l *life, r *running) { l.withdraws(r, func() {}) }},
+		"DNS knows the Pod no more, and it is stopped beyond that": {act: func(l *life, r *running) { l.withdraws(r, func() { r.pause(grace + time.Second) }) }},
+		"DNS cannot say":                                           {act: stays("rcode SERVFAIL", time.Second)},
+		"DNS knows the cluster no more":                            {act: stays("nxdomain .", time.Second), slow: true},
+		"DNS has an empty cluster":                                 {act: stays("nxdomain cluster.local.", time.Second), slow: true},
+		"DNS is silent":                                            {act: stays("drop", 10*time.Second), slow: true},
+	} {
+		if c.slow && !*long {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLife(t, "life")
+			l.cluster.Publish(ours())
+			l.timeout = time.Minute
+			reader := l.reader()
+			r := l.start(exec.Command(podfqdn, "sidecar"), withdrawing...)
+			c.act(l, r)
+			r.signal(syscall.SIGTERM)
+			e := r.wait()
+			reader()
+			l.check(e)
+			if e.code != 0 {
+				t.Errorf("exit code %d: %s", e.code, e.reason)
+			}
+			l.again()
+		})
+	}
 }
 
 // A kill at any moment, again and again in the same volume, with a reader that looks on all the while.
