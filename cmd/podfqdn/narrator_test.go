@@ -211,6 +211,20 @@ func TestARefusalEndsTheWait(t *testing.T) {
 	}
 }
 
+func TestADeadlineOfNothingIsWaitedForADay(t *testing.T) {
+	t.Parallel()
+	asked := time.Duration(0)
+	_, err := wait(t, 0, func(since time.Duration, q identity.Question) identity.Answer {
+		if asked = since; since < 24*time.Hour {
+			return denied
+		}
+		return agreed(q)
+	})
+	if err != nil || asked < 24*time.Hour {
+		t.Errorf("ended after %s with %v", asked, err)
+	}
+}
+
 func TestAQuestionThatTheDeadlineCutsOffIsNoReason(t *testing.T) {
 	t.Parallel()
 	asked := 0
