@@ -392,7 +392,7 @@ func TestAnEndAtEachChangeOfTheVolumes(t *testing.T) {
 							if signal == "SIGKILL" && !kerberos && !*long {
 								continue // see TestFiles
 							}
-							l := newLife(t, map[bool]string{false: "life", true: "Kerberos"}[kerberos])
+							l := layLife(t)
 							l.cluster.Publish(ours())
 							dir := l.dir()
 							if kerberos {
@@ -409,6 +409,7 @@ func TestAnEndAtEachChangeOfTheVolumes(t *testing.T) {
 							// The calls are counted by thread, and which does the next is chance.
 							if e.code < 0 || strings.Contains(l.read("trace"), "--- "+signal) {
 								hit++
+								ran.add(map[bool]string{false: "life", true: "Kerberos"}[kerberos])
 							} else if e.code != 0 {
 								t.Errorf("nothing was sent, and the exit code is %d", e.code)
 							}
@@ -1007,13 +1008,13 @@ func TestWhatDNSHasForgottenIsWithdrawnInTime(t *testing.T) {
 	}
 }
 
-// A kill at any moment, again and again in the same volume, with a reader that looks on all the while.
+// A kill at any moment, and another one of the run after it, with a reader that looks on.
 func TestKillsAtRandomMoments(t *testing.T) {
-	kills := 200
+	cases := 100
 	if *long {
-		kills = 2000
+		cases = 1000
 	}
-	const workers = 4
+	const workers, kills = 4, 2
 	for worker := range workers {
 		t.Run(fmt.Sprint("worker ", worker), func(t *testing.T) {
 			t.Parallel()
@@ -1028,47 +1029,42 @@ func TestKillsAtRandomMoments(t *testing.T) {
 				t.Fatalf("exit code %d: %s", first.code, first.reason)
 			}
 			usual := first.took
-			reader := l.reader()
 			died := 0
-			for i := range kills / workers {
+			for i := range cases / workers {
 				ran.add("life")
-				if i%2 == 0 {
-					// Something has to be done: another Pod's identity is there, and nothing of its keys is ours.
-					unlinked := errors.Join(os.Remove(filepath.Join(l.dir(), "verified")), os.Remove(filepath.Join(l.dir(), "..data")))
-					if unlinked != nil && !errors.Is(unlinked, fs.ErrNotExist) {
-						t.Fatal(unlinked)
+				l.truth.Lock()
+				if l.truth.asked = true; i%3 < 2 { // or its own stands there
+					l.empty()
+					l.leave()
+					l.truth.asked, l.truth.agreed = false, nil
+				}
+				l.truth.Unlock()
+				reader := l.reader()
+				for range kills {
+					moment := rand.N(usual + usual/4)
+					r := l.start(exec.Command(podfqdn, "init"))
+					time.Sleep(moment)
+					_ = r.cmd.Process.Kill()
+					e := r.wait()
+					if e.code < 0 {
+						died++
+						l.killed(e)
+					} else {
+						usual = max(e.took, 20*time.Millisecond)
+						l.check(e)
+					}
+					if t.Failed() {
+						t.Fatalf("killed after %s of %s", moment, usual)
 					}
 				}
-				l.truth.Lock()
-				l.truth.asked, l.truth.agreed = true, nil
-				l.truth.Unlock()
-				moment := rand.N(usual + usual/4)
-				r := l.start(exec.Command(podfqdn, "init"))
-				time.Sleep(moment)
-				_ = r.cmd.Process.Kill()
-				e := r.wait()
-				if e.code < 0 {
-					died++
-				} else {
-					usual = max(e.took, 20*time.Millisecond)
-				}
-				if err := whole(l.dir()); err != nil {
-					t.Errorf("I2: %v", err)
-				}
-				l.secrets(e)
-				if kerberos && l.stands() {
+				reader()
+				if l.recovers(); kerberos {
 					l.hasKeys(http0)
 				}
-				if i%4 == 3 || t.Failed() {
-					l.recovers()
-				}
-				if t.Failed() {
-					t.Fatalf("killed after %s of %s", moment, usual)
-				}
+				l.secrets(end{})
 			}
-			reader()
-			if died < kills/workers/4 {
-				t.Errorf("only %d of %d were killed", died, kills/workers)
+			if all := kills * cases / workers; died < all/4 {
+				t.Errorf("only %d of %d were killed", died, all)
 			}
 		})
 	}
