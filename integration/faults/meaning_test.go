@@ -81,6 +81,7 @@ func TestMeaning(t *testing.T) {
 			w.cluster.Service("default", "db-vip")
 			w.cluster.Publish(second)
 			w.environ = append(w.environ, "PODFQDN_REVERSE=only")
+			w.truth.only = true
 		}, code: 11, says: "only db-0.db.default.svc.cluster.local may be there"},
 		"CoreDNS has not synced":     {without: true, dns: func(w world) { w.cluster.Sync(false) }, code: 11, says: "says SERVFAIL"},
 		"CoreDNS has not synced yet": {without: true, dns: func(w world) { w.cluster.Sync(false) }, later: func(w world) { w.cluster.Publish(ours()); w.cluster.Sync(true) }, timeout: 20 * time.Second},
@@ -133,7 +134,7 @@ func TestMeaning(t *testing.T) {
 			w.cluster.Withdraw(ours(foreign), ours("fd00::99"), ours("fd00:10:244::11"), second)
 			w.cluster.Publish(ours())
 			p.environ, p.ips = nil, ip+"\n"
-			p.truth.noPTR, p.truth.others = false, false
+			p.truth.noPTR, p.truth.only, p.truth.others = false, false, false
 			p.files()
 			p.recovers()
 		})
@@ -296,7 +297,7 @@ func TestUnbound(t *testing.T) {
 			}
 
 			// And podfqdn, which waits from before the record.
-			p.servers, p.timeout = []netip.AddrPort{addr}, 30*time.Second
+			p.servers, p.timeout, p.cached = []netip.AddrPort{addr}, 30*time.Second, true
 			go func() {
 				time.Sleep(700 * time.Millisecond)
 				cluster.Publish(ours())

@@ -5,10 +5,12 @@ package faults
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -114,6 +116,7 @@ type pod struct {
 	ips     string        // to be published
 	look    time.Duration // the pause of the reader
 	fresh   time.Duration // how old the answers may be at the rename
+	cached  bool          // what is asked again is answered by a cache, and truth learns nothing of it
 	truth   truth
 }
 
@@ -193,11 +196,24 @@ func (p *pod) leave() {
 // truth is what a nameserver really said, by a reading of its own.
 type truth struct {
 	sync.Mutex
-	asked  bool
-	early  error                // what was still there at the first question
-	agreed map[uint16]time.Time // when A and PTR were last answered rightly
-	noPTR  bool                 // that is not asked
-	others bool                 // they may have the name too
+	asked    bool
+	early    error                     // what was still there at the first question
+	agreed   map[dns.Question][]saying // whether it was answered as the Pod needs it, each time that it was answered
+	answered *dns.Msg                  // the question before: who has an answer listens to no other
+	once     bool                      // one answer to a question is enough
+	noPTR    bool                      // that is not asked
+	only     bool                      // no other name may be the address's
+	others   bool                      // they may have the name too
+}
+
+// saying is one answer.
+type saying struct {
+	at    time.Time
+	right bool
+}
+
+func (s saying) String() string {
+	return map[bool]string{true: "rightly at ", false: "wrongly at "}[s.right] + s.at.Format(time.StampMicro)
 }
 
 // question is told of each question before it is answered.
@@ -215,37 +231,132 @@ func (p *pod) question(name string) {
 	}
 }
 
-// answer is told of each packet that is sent as an answer to q.
+// answer is told of each packet that is sent as an answer to q. What nobody may believe says nothing, nor who cannot say.
 func (p *pod) answer(q *dns.Msg, packet []byte) {
 	m := new(dns.Msg)
-	if m.Unpack(packet) != nil || m.Id != q.Id || !m.Response || m.Truncated || m.Rcode != dns.RcodeSuccess || len(m.Question) != 1 ||
-		m.Question[0].Qtype != q.Question[0].Qtype || !strings.EqualFold(m.Question[0].Name, q.Question[0].Name) {
+	if m.Unpack(packet) != nil || m.Id != q.Id || !m.Response || m.Opcode != q.Opcode || m.Truncated || len(m.Question) != 1 {
 		return
 	}
-	var says []string
-	for _, rr := range m.Answer {
-		switch rr := rr.(type) {
-		case *dns.A:
-			says = append(says, rr.A.String())
-		case *dns.PTR:
-			says = append(says, strings.ToLower(rr.Ptr))
+	for i, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		if int(binary.BigEndian.Uint16(packet[6+2*i:])) != len(section) {
+			return // it is cut
 		}
 	}
-	right := map[uint16]string{dns.TypeA: p.ip, dns.TypePTR: p.fqdn + "."}[q.Question[0].Qtype]
+	asked := canonical(q.Question[0])
 	p.truth.Lock()
 	defer p.truth.Unlock()
-	if right == "" || !slices.Contains(says, right) || q.Question[0].Qtype == dns.TypeA && len(says) > 1 && !p.truth.others {
+	if canonical(m.Question[0]) != asked || p.truth.answered == q {
+		return
+	}
+	p.truth.answered = q
+	about := []dns.Question{asked}
+	forward, reverse := p.needs()
+	switch {
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return
+	case m.Rcode == dns.RcodeNameError && asked.Name == forward[0].Name:
+		about = forward // whatever type was asked for
+	case !slices.Contains(slices.Concat(forward, reverse), asked):
 		return
 	}
 	if p.truth.agreed == nil {
-		p.truth.agreed = map[uint16]time.Time{}
+		p.truth.agreed = map[dns.Question][]saying{}
 	}
-	p.truth.agreed[q.Question[0].Qtype] = time.Now()
+	said := saying{time.Now(), m.Rcode == dns.RcodeSuccess && p.right(asked, m.Answer)}
+	for _, question := range about {
+		p.truth.agreed[question] = append(p.truth.agreed[question], said)
+	}
+}
+
+func canonical(q dns.Question) dns.Question {
+	return dns.Question{Name: dns.CanonicalName(q.Name), Qtype: q.Qtype, Qclass: q.Qclass}
+}
+
+// needs gives what has to be answered rightly: the name's addresses of either family, and each address's name.
+func (p *pod) needs() (forward, reverse []dns.Question) {
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		forward = append(forward, dns.Question{Name: p.fqdn + ".", Qtype: qtype, Qclass: dns.ClassINET})
+	}
+	for _, addr := range strings.Fields(p.ips) {
+		name, err := dns.ReverseAddr(addr)
+		if err != nil {
+			panic(err) // the test is wrong
+		}
+		reverse = append(reverse, dns.Question{Name: name, Qtype: dns.TypePTR, Qclass: dns.ClassINET})
+	}
+	return forward, reverse
+}
+
+// right tells whether these are the Pod's addresses of a family, if it has one to publish, or its name, and nobody else's
+// where none may be there. Records of other names are no answer but by way of a CNAME.
+func (p *pod) right(asked dns.Question, records []dns.RR) bool {
+	owners := []string{asked.Name}
+	var says, ours []string
+	for _, rr := range records {
+		if !slices.Contains(owners, dns.CanonicalName(rr.Header().Name)) {
+			continue
+		}
+		switch rr := rr.(type) {
+		case *dns.CNAME:
+			owners = append(owners, dns.CanonicalName(rr.Target))
+		case *dns.A:
+			says = append(says, rr.A.String())
+		case *dns.AAAA:
+			if !bytes.HasSuffix(rr.AAAA, net.ParseIP(p.ip).To4()) { // else it is a DNS64's
+				says = append(says, rr.AAAA.String())
+			}
+		case *dns.PTR:
+			says = append(says, dns.CanonicalName(rr.Ptr))
+		}
+	}
+	others := p.truth.others
+	if asked.Qtype == dns.TypePTR {
+		ours, others = []string{p.fqdn + "."}, !p.truth.only
+	}
+	for _, addr := range strings.Fields(p.ips) {
+		if asked.Qtype == dns.TypeA && !strings.Contains(addr, ":") || asked.Qtype == dns.TypeAAAA && strings.Contains(addr, ":") {
+			ours = append(ours, addr)
+		}
+	}
+	foreign := func(s string) bool { return !slices.Contains(ours, s) }
+	missing := func(s string) bool { return !slices.Contains(says, s) }
+	return !slices.ContainsFunc(ours, missing) && (others || !slices.ContainsFunc(says, foreign))
+}
+
+// agreement sees that all that the Pod needs had just been answered rightly at a moment, twice as podfqdn asks twice; and
+// that nothing was answered otherwise since. What was published by another run has only to be right still.
+func (p *pod) agreement(moment time.Time, before bool) error {
+	const tick = 20 * time.Millisecond // that a file's time may lag
+	forward, reverse := p.needs()
+	if p.truth.noPTR {
+		reverse = nil
+	}
+	for _, question := range slices.Concat(forward, reverse) {
+		said := p.truth.agreed[question]
+		needed := question.Qtype != dns.TypeAAAA || strings.Contains(p.ips, ":")
+		times := 2
+		if before || p.truth.once {
+			times = 1
+		}
+		if !before {
+			said = slices.DeleteFunc(slices.Clone(said), func(s saying) bool { return s.at.After(moment.Add(tick)) })
+		}
+		if !needed {
+			times = min(1, len(said)) // the last round asks for it too
+		}
+		last := said[max(0, len(said)-times):]
+		if len(last) < times || slices.ContainsFunc(last, func(s saying) bool { return !s.right }) ||
+			needed && !before && moment.Sub(last[times-1].at) > p.fresh {
+			return fmt.Errorf("published at %s, and %s %s was answered %v last", moment.Format(time.StampMicro), question.Name, dns.Type(question.Qtype), last)
+		}
+	}
+	return nil
 }
 
 // end is how a run ended.
 type end struct {
 	code   int
+	began  time.Time
 	took   time.Duration
 	log    string
 	reason string // of the termination log
@@ -291,6 +402,9 @@ func (p *pod) start(cmd *exec.Cmd, environ ...string) *running {
 		cmd.Env = append(cmd.Env, "PODFQDN_NAMESERVERS="+strings.Join(servers, ","))
 	}
 	cmd.Env = append(cmd.Env, environ...)
+	p.truth.Lock()
+	p.truth.once = p.cached || slices.Contains(cmd.Env, "PODFQDN_CONFIRM=0")
+	p.truth.Unlock()
 	r := &running{pod: p, cmd: cmd, began: time.Now()}
 	cmd.Stderr, cmd.Stdout = &r.out, &r.out
 	if err := cmd.Start(); err != nil {
@@ -315,7 +429,7 @@ func (r *running) wait() end {
 	})
 	defer stop.Stop()
 	err := r.cmd.Wait()
-	e := end{took: time.Since(r.began) - r.stopped, log: r.out.String(), code: r.cmd.ProcessState.ExitCode()}
+	e := end{began: r.began, took: time.Since(r.began) - r.stopped, log: r.out.String(), code: r.cmd.ProcessState.ExitCode()}
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		r.Fatal(err)
 	}
@@ -449,10 +563,6 @@ func (p *pod) invariants(e end) {
 	case published != (e.code == 0):
 		p.Errorf("I1: exit code %d, published %t", e.code, published)
 	case published:
-		info, err := os.Lstat(filepath.Join(p.dir(), "..data"))
-		if err != nil {
-			p.Fatal(err)
-		}
 		text := func(name string) string {
 			b, err := os.ReadFile(filepath.Join(p.dir(), name))
 			return string(b) + map[bool]string{true: fmt.Sprint(err)}[err != nil]
@@ -460,13 +570,19 @@ func (p *pod) invariants(e end) {
 		if fqdn, ips := text("fqdn"), text("ips"); fqdn != p.fqdn || ips != p.ips {
 			p.Errorf("I1: published %q and %q", fqdn, ips)
 		}
-		for _, kind := range []uint16{dns.TypeA, dns.TypePTR} {
-			if kind == dns.TypePTR && p.truth.noPTR {
-				continue
+		// The rename, or the start signal where that alone was given back.
+		var moment time.Time
+		for _, name := range []string{"..data", "verified"} {
+			info, err := os.Lstat(filepath.Join(p.dir(), name))
+			if err != nil {
+				p.Fatal(err)
 			}
-			if last, ok := p.truth.agreed[kind]; !ok || info.ModTime().Sub(last) > p.fresh {
-				p.Errorf("I1: published at %s, and %s was answered rightly at %s, %t", info.ModTime(), dns.Type(kind), last, ok)
+			if info.ModTime().After(moment) {
+				moment = info.ModTime()
 			}
+		}
+		if err := p.agreement(moment, moment.Before(e.began)); err != nil {
+			p.Errorf("I1: %v", err)
 		}
 	}
 	if p.truth.early != nil {
