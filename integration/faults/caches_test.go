@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -249,25 +248,26 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// balanced gives each client's socket to the next replica, as a Service does.
+// balanced gives each client's socket to the next replica, as a Service does. They come one after the other, and the port
+// of one may be another's later.
 type balanced struct {
 	replicas []*dnstest.Replica
 	mu       sync.Mutex
-	clients  []string
+	client   string
+	turn     int
 }
 
 func (*balanced) Name() string { return "balanced" }
 
 func (x *balanced) ServeDNS(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) (int, error) {
 	x.mu.Lock()
-	client := w.RemoteAddr().String()
-	i := slices.Index(x.clients, client)
-	if i < 0 {
-		i = len(x.clients)
-		x.clients = append(x.clients, client)
+	if client := w.RemoteAddr().String(); client != x.client {
+		x.client = client
+		x.turn++
 	}
+	replica := x.replicas[(x.turn+1)%len(x.replicas)] // the first is asked first
 	x.mu.Unlock()
-	return x.replicas[i%len(x.replicas)].ServeDNS(ctx, w, q)
+	return replica.ServeDNS(ctx, w, q)
 }
 
 func TestReplicas(t *testing.T) {
@@ -313,8 +313,8 @@ func TestReplicas(t *testing.T) {
 			later: func(other *dnstest.Cluster) { other.Withdraw(ours(foreign)); other.Publish(ours()) },
 		},
 		"one has not synced": {
-			before: func(_, other *dnstest.Cluster, _ *dnstest.Replica) { other.Sync(false) },
-			later:  func(other *dnstest.Cluster) { other.Sync(true) },
+			before: func(_, other *dnstest.Cluster, _ *dnstest.Replica) { other.Withdraw(ours()); other.Sync(false) },
+			later:  func(other *dnstest.Cluster) { other.Publish(ours()); other.Sync(true) },
 		},
 		"none has the name": {
 			before: func(good, other *dnstest.Cluster, _ *dnstest.Replica) { good.Withdraw(ours()); other.Withdraw(ours()) },
@@ -353,7 +353,12 @@ func TestReplicas(t *testing.T) {
 			ends := make(chan end, 1)
 			go func() { ends <- p.init() }()
 			if c.later != nil {
-				time.Sleep(3 * time.Second)
+				select {
+				case e := <-ends:
+					t.Errorf("it ended with %d after %s, while one replica did not know the Pod\n%s", e.code, e.took, e.log)
+					ends <- e
+				case <-time.After(3 * time.Second):
+				}
 				c.later(other)
 			}
 			e := <-ends
