@@ -63,6 +63,7 @@ func TestMeaning(t *testing.T) {
 		timeout time.Duration
 		without bool // the Pod is published only later
 		dual    bool
+		once    bool // it is the same all the time, and told once
 	}{
 		"published":                  {},
 		"not published":              {without: true, code: 11, says: "says NXDOMAIN"},
@@ -91,8 +92,9 @@ func TestMeaning(t *testing.T) {
 			w.environ = append(w.environ, "PODFQDN_REVERSE=ignore")
 			w.truth.noPTR = true
 		}},
-		"a hundred PTRs and ours":          {dns: func(w world) { says(w.b, "fault PTR any always: says "+many(100)+db0+".") }},
-		"a hundred PTRs without ours":      {dns: func(w world) { says(w.b, "fault PTR any always: says "+many(100)+"x.example.") }, code: 11, says: "and 96 more, not db-0"},
+		"a hundred PTRs and ours":          {dns: func(w world) { says(w.b, "fault PTR any always: says "+many(100)+db0+".; rotate") }},
+		"ours between two, and then not":   {dns: func(w world) { says(w.b, "fault PTR any always: says x.example.,"+db0+".,y.example.; rotate") }},
+		"a hundred PTRs without ours":      {dns: func(w world) { says(w.b, "fault PTR any always: says "+many(100)+"x.example.; rotate") }, code: 11, says: "and 96 more, not db-0", once: true},
 		"PTR in capitals":                  {dns: func(w world) { says(w.b, "fault PTR any always: says DB-0.db.DEFAULT.svc.Cluster.Local.") }},
 		"PTR by a CNAME":                   {dns: func(w world) { says(w.b, "fault PTR any always: cname good") }},
 		"our address and a translated one": {dns: func(w world) { w.cluster.Publish(ours("64:ff9b::af4:11")) }},
@@ -128,6 +130,9 @@ func TestMeaning(t *testing.T) {
 			e := p.init()
 			if e.code != c.code || !strings.Contains(e.reason, c.says) {
 				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, c.code, c.says, e.log)
+			}
+			if told := strings.Count(e.log, `"msg":"not yet"`); c.once && told != 1 {
+				t.Errorf("what is the same in another order is told %d times\n%s", told, e.log)
 			}
 			w.b.heal()
 			w.cluster.Sync(true)

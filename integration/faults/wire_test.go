@@ -99,6 +99,7 @@ type breaker struct {
 	healed bool
 	count  map[string]int
 	before []byte // the answer before this one
+	turn   int    // of what is rotated
 }
 
 func (b *breaker) heal() {
@@ -340,6 +341,18 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 				rr.Header().Name = "other.default.svc.cluster.local."
 			}
 		})
+	case "rotate": // each time by one more, as servers do that balance
+		m := new(dns.Msg)
+		if err := m.Unpack(sent[0]); err != nil || len(m.Answer) == 0 {
+			return sent, err
+		}
+		b.mu.Lock()
+		b.turn++
+		n := b.turn % len(m.Answer)
+		b.mu.Unlock()
+		m.Answer = slices.Concat(m.Answer[n:], m.Answer[:n])
+		packet, err := m.Pack()
+		return [][]byte{packet}, err
 	case "ttl":
 		ttl, err := strconv.ParseUint(arg, 10, 32)
 		if err != nil {
