@@ -950,8 +950,8 @@ func (l *life) withdraws(r *running, meanwhile func()) {
 	}
 	l.truth.Lock()
 	defer l.truth.Unlock()
-	if len(l.truth.agreed) != 2 || !l.stands() {
-		l.Errorf("I1: %s after DNS knows the Pod again verified stands: %t, and it was answered rightly at %v", time.Since(since), l.stands(), l.truth.agreed)
+	if err := l.agreement(time.Now(), false); err != nil || !l.stands() {
+		l.Errorf("I1: %s after DNS knows the Pod again verified stands: %t, %v", time.Since(since), l.stands(), err)
 	}
 }
 
