@@ -28,6 +28,8 @@ type wire struct {
 	code    int    // of the first run
 	says    string // is in its reason
 	timeout time.Duration
+	asks    int  // at most so many questions until it ends; 0 is not counted
+	long    bool // it waits for long
 }
 
 // fault is what becomes of some answers.
@@ -44,6 +46,8 @@ type fault struct {
 //	fault KIND NETWORK WHICH: OP; OP…   WHICH is "always", N or N-M
 //	ends CODE [WORDS…]                  the exit code, and what the reason says
 //	within TIME                         the deadline; 1s
+//	asks N                              no more questions than that
+//	long                                only in the long form
 func parseWire(text string) (w wire, err error) {
 	w.timeout = time.Second
 	for line := range strings.Lines(text) {
@@ -83,6 +87,12 @@ func parseWire(text string) (w wire, err error) {
 			if w.timeout, err = time.ParseDuration(rest); err != nil {
 				return w, err
 			}
+		case "asks":
+			if w.asks, err = strconv.Atoi(rest); err != nil {
+				return w, err
+			}
+		case "long":
+			w.long = true
 		default:
 			return w, fmt.Errorf("%q", line)
 		}
@@ -100,6 +110,7 @@ type breaker struct {
 	count  map[string]int
 	before []byte // the answer before this one
 	turn   int    // of what is rotated
+	asked  int    // questions
 }
 
 func (b *breaker) heal() {
@@ -141,6 +152,9 @@ func (b *breaker) plugin(next plugin.Handler) plugin.Handler {
 		if rcode, err := plugin.NextOrFailure("faults", next, ctx, good, r); good.Msg == nil {
 			return rcode, err
 		}
+		b.mu.Lock()
+		b.asked++
+		b.mu.Unlock()
 		network := w.RemoteAddr().Network()
 		packet, err := good.Msg.Pack()
 		if err != nil {
@@ -168,6 +182,15 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 	word, arg, _ := strings.Cut(op, " ")
 	edit := func(f func(*dns.Msg)) ([][]byte, error) {
 		m := good.Copy()
+		f(m)
+		packet, err := m.Pack()
+		return [][]byte{packet}, err
+	}
+	again := func(f func(*dns.Msg)) ([][]byte, error) { // to what has become of it
+		m := new(dns.Msg)
+		if err := m.Unpack(sent[0]); err != nil {
+			return nil, err
+		}
 		f(m)
 		packet, err := m.Pack()
 		return [][]byte{packet}, err
@@ -342,25 +365,27 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 			}
 		})
 	case "rotate": // each time by one more, as servers do that balance
-		m := new(dns.Msg)
-		if err := m.Unpack(sent[0]); err != nil || len(m.Answer) == 0 {
-			return sent, err
-		}
-		b.mu.Lock()
-		b.turn++
-		n := b.turn % len(m.Answer)
-		b.mu.Unlock()
-		m.Answer = slices.Concat(m.Answer[n:], m.Answer[:n])
-		packet, err := m.Pack()
-		return [][]byte{packet}, err
-	case "ttl":
+		return again(func(m *dns.Msg) {
+			if len(m.Answer) == 0 {
+				return
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.turn++
+			n := b.turn % len(m.Answer)
+			m.Answer = slices.Concat(m.Answer[n:], m.Answer[:n])
+		})
+	case "ttl": // of the records, and the last field of a SOA
 		ttl, err := strconv.ParseUint(arg, 10, 32)
 		if err != nil {
 			return nil, err
 		}
-		return edit(func(m *dns.Msg) {
+		return again(func(m *dns.Msg) {
 			for _, rr := range append(m.Answer, m.Ns...) {
 				rr.Header().Ttl = uint32(ttl)
+				if soa, ok := rr.(*dns.SOA); ok {
+					soa.Minttl = uint32(ttl)
+				}
 			}
 		})
 	case "says": // A or PTR, in place of the answer or besides
@@ -386,12 +411,15 @@ func TestWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range archive.Files {
+		w, err := parseWire(string(file.Data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.long && !*long {
+			continue
+		}
 		t.Run(file.Name, func(t *testing.T) {
 			t.Parallel()
-			w, err := parseWire(string(file.Data))
-			if err != nil {
-				t.Fatal(err)
-			}
 			p := newPod(t, "DNS wire")
 			b := &breaker{pod: p, faults: w.faults, count: map[string]int{}}
 			cluster := new(dnstest.Cluster)
@@ -404,6 +432,11 @@ func TestWire(t *testing.T) {
 			if e.code != w.code || !strings.Contains(e.reason, w.says) {
 				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, w.code, w.says, e.log)
 			}
+			b.mu.Lock()
+			if t.Logf("%d questions in %s", b.asked, e.took); w.asks > 0 && b.asked > w.asks {
+				t.Errorf("it asked %d questions in %s, and not %d at most\n%s", b.asked, e.took, w.asks, e.log)
+			}
+			b.mu.Unlock()
 			b.heal()
 			p.recovers()
 		})
