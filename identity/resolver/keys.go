@@ -117,17 +117,25 @@ type countdown struct {
 	at   time.Time // of the first denial in a row
 	left time.Duration
 	seen int
+
+	shown time.Time // when a key last showed the name
 }
 
-// denied tells for how long the same will be said; 0 is unknown.
-func (c *countdown) denied(now time.Time, left time.Duration) time.Duration {
+// denied tells for how long the same will be said; 0 is unknown. A denial from
+// before the name was shown is its type's own, such as that of a process before
+// this one.
+func (c *countdown) denied(now time.Time, life lifetime) time.Duration {
 	// TTLs are whole seconds, rounded either way.
-	if off := c.left - now.Sub(c.at) - left; c.seen == 0 || off.Abs() > time.Second {
-		*c = countdown{at: now, left: left}
-	}
-	c.seen++
-	if c.seen < 3 || c.left-left < 2*time.Second {
+	if now.Add(life.left - life.full).Add(time.Second).Before(c.shown) {
+		*c = countdown{shown: c.shown}
 		return 0
 	}
-	return left
+	if off := c.left - now.Sub(c.at) - life.left; c.seen == 0 || off.Abs() > time.Second {
+		*c = countdown{at: now, left: life.left, shown: c.shown}
+	}
+	c.seen++
+	if c.seen < 3 || c.left-life.left < 2*time.Second {
+		return 0
+	}
+	return life.left
 }

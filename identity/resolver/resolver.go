@@ -239,9 +239,9 @@ func (e *exchange) existsBy(ctx context.Context, name identity.Name) identity.An
 	a.Again = k.spacing(now)
 	switch a.Is {
 	case identity.Denied:
-		a.Again = max(a.Again, min(k.down.denied(now, life.left), maxAgain))
+		a.Again = max(a.Again, min(k.down.denied(now, life), maxAgain))
 	case identity.Found, identity.NoData:
-		k.down = countdown{} // no cache keeps a denial by the name
+		k.down = countdown{shown: now} // no cache keeps a denial by the name
 	}
 	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), k.left(now), len(keyTypes))
 	return a

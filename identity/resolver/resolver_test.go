@@ -506,6 +506,37 @@ func TestADenialThatIsKeptByNameIsWaitedOut(t *testing.T) {
 	})
 }
 
+// What a process asked that was here before is cached by types of their own, perhaps all from the same second.
+func TestADenialFromBeforeTheNameWasShownIsNotWaitedOut(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var denied time.Time // since when a cache says so
+			w := &wire{}
+			w.answer = func(_, _ string, q *dns.Msg) [][]byte {
+				if denied.IsZero() {
+					return [][]byte{pack(reply(q, dns.RcodeSuccess))}
+				}
+				left := 30 - int(time.Since(denied).Seconds())
+				return [][]byte{pack(reply(q, dns.RcodeNameError, fmt.Sprintf("cluster.local. %d SOA a. b. 1 2 3 4 30", left)))}
+			}
+			r := w.resolver()
+			ask(t, r, exists)
+			denied = time.Now()
+			if before {
+				denied = denied.Add(-2 * time.Second)
+			}
+			var last identity.Answer
+			for range 6 {
+				last = ask(t, r, exists)
+				time.Sleep(500 * time.Millisecond)
+			}
+			if waits := last.Again > 20*time.Second; waits == before {
+				t.Errorf("denied before the name was shown: %t; the next is asked %s later", before, last.Again)
+			}
+		})
+	}
+}
+
 // Such are what a process before this one has asked: some keys are denied from a cache, and others are not.
 func TestDenialsAmongOtherAnswersAreNotKeptByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
