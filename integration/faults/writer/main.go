@@ -1,9 +1,11 @@
 // Command writer opens a volume and publishes in it, as podfqdn does when DNS has agreed, on one thread and without
-// DNS: what becomes of each of its calls is to be decided from outside.
+// DNS: what becomes of each of its calls is to be decided from outside, but for those between two marks, with which it
+// looks for another Pod's identity where podfqdn would ask DNS.
 //
 //	writer DIR [LINE]
 //
-// LINE is one more in identity.env. The exit code is 0 or 13, and then the reason is on stderr.
+// LINE is one more in identity.env. The exit code is 0 or 13, or 3 if another Pod's identity can be read; then the reason is
+// on stderr.
 package main
 
 import (
@@ -11,7 +13,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing/fstest"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -54,6 +58,14 @@ func run(dir string, lines []string) error {
 	if err != nil {
 		return err
 	}
+	_, _ = os.Stat("/podfqdn-faults-asks")
+	for _, name := range []string{"fqdn", "identity.json"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err == nil && !strings.Contains(string(b), claim.Name().String()) {
+			fmt.Fprintf(os.Stderr, "%s of another Pod can be read at the first question\n", name)
+			os.Exit(3)
+		}
+	}
+	_, _ = os.Stat("/podfqdn-faults-asked")
 	_, err = v.Publish(generation)
 	return err
 }
