@@ -293,6 +293,9 @@ func TestWhatStandsInPlaceOfTheTerminationLogHoldsNobody(t *testing.T) {
 				t.Errorf("ended with %d, %v\n%s", e.code, err, e.log)
 			}
 			p.same(outside, before)
+			p.allow(os.RemoveAll(path), os.Mkdir(p.dir(), 0o777))
+			p.known()
+			p.recovers()
 		})
 	}
 }

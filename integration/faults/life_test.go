@@ -548,6 +548,8 @@ func TestAContainerIsStartedAgain(t *testing.T) {
 		if after := listing(t, l.dir()); e.code != 11 || after != before {
 			t.Errorf("exit code %d; the volume held\n%sand holds\n%s", e.code, before, after)
 		}
+		l.ended(e)
+		l.secrets(e)
 		l.truth = truth{asked: true}
 		l.again()
 	})
@@ -1082,9 +1084,14 @@ func TestTwoAtOnce(t *testing.T) {
 		for range 4 {
 			all = append(all, l.start(exec.Command(podfqdn, "init")))
 		}
-		published := 0
+		var ends []end
 		for _, r := range all {
-			e := r.wait()
+			ends = append(ends, r.wait())
+		}
+		published := 0
+		for _, e := range ends {
+			l.ended(e)
+			l.secrets(e)
 			switch {
 			case e.code == 0:
 				published++
