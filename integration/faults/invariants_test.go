@@ -55,6 +55,8 @@ func TestTheInvariantsAreSeenToBreak(t *testing.T) {
 		"another run's, and right":   {func(p *pod, e *end) { p.truth.agreed = nil; p.round(); e.began = time.Now().Add(time.Second) }, ""},
 		"another run's, not right":   {func(p *pod, e *end) { p.hears(dns.TypeA, nil, foreign); e.began = time.Now().Add(time.Second) }, "I1: published at"},
 		"half a generation":          {func(p *pod, _ *end) { os.Remove(filepath.Join(p.dir(), "..gen-new", "ips")) }, "I2: "},
+		"half the variables":         {func(p *pod, _ *end) { p.write("identity/..gen-new/identity.env", "POD_FQDN='db") }, "I2: "},
+		"a file too many":            {func(p *pod, _ *end) { p.write("identity/..gen-new/hostname", "db-0") }, "I2: "},
 		"a mix":                      {func(p *pod, _ *end) { p.write("identity/..gen-new/ip", foreign) }, "I2: "},
 		"leftovers at the question":  {func(p *pod, _ *end) { p.truth.asked = false; p.question(db0 + ".") }, "I3: "},
 		"too late":                   {func(_ *pod, e *end) { e.took = 3 * time.Second }, "I4: "},
