@@ -177,6 +177,7 @@ func (l *laptop) run(config, url string) answer {
 	}
 	cmd := exec.CommandContext(ctx, kubectlPodfqdn, args...)
 	cmd.Env = []string{"KUBECONFIG=" + path, "HOME=" + l.dir, "PATH=" + os.Getenv("PATH")}
+	cmd.Env = append(cmd.Env, counted...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = &stdout, &stderr, time.Second
 	start := time.Now()

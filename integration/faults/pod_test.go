@@ -38,6 +38,9 @@ const (
 // podfqdn and kubectlPodfqdn are the binaries, built once, as they are shipped; writer is the one of that folder.
 var podfqdn, kubectlPodfqdn, writer string
 
+// counted is in the environment of each where make cover counts what they reach.
+var counted []string
+
 // long is for what takes longer than CI has.
 var long = flag.Bool("long", false, "every fault at every place")
 
@@ -49,8 +52,13 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		podfqdn, kubectlPodfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "kubectl-podfqdn"), filepath.Join(dir, "writer")
+		build := []string{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+		if folder := os.Getenv("GOCOVERDIR"); folder != "" {
+			counted = []string{"GOCOVERDIR=" + folder}
+			build = append(build, "-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/...")
+		}
 		for _, args := range [][]string{
-			{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/", "./cmd/podfqdn", "./cmd/kubectl-podfqdn"},
+			append(build, "./cmd/podfqdn", "./cmd/kubectl-podfqdn"),
 			{"build", "-buildvcs=false", "-o", writer, "./writer"},
 		} {
 			build := exec.Command("go", args...)
@@ -66,6 +74,7 @@ func TestMain(m *testing.M) {
 		if err := flag.Set("test.parallel", "12"); err != nil {
 			panic(err)
 		}
+		go ran.follow()
 		code := m.Run()
 		ran.print()
 		return code
@@ -89,6 +98,20 @@ func (r *tally) add(group string) {
 	}
 	if r.cases[group]++; r.cases[group] == 1 {
 		r.groups = append(r.groups, group)
+	}
+}
+
+// follow tells once a minute how far it has come.
+func (r *tally) follow() {
+	begin := time.Now()
+	for now := range time.Tick(time.Minute) {
+		r.Lock()
+		all := 0
+		for _, n := range r.cases {
+			all += n
+		}
+		r.Unlock()
+		fmt.Printf("%s: %d cases\n", now.Sub(begin).Round(time.Minute), all)
 	}
 }
 
@@ -397,7 +420,7 @@ func (p *pod) start(cmd *exec.Cmd, environ ...string) *running {
 	for _, s := range p.servers {
 		servers = append(servers, s.String())
 	}
-	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, p.environ)
+	cmd.Env = slices.Concat([]string{"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_LOG_LEVEL=debug"}, counted, p.environ)
 	if !slices.Contains(p.environ, "PODFQDN_NAMESERVERS=") {
 		cmd.Env = append(cmd.Env, "PODFQDN_NAMESERVERS="+strings.Join(servers, ","))
 	}
