@@ -391,8 +391,10 @@ func TestARefusalIsItsOwnDiagnosis(t *testing.T) {
 		if err == nil {
 			_, err = facts.Claim(p.policy)
 		}
-		if got := identity.Diagnose(facts, identity.Claim{}, nil, err); len(got) == 0 || got[0].Kind != want || got[0].Guess {
-			t.Errorf("%s: %s, not %s", pod, kinds(got), want)
+		for _, err := range []error{err, fmt.Errorf("podfqdn: %w", err)} { // in words of its caller's
+			if got := identity.Diagnose(facts, identity.Claim{}, nil, err); len(got) == 0 || got[0].Kind != want || got[0].Guess {
+				t.Errorf("%s: %s, not %s", pod, kinds(got), want)
+			}
 		}
 	}
 }
