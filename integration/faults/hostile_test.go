@@ -105,26 +105,10 @@ func (p *pod) outside() (dir, before string) {
 // stamps are all that a folder holds, with mode, owner and time. How many links a file has is not its own matter.
 func (p *pod) stamps(dir string) string {
 	p.Helper()
-	var b strings.Builder
-	p.allow(filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		stat := info.Sys().(*syscall.Stat_t)
-		content := []byte(nil)
-		if info.Mode().IsRegular() {
-			if content, err = os.ReadFile(path); err != nil {
-				return err
-			}
-		}
-		fmt.Fprintln(&b, path, info.Mode(), stat.Ino, stat.Uid, stat.Gid, info.ModTime().UnixNano(), string(content))
-		return nil
-	}))
-	return b.String()
+	return tree(p, dir, func(e entry) string {
+		stat := e.info.Sys().(*syscall.Stat_t)
+		return fmt.Sprintln(e.path, e.info.Mode(), stat.Ino, stat.Uid, stat.Gid, e.info.ModTime().UnixNano(), string(e.text))
+	})
 }
 
 // same sees that a folder is as it was.

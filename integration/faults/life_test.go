@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -592,21 +591,12 @@ func listing(t *testing.T, dirs ...string) string {
 		if dir == "" {
 			continue
 		}
-		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || path == dir {
-				return err // its own time changes when the room is probed
+		b.WriteString(tree(t, dir, func(e entry) string {
+			if e.path == "" {
+				return "" // its own time changes when the room is probed
 			}
-			info, err := entry.Info()
-			if err != nil {
-				return err
-			}
-			target, _ := os.Readlink(path)
-			_, err = fmt.Fprintln(&b, path, info.Mode(), info.ModTime(), info.Size(), info.Sys().(*syscall.Stat_t).Ino, target)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+			return fmt.Sprintln(dir+e.path, e.info.Mode(), e.info.ModTime(), e.info.Size(), e.info.Sys().(*syscall.Stat_t).Ino, e.target)
+		}))
 	}
 	return b.String()
 }
@@ -614,28 +604,13 @@ func listing(t *testing.T, dirs ...string) string {
 // contents are what a volume holds, whatever its generation is called.
 func contents(t *testing.T, dir string) string {
 	t.Helper()
-	generation, _ := os.Readlink(filepath.Join(dir, "..data"))
-	var b strings.Builder
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		var text []byte
-		if info.Mode().IsRegular() {
-			text, err = os.ReadFile(path)
-		}
-		target, _ := os.Readlink(path)
-		fmt.Fprintf(&b, "%s %v %q %q\n", strings.TrimPrefix(path, dir), info.Mode(), target, text)
-		return err
-	})
-	if err != nil || generation == "" {
-		t.Fatalf("%s holds %q: %v", dir, generation, err)
+	generation, err := os.Readlink(filepath.Join(dir, "..data"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return strings.ReplaceAll(b.String(), generation, "..gen-NEW")
+	return strings.ReplaceAll(tree(t, dir, func(e entry) string {
+		return fmt.Sprintf("%s %v %q %q\n", e.path, e.info.Mode(), e.target, e.text)
+	}), generation, "..gen-NEW")
 }
 
 // What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.

@@ -101,8 +101,8 @@ func TestMeaning(t *testing.T) {
 		"an IPv6 address of another Pod":   {dns: func(w world) { w.cluster.Publish(ours("fd00::99")) }, code: 12, says: "fd00::99"},
 		"one family late": {dual: true, dns: func(w world) {
 			w.environ = append(w.environ, "PODFQDN_FAMILIES=all")
-			w.ips += "fd00:10:244::11\n"
-		}, later: func(w world) { w.cluster.Publish(ours("fd00:10:244::11")) }, timeout: 20 * time.Second},
+			w.ips += ip6 + "\n"
+		}, later: func(w world) { w.cluster.Publish(ours(ip6)) }, timeout: 20 * time.Second},
 		"one family never, and none is asked": {dual: true},
 		"one family never, and all are":       {dual: true, dns: func(w world) { w.environ = append(w.environ, "PODFQDN_FAMILIES=all") }, code: 11, says: "says no data"},
 	} {
@@ -114,7 +114,7 @@ func TestMeaning(t *testing.T) {
 				w.cluster.Publish(ours())
 			}
 			if c.dual {
-				p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\nfd00:10:244::11\t"+db0+"\tdb-0\n")
+				p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n"+ip6+"\t"+db0+"\tdb-0\n")
 			}
 			if c.dns != nil {
 				c.dns(w)
@@ -136,7 +136,7 @@ func TestMeaning(t *testing.T) {
 			}
 			w.b.heal()
 			w.cluster.Sync(true)
-			w.cluster.Withdraw(ours(foreign), ours("fd00::99"), ours("fd00:10:244::11"), second)
+			w.cluster.Withdraw(ours(foreign), ours("fd00::99"), ours(ip6), second)
 			w.cluster.Publish(ours())
 			p.environ, p.ips = nil, ip+"\n"
 			p.truth.noPTR, p.truth.only, p.truth.others = false, false, false

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -52,13 +53,13 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		podfqdn, kubectlPodfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "kubectl-podfqdn"), filepath.Join(dir, "writer")
-		build := []string{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+		product := []string{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
 		if folder := os.Getenv("GOCOVERDIR"); folder != "" {
 			counted = []string{"GOCOVERDIR=" + folder}
-			build = append(build, "-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/...")
+			product = append(product, "-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/...")
 		}
 		for _, args := range [][]string{
-			append(build, "./cmd/podfqdn", "./cmd/kubectl-podfqdn"),
+			append(product, "./cmd/podfqdn", "./cmd/kubectl-podfqdn"),
 			{"build", "-buildvcs=false", "-o", writer, "./writer"},
 		} {
 			build := exec.Command("go", args...)
@@ -503,6 +504,41 @@ func (p *pod) reader() (end func()) {
 			p.Errorf("I2: %v", err)
 		}
 	}
+}
+
+// entry is what stands in a folder.
+type entry struct {
+	path   string // below the folder; "" is the folder
+	info   fs.FileInfo
+	target string // of a symbolic link
+	text   []byte // of a file
+}
+
+// tree gives what stands in a folder and below it, each in the words of show.
+func tree(t testing.TB, dir string, show func(entry) string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		e := entry{path: strings.TrimPrefix(path, dir)}
+		if e.info, err = d.Info(); err != nil {
+			return err
+		}
+		switch e.info.Mode().Type() {
+		case 0:
+			e.text, err = os.ReadFile(path)
+		case fs.ModeSymlink:
+			e.target, err = os.Readlink(path)
+		}
+		b.WriteString(show(e))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // whole sees whether the generation of a volume is; none is as good, and so is one that goes meanwhile.

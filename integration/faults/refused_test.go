@@ -242,7 +242,6 @@ func TestADoctorEndsInTime(t *testing.T) {
 		t.Parallel()
 		p := newPod(t, "files")
 		// Ten questions, none of which takes as long as anybody waits for it.
-		const ip6 = "fd00:10:244::11"
 		p.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+ip+"\t"+db0+"\tdb-0\n"+ip6+"\t"+db0+"\tdb-0\n")
 		b := &breaker{pod: p, count: map[string]int{}, faults: []fault{{kind: "any", network: "any", last: 1 << 30, ops: []string{"delay 1600ms"}}}}
 		p.serve(dnstest.CoreDNS{Cluster: published(ours(), ours(ip6)), Front: b.plugin})
