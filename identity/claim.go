@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// Claim is who the Pod believes it is. Facts.Claim makes it; nothing of it is
-// proven.
+// Claim is who the Pod believes it is, and what proves it. Facts.Claim makes it;
+// nothing of it is proven. The zero value claims nothing.
 type Claim struct {
-	name  Name
-	parts parts
-	zone  Name         // the cluster domain; zero where nobody says
-	addrs []netip.Addr // to be proven, primary first, at most one a family
-	own   []netip.Addr // all of the Pod's
-	uid   string
+	policy Policy // by which it is proven
+	name   Name
+	parts  parts
+	zone   Name         // the cluster domain; zero where nobody says
+	addrs  []netip.Addr // to be proven, primary first, at most one a family
+	own    []netip.Addr // all of the Pod's
+	uid    string
 	// instead is what DNS publishes for our addresses where spec.hostname is
 	// empty: seeing it means that name will never come.
 	instead []Name
@@ -26,26 +27,39 @@ type Claim struct {
 // another form has a hostname, its first label, and nothing else.
 type parts struct{ hostname, service, namespace, clusterDomain string }
 
-// Name gives the claimed name.
+// Name returns the claimed name.
 func (c Claim) Name() Name { return c.name }
 
-// Addrs gives the addresses to be proven, primary first.
+// Addrs returns the addresses to be proven, primary first.
 func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
 
-// Service gives the governing Service and its namespace; "" and "" for a name
-// of another form than Kubernetes gives.
-func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
+// Own returns all addresses of the Pod, those that are not to be proven too.
+func (c Claim) Own() []netip.Addr { return slices.Clone(c.own) }
 
-// Zone gives the cluster domain; the zero Name where nobody says.
-func (c Claim) Zone() Name { return c.zone }
-
-// Unproven gives the Pod's addresses that are not among proven ones.
+// Unproven returns the Pod's addresses that are not among proven ones.
 func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(c.own), func(a netip.Addr) bool { return slices.Contains(proven, a) })
+	return slices.DeleteFunc(c.Own(), func(a netip.Addr) bool { return slices.Contains(proven, a) })
 }
 
+// Rounds returns how many rounds of questions the proof takes.
+func (c Claim) Rounds() int { return c.policy.Rounds.count() }
+
+// Hostname returns the first label of the name.
+func (c Claim) Hostname() string { return c.parts.hostname }
+
+// Service returns the governing Service and its namespace; "" and "" for a name
+// that does not have the form of Kubernetes.
+func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
+
+// Zone returns the cluster domain; the zero Name where nobody says.
+func (c Claim) Zone() Name { return c.zone }
+
+// Kubernetes returns the name of the API server's Service, which every cluster
+// has. It has no meaning where the zone is unknown.
+func (c Claim) Kubernetes() Name { return Name{"kubernetes.default.svc." + c.zone.text} }
+
 // Dashed reports whether the name is one that DNS makes of the address.
-func (c Claim) Dashed() bool { return c.name.first() == dashed(c.addrs[0]) }
+func (c Claim) Dashed() bool { return len(c.addrs) > 0 && c.name.first() == dashed(c.addrs[0]) }
 
 // Claim concludes from what was seen who this Pod is. The error is a *Refusal,
 // or several joined.
@@ -57,7 +71,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if err != nil {
 		return Claim{}, err
 	}
-	c := Claim{addrs: addrs, own: f.Addrs, uid: f.UID}
+	c := Claim{policy: p, addrs: addrs, own: f.Addrs, uid: f.UID}
 	if f.FQDN.Value != "" {
 		return f.claimGiven(c)
 	}
@@ -154,21 +168,16 @@ func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	if len(f.Addrs) == 0 {
 		return nil, refuse(Misconfigured, "no address of this Pod is to be found").mend("set POD_IPS from status.podIPs")
 	}
-	var only Family
-	switch families {
-	case FamiliesIPv4:
-		only = IPv4
-	case FamiliesIPv6:
-		only = IPv6
-	default:
+	if families != FamiliesIPv4 && families != FamiliesIPv6 {
 		return f.Addrs, nil
 	}
+	four := families == FamiliesIPv4
 	for _, addr := range f.Addrs {
-		if familyOf(addr) == only {
+		if addr.Is4() == four {
 			return []netip.Addr{addr}, nil
 		}
 	}
-	return nil, refuse(Misconfigured, "PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s)", families, only, f.AddrsFrom, Enumerate(f.Addrs)).mend("set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs")
+	return nil, refuse(Misconfigured, "PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s)", families, family(four), f.AddrsFrom, Enumerate(f.Addrs)).mend("set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs")
 }
 
 // untold lists what a Pod with hostNetwork would have to be told, as it shares

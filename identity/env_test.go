@@ -141,7 +141,7 @@ func checkEnv(t testing.TB, files []identity.File) {
 func TestTheKubeletAcceptsIdentityEnv(t *testing.T) {
 	for _, test := range contract {
 		t.Run(test.folder, func(t *testing.T) {
-			checkEnv(t, rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy))
+			checkEnv(t, rendered(t, db0(t, test.policy, test.ips, test.fqdn)))
 		})
 	}
 }
@@ -149,7 +149,7 @@ func TestTheKubeletAcceptsIdentityEnv(t *testing.T) {
 func TestAShellReadsIdentityEnv(t *testing.T) {
 	for _, test := range contract {
 		t.Run(test.folder, func(t *testing.T) {
-			files := rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy)
+			files := rendered(t, db0(t, test.policy, test.ips, test.fqdn))
 			path := filepath.Join(t.TempDir(), "identity.env")
 			if err := os.WriteFile(path, file(files, "identity.env"), 0o600); err != nil {
 				t.Fatal(err)

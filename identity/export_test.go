@@ -40,6 +40,3 @@ func CheckOwn(addr netip.Addr) error { return checkOwn(addr) }
 
 // Instead gives the names that DNS may publish in place of the one claimed.
 func (c Claim) Instead() []Name { return c.instead }
-
-// Absent is the verdict of a family that a name does not have.
-const Absent = absent

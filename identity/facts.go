@@ -222,11 +222,19 @@ func onePerFamily(addrs []netip.Addr, from string) error {
 	for i, a := range addrs {
 		for _, b := range addrs[:i] {
 			if a.Is4() == b.Is4() {
-				return refuse(Misconfigured, "%s: two %s addresses, %s and %s, but a Pod has at most one", from, familyOf(a), b, a).mend("set POD_IPS from status.podIPs")
+				return refuse(Misconfigured, "%s: two %s addresses, %s and %s, but a Pod has at most one", from, family(a.Is4()), b, a).mend("set POD_IPS from status.podIPs")
 			}
 		}
 	}
 	return nil
+}
+
+// family names an address family.
+func family(four bool) string {
+	if four {
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // parseAddrs reads addresses with commas between, the form in which the

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // Beside the seeds that the targets add from the corpus of Pods and from the
@@ -41,7 +42,7 @@ func TestEveryFuzzTargetHasSeeds(t *testing.T) {
 // filesOf gives the different files of one path in the corpus of Pods.
 func filesOf(t testing.TB, path string) (texts []string) {
 	for _, p := range corpus(t) {
-		if f := p.root[path]; f != nil && !slices.Contains(texts, string(f.Data)) {
+		if f := p.Root[path]; f != nil && !slices.Contains(texts, string(f.Data)) {
 			texts = append(texts, string(f.Data))
 		}
 	}
@@ -59,7 +60,7 @@ func FuzzHosts(f *testing.F) {
 		if hostNetwork && len(lines) > 0 {
 			t.Errorf("the node's lines: %q", lines)
 		}
-		again := managed
+		again := podtest.Managed
 		for _, line := range lines {
 			word, rest, _ := strings.Cut(line, " ")
 			addr, err := netip.ParseAddr(word)
@@ -161,8 +162,8 @@ func hostName(text string) bool {
 // dot, and prints as one that is accepted and prints the same.
 func FuzzName(f *testing.F) {
 	for _, p := range corpus(f) {
-		f.Add(p.given.FQDN)
-		f.Add(p.given.ClusterDomain)
+		f.Add(p.Given.FQDN)
+		f.Add(p.Given.ClusterDomain)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		lower := func(c rune) rune {
@@ -197,7 +198,7 @@ func FuzzName(f *testing.F) {
 // Whatever can be claimed is written so that the kubelet reads it.
 func FuzzEnvFile(f *testing.F) {
 	for _, p := range corpus(f) {
-		g := p.given
+		g := p.Given
 		f.Add(g.FQDN, g.Hostname, g.Service, g.PodNamespace, g.ClusterDomain, g.PodIPs, g.PodUID)
 	}
 	f.Add("", "db-0", "db", "default", "cluster.local", dual, "0b6f1c0e")
@@ -212,7 +213,7 @@ func FuzzEnvFile(f *testing.F) {
 			checkRefusal(t, err)
 			return
 		}
-		checkEnv(t, rendered(t, claim, identity.Policy{}))
+		checkEnv(t, rendered(t, claim))
 	})
 }
 
@@ -221,21 +222,21 @@ func FuzzEnvFile(f *testing.F) {
 // may have been proven by other rules.
 func FuzzKeeps(f *testing.F) {
 	for _, test := range contract {
-		f.Add(string(file(rendered(f, db0(f, test.policy, test.ips, test.fqdn), test.policy), "identity.json")))
+		f.Add(string(file(rendered(f, db0(f, test.policy, test.ips, test.fqdn)), "identity.json")))
 	}
-	policy := identity.Policy{Confirm: 1}
+	policy := identity.Policy{Rounds: 2}
 	claim := db0(f, policy, dual, "")
-	files := rendered(f, claim, policy)
+	files := rendered(f, claim)
 	at := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == "identity.json" })
 	want := verifiedAs(string(files[at].Data), "")
 	f.Fuzz(func(t *testing.T, text string) {
 		files := slices.Clone(files)
 		files[at].Data = []byte(text)
-		if err := claim.Keeps(files); err == nil && verifiedAs(text, "") != want {
+		if _, err := claim.Keeps(files); err == nil && verifiedAs(text, "") != want {
 			t.Errorf("kept %s", text)
 		}
 		// Alone it is never a generation.
-		if err := claim.Keeps(files[at : at+1]); err == nil {
+		if _, err := claim.Keeps(files[at : at+1]); err == nil {
 			t.Errorf("kept alone: %s", text)
 		}
 	})
@@ -253,7 +254,7 @@ func FuzzGiven(f *testing.F) {
 	f.Add("10.244.0.27,fd00::1", "fd00::1", "", "db-0", "db", "cluster.local", "10.96.0.10, [fd00::a]:53", "")
 	f.Fuzz(func(t *testing.T, ips, ip, fqdn, hostname, service, domain, nameservers, namespace string) {
 		root := fstest.MapFS{
-			"etc/hosts":       {Data: []byte(managed + "10.244.0.27\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
+			"etc/hosts":       {Data: []byte(podtest.Managed + "10.244.0.27\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
 			"etc/resolv.conf": {Data: []byte("search default.svc.cluster.local\nnameserver 10.96.0.10\n")},
 		}
 		claim, err := claimOf(root, identity.Given{

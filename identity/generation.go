@@ -22,17 +22,21 @@ func (f File) Format(s fmt.State, _ rune) {
 // proven.
 type Generation struct{ files []File }
 
-// Files gives the files in the order of their names. They are the caller's
+// Files returns the files in the order of their names. They are the caller's
 // to read, not to change.
 func (g Generation) Files() []File { return g.files }
 
 // Clear overwrites what the files hold, which may be keys. Nothing can be
 // published of it any more.
-func (g Generation) Clear() { forget(g.files) }
-
-func forget(files []File) {
-	for _, f := range files {
+func (g Generation) Clear() {
+	for _, f := range g.files {
 		clear(f.Data)
+	}
+}
+
+func forget(all []Generation) {
+	for _, g := range all {
+		g.Clear()
 	}
 }
 

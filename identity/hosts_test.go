@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 const (
@@ -27,23 +28,23 @@ func TestHostsGivesTheKubeletsOwnLines(t *testing.T) {
 	}{
 		{name: "nothing", text: ""},
 		{name: "no header", text: "10.1.2.3 a.b.c.svc.d a\n"},
-		{name: "a header that is not the first line", text: "\n" + managed + "10.1.2.3 a\n"},
+		{name: "a header that is not the first line", text: "\n" + podtest.Managed + "10.1.2.3 a\n"},
 		{name: "the header alone", text: "# Kubernetes-managed hosts file."},
 		{name: "the node's file", text: ofNode + "10.1.2.3 a.b.c.svc.d a\n", hostNetwork: true},
-		{name: "no final newline", text: managed + "10.1.2.3\ta", want: []string{"10.1.2.3 a"}},
+		{name: "no final newline", text: podtest.Managed + "10.1.2.3\ta", want: []string{"10.1.2.3 a"}},
 		{name: "CR LF", text: "# Kubernetes-managed hosts file.\r\n10.1.2.3\ta\r\n", want: []string{"10.1.2.3 a"}},
-		{name: "blanks before and between", text: managed + " \t10.1.2.3 \t a\t b  \n", want: []string{"10.1.2.3 a b"}},
-		{name: "comments", text: managed + "#10.1.2.4 x\n10.1.2.3 a # b\n10.1.2.5 #c\n", want: []string{"10.1.2.3 a"}},
-		{name: "names as written", text: managed + "10.1.2.3 A.B a\n", want: []string{"10.1.2.3 A.B a"}},
-		{name: "both families in order", text: managed + "fd00::1 a\n10.1.2.3 a\n", want: []string{"fd00::1 a", "10.1.2.3 a"}},
-		{name: "an IPv4 address in IPv6 form", text: managed + "::ffff:10.1.2.3 a\n", want: []string{"10.1.2.3 a"}},
-		{name: "an address without name", text: managed + "10.1.2.3\n10.1.2.4 a\n", want: []string{"10.1.2.4 a"}},
-		{name: "no address", text: managed + "10.1.2 a\n10.1.2.300 a\nname a\n"},
-		{name: "addresses that no Pod has", text: managed +
+		{name: "blanks before and between", text: podtest.Managed + " \t10.1.2.3 \t a\t b  \n", want: []string{"10.1.2.3 a b"}},
+		{name: "comments", text: podtest.Managed + "#10.1.2.4 x\n10.1.2.3 a # b\n10.1.2.5 #c\n", want: []string{"10.1.2.3 a"}},
+		{name: "names as written", text: podtest.Managed + "10.1.2.3 A.B a\n", want: []string{"10.1.2.3 A.B a"}},
+		{name: "both families in order", text: podtest.Managed + "fd00::1 a\n10.1.2.3 a\n", want: []string{"fd00::1 a", "10.1.2.3 a"}},
+		{name: "an IPv4 address in IPv6 form", text: podtest.Managed + "::ffff:10.1.2.3 a\n", want: []string{"10.1.2.3 a"}},
+		{name: "an address without name", text: podtest.Managed + "10.1.2.3\n10.1.2.4 a\n", want: []string{"10.1.2.4 a"}},
+		{name: "no address", text: podtest.Managed + "10.1.2 a\n10.1.2.300 a\nname a\n"},
+		{name: "addresses that no Pod has", text: podtest.Managed +
 			"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n" +
 			"fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\nfe80::1 a\nfe80::1%eth0 a\n169.254.1.1 a\n0.0.0.0 a\n:: a\n224.0.0.1 a\nff02::1 a\n255.255.255.255 a\n"},
-		{name: "what stands below HostAliases", text: managed + "10.1.2.3 a\n" + aliases + "10.1.2.4 b\n10.1.2.3 c\n", want: []string{"10.1.2.3 a"}},
-		{name: "HostAliases alone", text: managed + aliases + "10.1.2.3 c\n"},
+		{name: "what stands below HostAliases", text: podtest.Managed + "10.1.2.3 a\n" + aliases + "10.1.2.4 b\n10.1.2.3 c\n", want: []string{"10.1.2.3 a"}},
+		{name: "HostAliases alone", text: podtest.Managed + aliases + "10.1.2.3 c\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, hostNetwork := identity.HostsLines(test.text)
@@ -68,7 +69,7 @@ func TestHostsLineIsReadInTheKubeletsForms(t *testing.T) {
 		{"ab.c.d.svc.e a", "hostname= service= namespace= domain= override="},
 		{"b a", "hostname= service= namespace= domain= override="},
 	} {
-		if got := identity.HostsRead(managed + "10.1.2.3 " + test.line + "\n"); got != test.want {
+		if got := identity.HostsRead(podtest.Managed + "10.1.2.3 " + test.line + "\n"); got != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", test.line, got, test.want)
 		}
 	}
@@ -90,7 +91,7 @@ func (l lateHosts) Open(name string) (fs.File, error) {
 }
 
 func TestLookWaitsForAHostsFileThatIsBeingWrittenForASecond(t *testing.T) {
-	files := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", "10.244.0.27")
+	files := podtest.DB0.Files("cluster.local", "10.244.0.27")
 	for _, test := range []struct {
 		late     time.Duration
 		before   string
@@ -132,7 +133,7 @@ func TestLookDoesNotWaitForAHostsFileThatIsNotThere(t *testing.T) {
 
 func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 	good := func() fstest.MapFS {
-		return podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", "10.244.0.27")
+		return podtest.DB0.Files("cluster.local", "10.244.0.27")
 	}
 	given := identity.Given{Nameservers: "10.96.0.10", PodIPs: "10.244.0.27"}
 	for path, mend := range map[string]string{

@@ -1,7 +1,10 @@
 package identity_test
 
 import (
+	"go/parser"
+	"go/token"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -25,16 +28,57 @@ func TestIdentityImportsTheStandardLibraryWithoutNet(t *testing.T) {
 	}
 }
 
+// depends lists what a package is made of.
+func depends(t *testing.T, pkg string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-deps", pkg).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(out))
+}
+
+const module = "github.com/podfqdn/podfqdn/"
+
 // In the Pod there is no token, and nothing that could use one.
 func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
-	for _, pkg := range []string{".", "./resolver", "./volume", "./screen", "../cmd/podfqdn"} {
-		out, err := exec.Command("go", "list", "-deps", pkg).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for dep := range strings.Lines(string(out)) {
-			if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, "github.com/podfqdn/podfqdn/identity/kube") {
+	for _, pkg := range []string{".", "./resolver", "./volume", "./kerberos", "./diagnosis", "../cmd/podfqdn"} {
+		for _, dep := range depends(t, pkg) {
+			if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, module+"identity/kube") {
 				t.Errorf("%s imports %s", pkg, dep)
+			}
+		}
+	}
+}
+
+// The explanation is for people: nothing that decides can see it.
+func TestNothingOnThePathImportsTheDiagnosis(t *testing.T) {
+	for _, pkg := range []string{".", "./shown", "./resolver", "./volume", "./kerberos"} {
+		if slices.Contains(depends(t, pkg), module+"identity/diagnosis") {
+			t.Errorf("%s imports package diagnosis", pkg)
+		}
+	}
+	if !slices.Contains(depends(t, "../cmd/podfqdn"), module+"identity/diagnosis") {
+		t.Error("the command does not explain anything: this test would see nothing")
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), "../cmd/podfqdn/path.go", nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range file.Imports {
+		if strings.Contains(spec.Path.Value, "/diagnosis") || strings.Contains(spec.Path.Value, "/shown") {
+			t.Errorf("path.go imports %s", spec.Path.Value)
+		}
+	}
+}
+
+// Adapters meet in the command alone.
+func TestAdaptersDoNotImportEachOther(t *testing.T) {
+	adapters := []string{"resolver", "volume", "kerberos"}
+	for _, pkg := range adapters {
+		for _, other := range adapters {
+			if other != pkg && slices.Contains(depends(t, "./"+pkg), module+"identity/"+other) {
+				t.Errorf("%s imports %s", pkg, other)
 			}
 		}
 	}

@@ -1,54 +1,30 @@
 package identity_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"net/netip"
-	"path/filepath"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"golang.org/x/tools/txtar"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
-
-// pod is one archive of testdata/pods: a whole Pod, and what it claims.
-//
-//	env         NAME=value lines, as in Given's struct tags
-//	policy      name-form=… and families=…; default without
-//	interfaces  their addresses; who looks at them without need fails
-//	etc/…, var/…  the Pod's files; <CR> stands for a carriage return
-//	claim       the whole claim, as describe gives it, or
-//	refusal     the sentence
-type pod struct {
-	given      identity.Given
-	policy     identity.Policy
-	interfaces []netip.Addr
-	looked     bool // there is a section interfaces
-	root       fstest.MapFS
-	claim      string
-	refusal    string
-	comment    string
-}
 
 func TestPodsClaimTheirNameOrSayWhichFieldToSet(t *testing.T) {
 	for name, p := range corpus(t) {
 		t.Run(name, func(t *testing.T) {
-			got, err := p.describe(t)
-			if p.refusal != "" {
-				if err == nil || err.Error()+"\n" != p.refusal {
-					t.Errorf("got\n%s%v\nwant the refusal\n%s", got, err, p.refusal)
+			got, err := describeCase(t, p)
+			if p.Refusal != "" {
+				if err == nil || err.Error()+"\n" != p.Refusal {
+					t.Errorf("got\n%s%v\nwant the refusal\n%s", got, err, p.Refusal)
 				}
 				checkRefusal(t, err)
 				return
 			}
-			if err != nil || got != p.claim {
-				t.Errorf("got\n%s%v\nwant the claim\n%s", got, err, p.claim)
+			if err != nil || got != p.Claim {
+				t.Errorf("got\n%s%v\nwant the claim\n%s", got, err, p.Claim)
 			}
 		})
 	}
@@ -58,10 +34,10 @@ func TestPodsClaimTheirNameOrSayWhichFieldToSet(t *testing.T) {
 func TestTheCorpusOfPodsHoldsClaimsAndRefusals(t *testing.T) {
 	claims, refusals := 0, 0
 	for name, p := range corpus(t) {
-		if p.comment == "" {
+		if p.Comment == "" {
 			t.Errorf("%s does not say what Pod it is", name)
 		}
-		if p.claim != "" {
+		if p.Claim != "" {
 			claims++
 		} else {
 			refusals++
@@ -73,113 +49,22 @@ func TestTheCorpusOfPodsHoldsClaimsAndRefusals(t *testing.T) {
 }
 
 // corpus reads testdata/pods.
-func corpus(t testing.TB) map[string]pod {
+func corpus(t testing.TB) map[string]podtest.Case {
 	t.Helper()
-	paths, err := filepath.Glob("testdata/pods/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no Pods in testdata/pods: %v", err)
-	}
-	pods := make(map[string]pod)
-	for _, path := range paths {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := readPod(archive)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		pods[strings.TrimSuffix(filepath.Base(path), ".txtar")] = p
+	pods, err := podtest.Corpus("testdata/pods")
+	if err != nil {
+		t.Fatal(err)
 	}
 	return pods
 }
 
-func readPod(archive *txtar.Archive) (pod, error) {
-	p := pod{root: fstest.MapFS{}, comment: string(archive.Comment)}
-	for _, file := range archive.Files {
-		var err error
-		switch file.Name {
-		case "env":
-			p.given, err = readGiven(string(file.Data))
-		case "policy":
-			p.policy, err = readPolicy(string(file.Data))
-		case "interfaces":
-			p.looked = true
-			for line := range strings.Lines(string(file.Data)) {
-				p.interfaces = append(p.interfaces, netip.MustParseAddr(strings.TrimSpace(line)))
-			}
-		case "claim":
-			p.claim = string(file.Data)
-		case "refusal":
-			p.refusal = string(file.Data)
-		case "etc/hosts", "etc/resolv.conf", "etc/hostname", "var/run/secrets/kubernetes.io/serviceaccount/namespace":
-			data := bytes.ReplaceAll(file.Data, []byte("<CR>"), []byte("\r"))
-			p.root[file.Name] = &fstest.MapFile{Data: data, Mode: 0o644}
-		default:
-			err = errors.New("it is no section of a Pod")
-		}
-		if err != nil {
-			return pod{}, fmt.Errorf("section %s: %w", file.Name, err)
-		}
-	}
-	if (p.claim == "") == (p.refusal == "") {
-		return pod{}, errors.New("it needs a claim or a refusal")
-	}
-	return p, nil
-}
-
-// readGiven reads NAME=value lines by the struct's tags.
-func readGiven(text string) (given identity.Given, err error) {
-	fields := make(map[string]reflect.Value)
-	for i := range reflect.TypeFor[identity.Given]().NumField() {
-		name := reflect.TypeFor[identity.Given]().Field(i).Tag.Get("env")
-		fields[name] = reflect.ValueOf(&given).Elem().Field(i)
-	}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
-		if _, ok := fields[name]; !ok {
-			return given, fmt.Errorf("%q is no variable", name)
-		}
-		fields[name].SetString(value)
-	}
-	return given, nil
-}
-
-func readPolicy(text string) (p identity.Policy, err error) {
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-		switch name {
-		case "name-form":
-			err = p.NameForm.UnmarshalText([]byte(value))
-		case "families":
-			err = p.Families.UnmarshalText([]byte(value))
-		default:
-			err = errors.New("it is no setting")
-		}
-		if err != nil {
-			return p, fmt.Errorf("%q: %w", line, err)
-		}
-	}
-	return p, nil
-}
-
-// look sees what the Pod sees.
-func (p pod) look(t testing.TB) (identity.Facts, error) {
-	return identity.Look(p.root, p.given, func() ([]netip.Addr, error) {
-		if !p.looked {
-			t.Error("the interfaces were looked at without need")
-		}
-		return p.interfaces, nil
-	})
-}
-
 // describe gives the whole claim as text.
-func (p pod) describe(t testing.TB) (string, error) {
-	facts, err := p.look(t)
+func describeCase(t testing.TB, p podtest.Case) (string, error) {
+	facts, err := p.Look(t)
 	if err != nil {
 		return "", err
 	}
-	claim, err := facts.Claim(p.policy)
+	claim, err := facts.Claim(p.Policy)
 	if err != nil {
 		return "", err
 	}

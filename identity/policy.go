@@ -1,19 +1,19 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
-	"net/netip"
+	"strconv"
 	"strings"
 )
 
-// Policy says what counts as agreement. The zero value is the default but for
-// Confirm, which is 1 there.
+// Policy says what counts as agreement. The zero value is the default.
 type Policy struct {
-	NameForm NameForm
-	Forward  ForwardRule
-	Reverse  ReverseRule
-	Families Families
-	Confirm  int // confirming rounds after the first that agrees
+	NameForm NameForm    `env:"PODFQDN_NAME_FORM" envDefault:"hostname" doc:"hostname, or address: the dashed name of a Pod without spec.hostname"`
+	Forward  ForwardRule `env:"PODFQDN_FORWARD" envDefault:"only" doc:"only: A and AAAA hold this Pod's address alone; contains: perhaps others too"`
+	Reverse  ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
+	Families Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
+	Rounds   Rounds      `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
 }
 
 // NameForm says which of its possible names a Pod claims.
@@ -79,19 +79,31 @@ func word[T ~uint8](v *T, words []string, text []byte) error {
 	return fmt.Errorf("must be %s", strings.Join(words, ", "))
 }
 
-// Family is an address family.
-type Family uint8
+// Rounds is how many rounds of questions a proof takes, each over a socket of
+// its own: 1 to 11. 0 is the default, 2.
+type Rounds uint8
 
-const (
-	IPv4 Family = 4
-	IPv6 Family = 6
-)
+// maxConfirm bounds the rounds after the first one: each spends a probe type,
+// of which package resolver has 34, and it keeps as many as a proof needs.
+const maxConfirm = 10
 
-func (f Family) String() string { return fmt.Sprintf("IPv%d", uint8(f)) }
-
-func familyOf(addr netip.Addr) Family {
-	if addr.Is4() {
-		return IPv4
+// UnmarshalText reads how many rounds confirm the first one, 0 to 10.
+func (r *Rounds) UnmarshalText(text []byte) error {
+	n, err := strconv.Atoi(string(text))
+	switch {
+	case errors.Is(err, strconv.ErrSyntax):
+		return errors.New("must be a whole number")
+	case err != nil || n < 0 || n > maxConfirm:
+		return fmt.Errorf("must be 0 to %d", maxConfirm)
 	}
-	return IPv6
+	*r = Rounds(1 + n)
+	return nil
+}
+
+// count returns the number of rounds.
+func (r Rounds) count() int {
+	if r == 0 {
+		return 2
+	}
+	return int(r)
 }

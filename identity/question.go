@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 type Resolver interface {
 	// Open begins one round: one fresh connected socket to one server, so
 	// that all its questions reach the same replica. The error says why none
-	// can be had now.
+	// can be opened now.
 	Open(context.Context) (Exchange, error)
 }
 
@@ -25,8 +26,9 @@ type Exchange interface {
 type Kind uint8
 
 const (
-	// Exists asks whether a name has records of whatever type, on a key that
-	// no application uses, so that a denial cached too early harms nobody.
+	// Exists asks whether a name has records of whatever type, by a probe type
+	// that no application asks for, so that a denial cached too early harms
+	// nobody.
 	Exists   Kind = iota
 	Forward4      // the name's A records
 	Forward6      // the name's AAAA records
@@ -45,8 +47,9 @@ type Question struct {
 	Addr netip.Addr
 }
 
-// subject is what the question is about.
-func (q Question) subject() string {
+// Subject returns what the question is about: a name without root dot, or an
+// address.
+func (q Question) Subject() string {
 	if q.Kind == Reverse {
 		return q.Addr.String()
 	}
@@ -57,8 +60,8 @@ func (q Question) subject() string {
 type Outcome uint8
 
 const (
-	Silent  Outcome = iota // nothing valid came in time
-	Unasked                // nothing was asked: every private key may be cached
+	Unasked Outcome = iota // nothing was asked: every probe type may be cached
+	Silent                 // nothing valid came in time
 	Found                  // records of the type asked for
 	NoData                 // the name exists, without such records
 	Denied                 // NXDOMAIN
@@ -66,29 +69,28 @@ const (
 	Failed                 // SERVFAIL and the rest: the server cannot say
 )
 
-// Answer is what came of a Question.
+// Answer is what came of a Question, as far as anything is decided by it.
 type Answer struct {
 	Question
 	Server netip.AddrPort
 	Is     Outcome
-	Addrs  []netip.Addr // of Forward4 and Forward6
-	Names  []Name       // of Reverse
-	Zone   Name         // whose SOA vouches for NoData and Denied; zero without one
-	// Again is how long asking the same is in vain: the answer comes from a
-	// cache until then.
+	Addrs  []netip.Addr  // of Forward4 and Forward6
+	Names  []Name        // of Reverse
+	Zone   Name          // whose SOA vouches for NoData and Denied; zero without one
+	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
+	// Again is how long the answer stays the same, as it comes from a cache:
+	// asking earlier is useless.
 	Again time.Duration
 
-	// The rest is for people, never for decisions.
+	// Shown is the answer as it came, for people. This package can print it and
+	// nothing else, so nothing is decided by it: a shown.Answer.
+	Shown fmt.Stringer
+}
 
-	Wire   string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
-	Err    error         // why there is no answer
-	Key    string        // the private key of Exists: "TXT, and 33 of 34 are free"
-	Type   string        // as asked on the wire: "TXT"; "" where nothing was
-	Rcode  string        // "NOERROR"; "" where no answer came
-	AA     bool          // the answer says that it is authoritative
-	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
-	Cached bool          // its TTL is less than its full length, as a cache makes it
-	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
-	At     time.Time     // when the answer came, or was waited for no longer
-	Took   time.Duration // from the first packet to At
+// says returns the answer in the server's words.
+func (a Answer) says() string {
+	if a.Shown == nil {
+		return "nothing"
+	}
+	return a.Shown.String()
 }

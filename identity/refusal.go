@@ -6,27 +6,49 @@ import "fmt"
 // field or variable to set. It is final: nothing that DNS may do later
 // changes it.
 type Refusal struct {
-	Kind   CauseKind
+	Kind   RefusalKind
 	Change string // the sentence's last clause: what to set
 	why    error  // its beginning
 }
 
-func (r *Refusal) Error() string { return r.why.Error() + ": " + r.Change }
+func (r *Refusal) Error() string { return r.Why() + ": " + r.Change }
+
+// Why returns the sentence's beginning: what was seen.
+func (r *Refusal) Why() string { return r.why.Error() }
 
 func (r *Refusal) Unwrap() error { return r.why }
 
-// Refuse gives the Refusal of one of the Walk's adapters: why, and what to set.
-func Refuse(kind CauseKind, why error, change string) *Refusal {
+// RefusalKind is a Refusal in one word, for programs.
+type RefusalKind string
+
+const (
+	Misconfigured    RefusalKind = "configuration" // a variable, or a file of the Pod's
+	NoHostname       RefusalKind = "hostname-missing"
+	NoSubdomain      RefusalKind = "subdomain-missing" // a StatefulSet's serviceName
+	HostNetwork      RefusalKind = "host-network"
+	HostnameOverride RefusalKind = "hostname-override"
+	ClusterDomain    RefusalKind = "cluster-domain" // nobody says which
+	ForeignDNS       RefusalKind = "dns-policy"     // there is no nameserver to ask
+)
+
+// Refuse makes a Refusal of why, which says what was seen, and of change, which
+// says what to set.
+func Refuse(kind RefusalKind, why error, change string) *Refusal {
 	return &Refusal{Kind: kind, Change: change, why: why}
 }
 
+// seen is a Refusal that does not say yet what to change.
+type seen struct {
+	kind RefusalKind
+	why  error
+}
+
 // refuse begins a Refusal with what was seen; mend ends it.
-func refuse(kind CauseKind, format string, args ...any) *Refusal {
-	return &Refusal{Kind: kind, why: fmt.Errorf(format, args...)}
+func refuse(kind RefusalKind, format string, args ...any) seen {
+	return seen{kind, fmt.Errorf(format, args...)}
 }
 
 // mend says what to change.
-func (r *Refusal) mend(format string, args ...any) error {
-	r.Change = fmt.Sprintf(format, args...)
-	return r
+func (s seen) mend(format string, args ...any) error {
+	return Refuse(s.kind, s.why, fmt.Sprintf(format, args...))
 }

@@ -8,12 +8,13 @@ import (
 	"testing/fstest"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // Whatever stands in a variable or a file, a refusal stays one line of ASCII.
 func TestRefusalsEscapeForeignText(t *testing.T) {
 	const evil = "a\nb\x1b[31m\u00e9"
-	good := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}
+	good := podtest.DB0
 	for _, test := range []struct {
 		name  string
 		given identity.Given
@@ -50,13 +51,13 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 			want: `/etc/resolv.conf: nameserver "a\x1b[31m\u00e9" is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
 		{name: "a nameserver with a strange scope in resolv.conf", file: "etc/resolv.conf: nameserver fe80::1%\x1b[31m\u00e9",
 			want: `/etc/resolv.conf: nameserver "fe80::1%\x1b[31m\u00e9" is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
-		{name: "an override", file: "etc/hosts: " + managed + ip4 + "\tcaf\u00e9.example\n",
+		{name: "an override", file: "etc/hosts: " + podtest.Managed + ip4 + "\tcaf\u00e9.example\n",
 			want: `/etc/hosts says only "caf\u00e9.example": spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain`},
 		{name: "a namespace file", given: identity.Given{Service: "db"}, file: "var/run/secrets/kubernetes.io/serviceaccount/namespace: " + evil,
 			want: ""}, // the kubelet's own line says it better
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			root := good.files("cluster.local", ip4)
+			root := good.Files("cluster.local", ip4)
 			if path, text, ok := strings.Cut(test.file, ": "); ok {
 				root[path] = &fstest.MapFile{Data: []byte(text)}
 				if text == "" {

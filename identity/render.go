@@ -10,24 +10,35 @@ import (
 	"strings"
 )
 
-// The files of the contract; a newer schema only adds to it.
+// The files that are not of one value.
 const (
-	fileFQDN          = "fqdn"
-	fileHostname      = "hostname"
-	fileService       = "service"
-	fileNamespace     = "namespace"
-	fileClusterDomain = "cluster-domain"
-	fileIP            = "ip"
-	fileIPs           = "ips"
-	fileJSON          = "identity.json"
-	fileEnv           = "identity.env"
+	fileIPs  = "ips"
+	fileJSON = "identity.json"
+	fileEnv  = "identity.env"
 )
+
+// value is a file of one value, and its line of identity.env.
+type value struct {
+	file, variable string
+	of             func(record) string
+}
+
+// values are the contract's, in the order of identity.env; a newer schema only
+// adds to them.
+var values = []value{
+	{"fqdn", "POD_FQDN", func(r record) string { return r.FQDN }},
+	{"hostname", "POD_HOSTNAME", func(r record) string { return r.Hostname }},
+	{"service", "POD_SERVICE", func(r record) string { return r.Service }},
+	{"namespace", "POD_NAMESPACE", func(r record) string { return r.Namespace }},
+	{"cluster-domain", "POD_CLUSTER_DOMAIN", func(r record) string { return r.ClusterDomain }},
+	{"ip", "POD_IP", func(r record) string { return r.IP.String() }},
+}
 
 // Files lists every name that a Generation may hold, in order.
 func Files() []string {
-	names := []string{
-		fileFQDN, fileHostname, fileService, fileNamespace, fileClusterDomain,
-		fileIP, fileIPs, fileJSON, fileEnv,
+	names := []string{fileIPs, fileJSON, fileEnv}
+	for _, v := range values {
+		names = append(names, v.file)
 	}
 	slices.Sort(names)
 	return names
@@ -73,10 +84,10 @@ func Render(a Agreement, environment ...string) (Generation, error) {
 		IPs:           a.addrs,
 		PodUID:        a.claim.uid,
 	}
-	r.Verified.Forward = a.policy.Forward.String()
-	r.Verified.Reverse = a.policy.Reverse.String()
-	r.Verified.Families = a.policy.Families.String()
-	r.Verified.Rounds = a.policy.Confirm + 1
+	r.Verified.Forward = a.claim.policy.Forward.String()
+	r.Verified.Reverse = a.claim.policy.Reverse.String()
+	r.Verified.Families = a.claim.policy.Families.String()
+	r.Verified.Rounds = a.claim.Rounds()
 	files := r.files()
 	env := &files[len(files)-1].Data
 	for _, line := range environment {
@@ -95,19 +106,14 @@ func (r record) files() []File {
 	const readable = 0o644
 	var files []File
 	var env bytes.Buffer
-	add := func(name, variable, value string) {
-		if value == "" {
-			return // the kubelet takes an empty value for a missing one
+	for _, v := range values {
+		text := v.of(r)
+		if text == "" {
+			continue // the kubelet takes an empty value for a missing one
 		}
-		files = append(files, File{name, []byte(value), readable})
-		fmt.Fprintf(&env, "%s='%s'\n", variable, value)
+		files = append(files, File{v.file, []byte(text), readable})
+		fmt.Fprintf(&env, "%s='%s'\n", v.variable, text)
 	}
-	add(fileFQDN, "POD_FQDN", r.FQDN)
-	add(fileHostname, "POD_HOSTNAME", r.Hostname)
-	add(fileService, "POD_SERVICE", r.Service)
-	add(fileNamespace, "POD_NAMESPACE", r.Namespace)
-	add(fileClusterDomain, "POD_CLUSTER_DOMAIN", r.ClusterDomain)
-	add(fileIP, "POD_IP", r.IP.String())
 	var lines []string
 	for _, ip := range r.IPs {
 		lines = append(lines, ip.String())
@@ -124,46 +130,47 @@ func (r record) files() []File {
 		File{fileEnv, env.Bytes(), readable})
 }
 
-// Keeps tells why the files of an earlier generation are not, or not wholly,
-// this Pod's identity; nil if they are. It is not proven anew thereby.
-func (c Claim) Keeps(files []File) error {
+// Keeps returns the addresses, primary first, of the files of an earlier
+// generation, if they are this Pod's identity and whole. It does not prove them
+// again. The error says why they are not.
+func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON })
 	if i < 0 {
-		return fmt.Errorf("it has no %s", fileJSON)
+		return nil, fmt.Errorf("it has no %s", fileJSON)
 	}
 	var r record
 	if err := json.Unmarshal(files[i].Data, &r); err != nil {
-		return fmt.Errorf("its %s cannot be read: %w", fileJSON, err)
+		return nil, fmt.Errorf("its %s cannot be read: %w", fileJSON, err)
 	}
 	switch {
 	case r.SchemaVersion != schemaVersion:
-		return fmt.Errorf("it has schema version %d, not %d", r.SchemaVersion, schemaVersion)
+		return nil, fmt.Errorf("it has schema version %d, not %d", r.SchemaVersion, schemaVersion)
 	case r.PodUID != c.uid:
-		return fmt.Errorf("it is of another Pod, %+q", r.PodUID)
+		return nil, fmt.Errorf("it is of another Pod, %+q", r.PodUID)
 	case r.FQDN != c.name.String():
-		return fmt.Errorf("it is of another name, %+q", r.FQDN)
+		return nil, fmt.Errorf("it is of another name, %+q", r.FQDN)
 	case len(r.IPs) == 0 || r.IP != r.IPs[0]:
-		return fmt.Errorf("its %s names no primary address", fileJSON)
+		return nil, fmt.Errorf("its %s names no primary address", fileJSON)
 	}
 	for _, ip := range r.IPs {
 		if !slices.Contains(c.own, ip) {
-			return fmt.Errorf("it is of another address, %s", ip)
+			return nil, fmt.Errorf("it is of another address, %s", ip)
 		}
 	}
 	for _, want := range r.files() {
 		i := slices.IndexFunc(files, func(f File) bool { return f.Name == want.Name })
 		torn := i < 0
 		if !torn {
-			// Who has not all the variables of the writer, such as a doctor, does
-			// not know the lines that Render was given.
+			// A doctor, for one, may not have all the variables of the writer, and
+			// so does not know the lines that Render was given.
 			more, begins := bytes.CutPrefix(files[i].Data, want.Data)
 			torn = !begins || len(more) > 0 && (want.Name != fileEnv || !assigns(more))
 		}
 		if torn {
-			return fmt.Errorf("its file %s is torn", want.Name)
+			return nil, fmt.Errorf("its file %s is torn", want.Name)
 		}
 	}
-	return nil
+	return r.IPs, nil
 }
 
 // assigns reports whether each line is NAME='value'.
@@ -175,14 +182,4 @@ func assigns(lines []byte) bool {
 		}
 	}
 	return true
-}
-
-// Published gives the addresses, primary first, of the files of a generation
-// that Claim.Keeps; none of others.
-func Published(files []File) []netip.Addr {
-	var r record
-	if i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON }); i >= 0 {
-		_ = json.Unmarshal(files[i].Data, &r)
-	}
-	return r.IPs
 }

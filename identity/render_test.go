@@ -12,12 +12,13 @@ import (
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // agreed proves a claim before a server on which everything agrees.
-func agreed(t testing.TB, c identity.Claim, p identity.Policy) identity.Agreement {
+func agreed(t testing.TB, c identity.Claim) identity.Agreement {
 	t.Helper()
-	agreement, _, err := identity.Verify(t.Context(), agreeing(t, c), c, p)
+	agreement, _, err := identity.Verify(t.Context(), podtest.Agreeing(t, c), c, identity.Instead)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,9 +26,9 @@ func agreed(t testing.TB, c identity.Claim, p identity.Policy) identity.Agreemen
 }
 
 // rendered gives the files of a claim that was proven.
-func rendered(t testing.TB, c identity.Claim, p identity.Policy) []identity.File {
+func rendered(t testing.TB, c identity.Claim) []identity.File {
 	t.Helper()
-	generation, err := identity.Render(agreed(t, c, p))
+	generation, err := identity.Render(agreed(t, c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,9 +41,9 @@ var contract = []struct {
 	folder, ips, fqdn string
 	policy            identity.Policy
 }{
-	{"statefulset", ip4, "", identity.Policy{Confirm: 1}},
-	{"dual-stack", ip6 + "," + ip4, "", identity.Policy{Confirm: 2, Families: identity.FamiliesAll, Forward: identity.ForwardContains, Reverse: identity.ReverseOnly}},
-	{"foreign-name", ip4, "kdc1.example.org", identity.Policy{Confirm: 1, Reverse: identity.ReverseIgnore}},
+	{"statefulset", ip4, "", identity.Policy{Rounds: 2}},
+	{"dual-stack", ip6 + "," + ip4, "", identity.Policy{Rounds: 3, Families: identity.FamiliesAll, Forward: identity.ForwardContains, Reverse: identity.ReverseOnly}},
+	{"foreign-name", ip4, "kdc1.example.org", identity.Policy{Rounds: 2, Reverse: identity.ReverseIgnore}},
 }
 
 // The golden files are the contract with everybody who reads the volume: they
@@ -63,7 +64,7 @@ func TestRenderWritesTheFilesOfTheContract(t *testing.T) {
 				}
 				want = append(want, identity.File{Name: entry.Name(), Data: data, Mode: 0o644})
 			}
-			got := rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy)
+			got := rendered(t, db0(t, test.policy, test.ips, test.fqdn))
 			if !slices.EqualFunc(got, want, sameFile) {
 				t.Errorf("got\n%s\nwant\n%s", list(got), list(want))
 			}
@@ -90,7 +91,7 @@ func list(files []identity.File) string {
 
 func TestFilesOfOneValueEndWithoutANewline(t *testing.T) {
 	for _, test := range contract {
-		for _, f := range rendered(t, db0(t, test.policy, test.ips, test.fqdn), test.policy) {
+		for _, f := range rendered(t, db0(t, test.policy, test.ips, test.fqdn)) {
 			lines := f.Name == "ips" || f.Name == "identity.json" || f.Name == "identity.env"
 			if bytes.HasSuffix(f.Data, []byte("\n")) != lines || len(f.Data) == 0 {
 				t.Errorf("%s: %s is %q", test.folder, f.Name, f.Data)
@@ -115,10 +116,10 @@ func TestRenderRefusesTheZeroAgreement(t *testing.T) {
 }
 
 func TestRenderGivesTheSameBytesForTheSameAgreement(t *testing.T) {
-	policy := identity.Policy{Confirm: 1}
-	first := rendered(t, db0(t, policy, dual, ""), policy)
+	policy := identity.Policy{Rounds: 2}
+	first := rendered(t, db0(t, policy, dual, ""))
 	for range 10 {
-		if again := rendered(t, db0(t, policy, dual, ""), policy); !slices.EqualFunc(first, again, sameFile) {
+		if again := rendered(t, db0(t, policy, dual, "")); !slices.EqualFunc(first, again, sameFile) {
 			t.Fatalf("first\n%s\nthen\n%s", list(first), list(again))
 		}
 	}
@@ -128,7 +129,7 @@ func TestRenderGivesTheSameBytesForTheSameAgreement(t *testing.T) {
 func TestRenderLeavesOutWhatWasNotProven(t *testing.T) {
 	policy := identity.Policy{}
 	claim := db0(t, policy, dual, "")
-	agreement, _, err := identity.Verify(t.Context(), agreeing(t, claim).script("A: nodata"), claim, policy)
+	agreement, _, err := identity.Verify(t.Context(), podtest.Agreeing(t, claim).Script("A: nodata"), claim, identity.Instead)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestRenderLeavesOutWhatWasNotProven(t *testing.T) {
 	if got := file(generation.Files(), "ip"); string(got) != ip6 {
 		t.Errorf("ip is %q", got)
 	}
-	if err := claim.Keeps(generation.Files()); err != nil {
+	if _, err := claim.Keeps(generation.Files()); err != nil {
 		t.Errorf("and is not kept: %v", err)
 	}
 }
@@ -160,25 +161,25 @@ func file(files []identity.File, name string) []byte {
 func TestKeepsAcceptsWhatWasRendered(t *testing.T) {
 	for _, test := range contract {
 		claim := db0(t, test.policy, test.ips, test.fqdn)
-		files := rendered(t, claim, test.policy)
-		if err := claim.Keeps(files); err != nil {
+		files := rendered(t, claim)
+		if _, err := claim.Keeps(files); err != nil {
 			t.Errorf("%s: %v", test.folder, err)
 		}
 		// Whatever else stands beside it, in whatever order.
 		files = append(files, identity.File{Name: "krb5.keytab"})
 		slices.Reverse(files)
-		if err := claim.Keeps(files); err != nil {
+		if _, err := claim.Keeps(files); err != nil {
 			t.Errorf("%s reversed: %v", test.folder, err)
 		}
 	}
 }
 
 func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
-	policy := identity.Policy{Confirm: 1}
+	policy := identity.Policy{Rounds: 2}
 	claim := db0(t, policy, dual, "")
 	// edit gives the files with one value of identity.json changed.
 	edit := func(name string, value any) []identity.File {
-		files := slices.Clone(rendered(t, claim, policy))
+		files := slices.Clone(rendered(t, claim))
 		i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == "identity.json" })
 		var all map[string]any
 		if err := json.Unmarshal(files[i].Data, &all); err != nil {
@@ -193,15 +194,15 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		return files
 	}
 	with := func(name string, data string) []identity.File {
-		files := slices.Clone(rendered(t, claim, policy))
+		files := slices.Clone(rendered(t, claim))
 		i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == name })
 		files[i].Data = []byte(data)
 		return files
 	}
 	without := func(name string) []identity.File {
-		return slices.DeleteFunc(slices.Clone(rendered(t, claim, policy)), func(f identity.File) bool { return f.Name == name })
+		return slices.DeleteFunc(slices.Clone(rendered(t, claim)), func(f identity.File) bool { return f.Name == name })
 	}
-	env := string(file(rendered(t, claim, policy), "identity.env"))
+	env := string(file(rendered(t, claim), "identity.env"))
 	for _, test := range []struct {
 		name  string
 		files []identity.File
@@ -217,7 +218,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"another name", edit("fqdn", "db-1.db.default.svc.cluster.local"), `it is of another name, "db-1.db.default.svc.cluster.local"`},
 		{"no addresses", edit("ips", []string{}), "its identity.json names no primary address"},
 		{"another primary address", edit("ip", ip6), "its identity.json names no primary address"},
-		{"another address", rendered(t, db0(t, policy, "10.244.0.99", ""), policy), "it is of another address, 10.244.0.99"},
+		{"another address", rendered(t, db0(t, policy, "10.244.0.99", "")), "it is of another address, 10.244.0.99"},
 		{"another second address", edit("ips", []string{ip4, "fd00::99"}), "it is of another address, fd00::99"},
 		{"no address at all", edit("ips", []string{ip4, ""}), "it is of another address, invalid IP"},
 		{"an address with a scope", edit("ips", []string{ip4, ip6 + "%eth0"}), "it is of another address, " + ip6 + "%eth0"},
@@ -233,7 +234,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"another Service", edit("service", "db-vip"), "its file service is torn"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if err := claim.Keeps(test.files); err == nil || err.Error() != test.want {
+			if _, err := claim.Keeps(test.files); err == nil || err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})
@@ -243,7 +244,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 // More lines are for others to know.
 func TestKeepsAcceptsMoreLinesOfIdentityEnv(t *testing.T) {
 	claim := db0(t, identity.Policy{}, ip4, "")
-	agreement, _, err := identity.Verify(t.Context(), agreeing(t, claim), claim, identity.Policy{})
+	agreement, _, err := identity.Verify(t.Context(), podtest.Agreeing(t, claim), claim, identity.Instead)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,14 +259,14 @@ func TestKeepsAcceptsMoreLinesOfIdentityEnv(t *testing.T) {
 	if got, want := string(file(generation.Files(), "identity.env")), string(file(plain.Files(), "identity.env"))+"KRB5_KTNAME='/krb5/keytab'\nKRB5_CONFIG='/krb5/krb5.conf'\n"; got != want {
 		t.Errorf("identity.env is\n%s\nnot\n%s", got, want)
 	}
-	if err := claim.Keeps(generation.Files()); err != nil {
+	if _, err := claim.Keeps(generation.Files()); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestFilesAreReadableByEverybody(t *testing.T) {
 	policy := identity.Policy{}
-	for _, f := range rendered(t, db0(t, policy, ip4, ""), policy) {
+	for _, f := range rendered(t, db0(t, policy, ip4, "")) {
 		if f.Mode != fs.FileMode(0o644) {
 			t.Errorf("%s has mode %s", f.Name, f.Mode)
 		}
@@ -273,7 +274,7 @@ func TestFilesAreReadableByEverybody(t *testing.T) {
 }
 
 func TestNoVerbShowsWhatAGenerationHolds(t *testing.T) {
-	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, ""), identity.Policy{}), "KEY='canary'")
+	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, "")), "KEY='canary'")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,25 +20,25 @@ const (
 	Missing       Verdict = "missing"        // no such name, or no address
 	Unnamed       Verdict = "unnamed"        // DNS publishes our address without our hostname
 	Poisoned      Verdict = "poisoned"       // the name exists, a cached denial says no
-	ForeignServer Verdict = "foreign server" // the server does not know the cluster
+	ForeignServer Verdict = "foreign-server" // the server does not know the cluster
 	Unanswered    Verdict = "unanswered"     // says nothing about the name
 	Unsettled     Verdict = "unsettled"      // two rounds agreed, but not on the same addresses
 
 	// Of an address's names.
 
-	ReverseExtra   Verdict = "reverse extra"   // ours and others, where only ours may be
-	ReverseOther   Verdict = "reverse other"   // only other names of the cluster
-	ReverseForeign Verdict = "reverse foreign" // names from outside the cluster
-	ReverseMissing Verdict = "reverse missing"
-	ReverseRefused Verdict = "reverse refused"
+	ReverseExtra   Verdict = "reverse-extra"   // ours and others, where only ours may be
+	ReverseOther   Verdict = "reverse-other"   // only other names of the cluster
+	ReverseForeign Verdict = "reverse-foreign" // names from outside the cluster
+	ReverseMissing Verdict = "reverse-missing"
+	ReverseRefused Verdict = "reverse-refused"
 
-	// Of what is needed besides DNS.
+	// Of what is needed in addition to DNS.
 
-	Keyless Verdict = "keyless" // DNS agrees; the Pod's Kerberos keys are not to be had
+	Keyless Verdict = "keyless" // DNS agrees; the source lacks Kerberos keys of the Pod
 
-	// absent: the name exists but has no address of this family, which a
-	// Service of one family never gives.
-	absent Verdict = "absent"
+	// Absent: the name exists but has no address of this family, which a
+	// Service of one family never gives. No Turn comes to it.
+	Absent Verdict = "absent"
 )
 
 // Verdicts lists every verdict that a Turn may come to.
@@ -55,20 +55,17 @@ type Finding struct {
 	Verdict Verdict
 	Want    string // what would have agreed
 	Others  string // who else was named, where the verdict is about that
-	// Tolerated tells that the policy lets pass what Others names.
+	// Tolerated: the policy lets pass what Others names.
 	Tolerated bool
-	// Witness tells that the question was about another name, for comparison;
-	// there is no verdict then.
+	// Witness: the question was about another name, for comparison; there is no
+	// verdict then.
 	Witness bool
 }
 
-// String gives a finding as a sentence, the same for the same answer in
+// String returns a finding as a sentence, the same for the same answer in
 // another order.
 func (f Finding) String() string {
-	if !f.Server.IsValid() {
-		return fmt.Sprintf("%s: %v", f.subject(), f.Err)
-	}
-	says := fmt.Sprintf("%s says %s", showServer(f.Server), f.Wire)
+	says := fmt.Sprintf("%s says %s", ShowServer(f.Server), f.says())
 	if f.Kind != Exists && f.Is != Found {
 		says += " to " + f.Kind.String()
 	}
@@ -78,28 +75,31 @@ func (f Finding) String() string {
 			says = f.Others + " also, besides " + f.Want
 		}
 	case Shared:
-		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.subject(), says, f.Others)
+		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.Subject(), says, f.Others)
 	case Stale:
-		return fmt.Sprintf("%s: %s; this Pod is %s", f.subject(), says, f.Want)
+		return fmt.Sprintf("%s: %s; this Pod is %s", f.Subject(), says, f.Want)
 	case Unnamed:
-		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.subject())
+		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.Subject())
 	case Poisoned:
-		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.subject(), says)
+		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.Subject(), says)
 	case ForeignServer:
-		return fmt.Sprintf("%s: %s in the name of zone %+q, not the cluster's", f.subject(), says, f.Zone.String())
+		return fmt.Sprintf("%s: %s in the name of zone %+q, not the cluster's", f.Subject(), says, f.Zone.String())
 	case Unsettled:
-		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.subject())
+		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.Subject())
 	case ReverseExtra:
-		return fmt.Sprintf("%s: %s; only %s may be there", f.subject(), says, f.Want)
+		return fmt.Sprintf("%s: %s; only %s may be there", f.Subject(), says, f.Want)
 	case ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused:
-		return fmt.Sprintf("%s: %s, not %s", f.subject(), says, f.Want)
+		return fmt.Sprintf("%s: %s, not %s", f.Subject(), says, f.Want)
 	}
-	return fmt.Sprintf("%s: %s", f.subject(), says)
+	return fmt.Sprintf("%s: %s", f.Subject(), says)
 }
 
-// holds reports whether it is an answer that gives the Pod's name one of addrs.
-func (f Finding) holds(addrs []netip.Addr) bool {
-	return !f.Witness && share(f.Addrs, addrs)
+// ShowServer returns a nameserver's address, with the port where it is not 53.
+func ShowServer(server netip.AddrPort) string {
+	if server.Port() == dnsPort {
+		return server.Addr().String()
+	}
+	return server.String()
 }
 
 // share reports whether two lists have an address in common.
@@ -107,61 +107,44 @@ func share(a, b []netip.Addr) bool {
 	return slices.ContainsFunc(a, func(addr netip.Addr) bool { return slices.Contains(b, addr) })
 }
 
-// misses reports whether an answer to the claim's name lacks the Pod.
-func (c Claim) misses(m *Mismatch) bool {
-	return (m.Verdict == Missing || m.Verdict == Stale || m.Verdict == Shared) && !m.holds(c.addrs)
+// Mismatch is "not yet": the first finding that did not agree, or a reason that
+// is not an answer of DNS.
+type Mismatch struct {
+	Finding       // without an Answer where why is set
+	why     error // why there is no answer to show; nil where there is one
 }
 
-// showServer leaves out the port where it is the usual one.
-func showServer(server netip.AddrPort) string {
-	if server.Port() == dnsPort {
-		return server.Addr().String()
+// NotYet makes a Mismatch of a reason that is not an answer of DNS: what a
+// requirement lacks, or why no nameserver could be asked. It is useless to look
+// again before again has passed.
+func NotYet(v Verdict, why error, again time.Duration) *Mismatch {
+	return &Mismatch{Finding{Answer: Answer{Again: again}, Verdict: v}, why}
+}
+
+func (m *Mismatch) Error() string {
+	if m.why != nil {
+		return m.why.Error()
 	}
-	return server.String()
+	return m.Finding.String()
 }
 
-// Report is every question of a verification in the order asked.
-type Report []Finding
-
-// Tolerated gives the findings of the last round that agree only because the
-// policy lets others be there: worth a warning.
-func (r Report) Tolerated() []Finding {
-	return r.last(func(f Finding) bool { return f.Tolerated })
-}
-
-// attested reports whether the server of the last round knows the witness, and
-// for how long that may be cached. Who gives it the address that it gives the
-// Pod's name gives that to every name.
-func (r Report) attested(m *Mismatch) (ttl time.Duration, ok bool) {
-	found := r.last(func(f Finding) bool { return f.Witness && f.Is == Found && !share(f.Addrs, m.Addrs) })
-	if len(found) == 0 {
-		return 0, false
-	}
-	return found[0].TTL, true
-}
-
-// last gives the findings of the last round that are as said.
-func (r Report) last(is func(Finding) bool) (found []Finding) {
-	for i, f := range r {
-		if f.Kind == Exists && !f.Witness && (i == 0 || r[i-1].Kind != Exists || r[i-1].Witness) {
-			found = nil // a round begins
-		}
-		if is(f) {
-			found = append(found, f)
-		}
-	}
-	return found
-}
-
-// Mismatch is "not yet": the first finding that did not agree.
-type Mismatch struct{ Finding }
-
-func (m *Mismatch) Error() string { return m.Finding.String() }
-
-// Again is how long asking again is in vain.
+// Again returns how long it is useless to look again.
 func (m *Mismatch) Again() time.Duration { return m.Answer.Again }
 
-// judgeExists: an answer on a private key only tells whether the name is there.
+// Answered reports whether DNS was asked and the reason is what it answered, be
+// it silence.
+func (m *Mismatch) Answered() bool { return m.why == nil && m.Is != Unasked }
+
+// unasked reports whether no probe type was free to ask with.
+func (m *Mismatch) unasked() bool { return m.why == nil && m.Is == Unasked }
+
+// misses reports whether an answer to the claim's name lacks the Pod.
+func (c Claim) misses(m *Mismatch) bool {
+	return (m.Verdict == Missing || m.Verdict == Stale || m.Verdict == Shared) && !share(m.Addrs, c.addrs)
+}
+
+// judgeExists judges an answer to a probe type, which shows only whether the
+// name is there.
 func (c Claim) judgeExists(a Answer) Finding {
 	f := Finding{Answer: a, Want: Enumerate(c.addrs)}
 	switch a.Is {
@@ -176,8 +159,8 @@ func (c Claim) judgeExists(a Answer) Finding {
 	return f
 }
 
-// denied tells a cluster's "not there" from that of a server which does not
-// know the cluster: it speaks for a zone above the cluster's.
+// denied tells a cluster's "not there" from that of a server that does not know
+// the cluster: it speaks for a zone above the cluster's.
 func (c Claim) denied(a Answer) Verdict {
 	if !a.Zone.IsZero() && c.name.Under(c.zone) && !c.zone.IsZero() && !a.Zone.Under(c.zone) {
 		return ForeignServer
@@ -185,17 +168,13 @@ func (c Claim) denied(a Answer) Verdict {
 	return Missing
 }
 
-// judgeForward judges A or AAAA. known tells that the name was just seen to
-// exist by the same replica.
-func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
-	family := IPv4
-	if a.Kind == Forward6 {
-		family = IPv6
-	}
-	f := Finding{Answer: a, Verdict: Unanswered, Want: "no " + family.String() + " address"}
+// judgeForward judges A or AAAA. known: the same replica has just shown that the
+// name exists.
+func (c Claim) judgeForward(a Answer, known bool) Finding {
+	f := Finding{Answer: a, Verdict: Unanswered, Want: "no " + family(a.Kind == Forward4) + " address"}
 	var ours netip.Addr // invalid where this family is not to be proven
 	for _, addr := range c.addrs {
-		if familyOf(addr) == family {
+		if addr.Is4() == (a.Kind == Forward4) {
 			ours, f.Want = addr, addr.String()
 		}
 	}
@@ -206,7 +185,7 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 			f.Verdict = Poisoned
 		}
 	case NoData:
-		f.Verdict = absent
+		f.Verdict = Absent
 	case Found:
 		seen := slices.Contains(a.Addrs, ours)
 		var others []netip.Addr
@@ -219,16 +198,16 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 		switch {
 		case len(others) == 0 && seen:
 			f.Verdict = Agrees
-		case len(others) == 0, !ours.IsValid() && p.Families != FamiliesAuto && p.Families != FamiliesAll:
+		case len(others) == 0, !ours.IsValid() && c.policy.Families != FamiliesAuto && c.policy.Families != FamiliesAll:
 			// Translated addresses, one of ours that nobody asked to prove, or
 			// a family that the policy leaves out.
-			f.Verdict = absent
+			f.Verdict = Absent
 		case ours.IsValid() && !seen:
 			f.Verdict = Stale
-		case p.Forward == ForwardContains:
+		case c.policy.Forward == ForwardContains:
 			f.Verdict, f.Tolerated = Agrees, true
 			if !seen {
-				f.Verdict = absent
+				f.Verdict = Absent
 			}
 		default:
 			f.Verdict = Shared
@@ -238,7 +217,7 @@ func (c Claim) judgeForward(a Answer, p Policy, known bool) Finding {
 }
 
 // judgeReverse judges PTR of one of our addresses.
-func (c Claim) judgeReverse(a Answer, p Policy) Finding {
+func (c Claim) judgeReverse(a Answer) Finding {
 	f := Finding{Answer: a, Verdict: Unanswered, Want: c.name.String()}
 	switch a.Is {
 	case Denied, NoData:
@@ -258,7 +237,7 @@ func (c Claim) judgeReverse(a Answer, p Policy) Finding {
 		switch seen := len(others) < len(a.Names); {
 		case seen && len(others) == 0:
 			f.Verdict = Agrees
-		case seen && p.Reverse == ReverseOnly:
+		case seen && c.policy.Reverse == ReverseOnly:
 			f.Verdict = ReverseExtra
 		case seen:
 			f.Verdict, f.Tolerated = Agrees, true

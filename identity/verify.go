@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,237 +12,295 @@ import (
 // Agreement is a proven Claim. Only Verify makes a valid one; the zero value
 // proves nothing and Render refuses it.
 type Agreement struct {
-	claim  Claim
-	policy Policy
-	addrs  []netip.Addr // proven, primary first; empty in the zero value
+	claim Claim
+	addrs []netip.Addr // proven, primary first; empty in the zero value
 }
 
-// Name gives the proven name.
+// Name returns the proven name.
 func (a Agreement) Name() Name { return a.claim.name }
 
-// Addrs gives the proven addresses, primary first.
+// Addrs returns the proven addresses, primary first.
 func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
 
-// Verify is the whole proof: rounds of questions until one and then
-// policy.Confirm more have agreed on the same addresses, each over a socket
-// of its own. They show that the answer is stable, not that every replica
-// knows it.
+// Also is what a verification asks in addition to what the proof needs.
+type Also uint8
+
+const (
+	// Instead: where the name is missing, the names that DNS may publish in
+	// place of it.
+	Instead Also = 1 << iota
+	// Attest: where the answer lacks the Pod, whether the server knows the
+	// cluster, so that it can be believed.
+	Attest
+	// Doubt: where a probe type has no answer, whether a plain question has one.
+	Doubt
+	// Plainly: where it has one, go on with plain questions.
+	Plainly
+)
+
+func (a Also) has(one Also) bool { return a&one != 0 }
+
+// Verify is the whole proof: rounds of questions until as many as the claim's
+// policy says have agreed on the same addresses, each over a socket of its own.
+// They show that the answer is stable, not that every replica knows it.
 //
 // Each round asks, in this order and only while all is well: whether the name
-// exists, on a private key; its A and AAAA; the PTR of each address. So no
+// exists, by a probe type; its A and AAAA; the PTR of each address. So no
 // question that an application would ask too ever reaches a replica before
 // the name does, where its denial would be cached.
 //
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
-func Verify(ctx context.Context, r Resolver, c Claim, p Policy) (Agreement, Report, error) {
-	return verify(ctx, r, round{claim: c, policy: p, instead: true})
-}
-
-// verify is Verify, with rounds like the one given.
-func verify(ctx context.Context, r Resolver, like round) (Agreement, Report, error) {
+func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Report, error) {
 	var (
 		report Report
 		agreed []netip.Addr
 	)
-	confirm := max(like.policy.Confirm, 0)
-	for i := 0; i <= confirm; i++ {
-		round := like
-		round.last = i == confirm
-		addrs, err := round.run(ctx, r)
-		report = append(report, round.report...)
-		if over(ctx) {
-			return Agreement{}, report, context.Cause(ctx)
-		}
+	rounds := c.Rounds()
+	for i := range rounds {
+		round, addrs, err := Ask(ctx, r, c, also, i == rounds-1)
+		report = append(report, round)
 		if err != nil {
 			return Agreement{}, report, err
 		}
 		if i > 0 && !slices.Equal(addrs, agreed) {
-			asked := Question{Kind: Exists, Name: like.claim.name}
-			last := Answer{Question: asked, Server: report[len(report)-1].Server}
-			return Agreement{}, report, round.mismatchAt(Finding{Answer: last}, Unsettled)
+			question := Question{Kind: Exists, Name: c.name}
+			last := Answer{Question: question, Server: round.Findings[0].Server, Is: Found, Again: round.spacing}
+			return Agreement{}, report, &Mismatch{Finding: Finding{Answer: last, Verdict: Unsettled}}
 		}
 		agreed = addrs
 	}
-	return Agreement{claim: like.claim, policy: like.policy, addrs: agreed}, report, nil
+	return Agreement{claim: c, addrs: agreed}, report, nil
 }
 
-// over reports whether ctx has ended. A socket's deadline may pass a moment
+// Ask asks one round of questions and returns the addresses for which forward
+// and reverse agree. last: it is the one that also asks for a family of which
+// the Pod has no address. It proves nothing; the error is as Verify's.
+func Ask(ctx context.Context, r Resolver, c Claim, also Also, last bool) (Round, []netip.Addr, error) {
+	a := asker{claim: c, also: also, last: last}
+	addrs, err := a.run(ctx, r)
+	if Over(ctx) {
+		addrs, err = nil, context.Cause(ctx)
+	}
+	return a.Round, addrs, err
+}
+
+// Over reports whether ctx has ended. A socket's deadline may pass a moment
 // before ctx says so itself; that moment is waited for, or the question that
 // it cut off would count as unanswered.
-func over(ctx context.Context) bool {
+func Over(ctx context.Context) bool {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < time.Millisecond {
 		<-ctx.Done()
 	}
 	return ctx.Err() != nil
 }
 
-// round is one pass of questions over one exchange.
-type round struct {
-	claim   Claim
-	policy  Policy
-	last    bool
-	instead bool          // look for the names that DNS may publish in place of the one claimed
-	witness bool          // ask for the witness too, where the name is not the Pod's
-	doubt   bool          // where a private key has no answer, see whether a plain question has one,
-	plain   bool          // and if so ask plainly
-	spacing time.Duration // until the next question of existence has a key
-	report  Report
+// Round is one pass of questions over one exchange, and what it came to.
+type Round struct {
+	Findings []Finding // in the order asked
+	Err      error     // why there was no exchange; then nothing was asked
+
+	existence Outcome       // of the claimed name; Unasked where nobody asked
+	doubted   bool          // it was looked whether the server answers plain questions only
+	plain     bool          // and it does
+	holds     bool          // an answer gives the claimed name one of its addresses
+	attested  bool          // the server knows the cluster,
+	fresh     time.Duration // and a cache may have said so for so long
+	spacing   time.Duration // until a probe type is free for the next question of existence
 }
 
-// run gives the addresses for which forward and reverse agree, or a *Mismatch.
-func (r *round) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
+// Report is every question of a verification, round by round.
+type Report []Round
+
+// Findings returns the findings of all rounds, in the order asked.
+func (r Report) Findings() (all []Finding) {
+	for _, round := range r {
+		all = append(all, round.Findings...)
+	}
+	return all
+}
+
+// last returns the last round; the zero one where there is none.
+func (r Report) last() Round {
+	if len(r) == 0 {
+		return Round{}
+	}
+	return r[len(r)-1]
+}
+
+// Tolerated returns the findings of the last round that agree only because the
+// policy lets others be there: worth a warning.
+func (r Report) Tolerated() []Finding {
+	return slices.DeleteFunc(slices.Clone(r.last().Findings), func(f Finding) bool { return !f.Tolerated })
+}
+
+// asker asks a Round.
+type asker struct {
+	Round
+	claim Claim
+	also  Also
+	last  bool
+	from  Exchange
+}
+
+// run returns the addresses for which forward and reverse agree, or a *Mismatch.
+func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
+	if a.claim.name.IsZero() || resolver == nil {
+		return nil, errors.New("nothing is claimed, or nobody can be asked")
+	}
 	exchange, err := resolver.Open(ctx)
 	if err != nil {
-		r.report = append(r.report, Finding{
-			Answer:  Answer{Question: Question{Kind: Exists, Name: r.claim.name}, Err: err},
-			Verdict: Unanswered,
-		})
-		return nil, r.mismatch(Unanswered)
+		a.Err = err
+		return nil, NotYet(Unanswered, fmt.Errorf("%s: %w", a.claim.name, err), 0)
 	}
 	defer exchange.Close()
+	a.from = exchange
 
-	addrs, err := r.forward(ctx, exchange)
+	addrs, err := a.forward(ctx)
 	if err != nil {
-		if m, ok := errors.AsType[*Mismatch](err); ok && r.witness && r.claim.misses(m) {
-			r.attest(ctx, exchange, m)
+		if m, ok := errors.AsType[*Mismatch](err); ok && a.also.has(Attest) && a.claim.misses(m) {
+			a.attest(ctx, m)
 		}
 		return nil, err
 	}
-	if r.policy.Reverse == ReverseIgnore {
+	if a.claim.policy.Reverse == ReverseIgnore {
 		return addrs, nil
 	}
 	for _, addr := range addrs {
-		f := r.claim.judgeReverse(exchange.Ask(ctx, Question{Kind: Reverse, Addr: addr}), r.policy)
-		if r.note(f); f.Verdict != Agrees {
-			return nil, r.mismatch(f.Verdict)
+		f := a.claim.judgeReverse(a.from.Ask(ctx, Question{Kind: Reverse, Addr: addr}))
+		if a.note(f); f.Verdict != Agrees {
+			return nil, a.mismatch(f, f.Verdict)
 		}
 	}
 	return addrs, nil
 }
 
-// exists asks for the name on a private key. known tells that this replica has
-// just shown it, rather than refused to say.
-func (r *round) exists(ctx context.Context, exchange Exchange) (known bool, err error) {
-	f := r.claim.judgeExists(exchange.Ask(ctx, Question{Kind: Exists, Name: r.claim.name}))
-	r.spacing = f.Again
-	if r.note(f); f.Verdict == Agrees {
+// exists asks for the name by a probe type. known: this replica has just shown
+// it, rather than refused to say.
+func (a *asker) exists(ctx context.Context) (known bool, err error) {
+	f := a.claim.judgeExists(a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.name}))
+	a.existence, a.spacing = f.Is, f.Again
+	if a.note(f); f.Verdict == Agrees {
 		return f.Is != Refused, nil
 	}
-	if f.Verdict == Unanswered && r.doubt && r.plainOnly(ctx, exchange, f.Is) && r.plain {
+	if f.Verdict == Unanswered && a.also.has(Doubt) && a.plainOnly(ctx) && a.also.has(Plainly) {
 		return false, nil
 	}
-	if f.Verdict != Missing || !r.instead {
-		return false, r.mismatchAt(f, f.Verdict)
+	if f.Verdict != Missing || !a.also.has(Instead) {
+		return false, a.mismatch(f, f.Verdict)
 	}
-	for _, name := range r.claim.instead {
-		other := exchange.Ask(ctx, Question{Kind: Exists, Name: name})
+	for _, name := range a.claim.instead {
+		other := a.from.Ask(ctx, Question{Kind: Exists, Name: name})
 		switch other.Is {
 		case Found, NoData:
-			r.note(Finding{Answer: other, Verdict: Unnamed, Want: r.claim.name.String()})
-			return false, r.mismatch(Unnamed)
+			named := Finding{Answer: other, Verdict: Unnamed, Want: a.claim.name.String()}
+			a.note(named)
+			return false, a.mismatch(named, Unnamed)
 		case Denied:
-			r.note(Finding{Answer: other, Verdict: Missing})
+			a.note(Finding{Answer: other, Verdict: Missing})
 		default:
-			r.note(Finding{Answer: other, Verdict: Unanswered})
-			return false, r.mismatchAt(f, Missing)
+			a.note(Finding{Answer: other, Verdict: Unanswered})
+			return false, a.mismatch(f, Missing)
 		}
 	}
-	return false, r.mismatchAt(f, Missing)
+	return false, a.mismatch(f, Missing)
 }
 
 // forward asks whether the name exists, and then for its addresses, of every
 // family that the policy proves, and in the last round of the other one too: to
 // musl's resolver a denial of one family denies the name.
-func (r *round) forward(ctx context.Context, exchange Exchange) ([]netip.Addr, error) {
-	known, err := r.exists(ctx, exchange)
+func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
+	known, err := a.exists(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var proven []netip.Addr
 	var missing Finding
 	for _, kind := range []Kind{Forward4, Forward6} {
-		i := slices.IndexFunc(r.claim.addrs, func(a netip.Addr) bool { return a.Is4() == (kind == Forward4) })
-		if i < 0 && !r.last {
+		i := slices.IndexFunc(a.claim.addrs, func(addr netip.Addr) bool { return addr.Is4() == (kind == Forward4) })
+		if i < 0 && !a.last {
 			continue
 		}
-		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.name}), r.policy, known)
+		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
 		known = known || f.Is == Found || f.Is == NoData
-		switch r.note(f); {
+		switch a.note(f); {
 		case f.Verdict == Agrees:
-			proven = append(proven, r.claim.addrs[i])
-		case f.Verdict != absent:
-			return nil, r.mismatch(f.Verdict)
+			proven = append(proven, a.claim.addrs[i])
+		case f.Verdict != Absent:
+			return nil, a.mismatch(f, f.Verdict)
 		case i >= 0:
 			missing = f
 		}
 	}
-	if len(proven) == 0 || r.policy.Families == FamiliesAll && len(proven) < len(r.claim.addrs) {
-		return nil, r.mismatchAt(missing, Missing)
+	if len(proven) == 0 || a.claim.policy.Families == FamiliesAll && len(proven) < len(a.claim.addrs) {
+		return nil, a.mismatch(missing, Missing)
 	}
-	if len(proven) == 2 && proven[0] != r.claim.addrs[0] {
+	if len(proven) == 2 && proven[0] != a.claim.addrs[0] {
 		slices.Reverse(proven) // primary first
 	}
 	return proven, nil
 }
 
-// attest sees whether m may be believed, that this server does without the
-// Pod. It asks for the other family, where one was enough for m, and for the API
-// server's Service, which every cluster has: whoever resolves that knows the
-// cluster. That is asked each time, lest it be the first question in a long time
-// and answered from a cache that shows what it had before.
-func (r *round) attest(ctx context.Context, exchange Exchange, m *Mismatch) {
-	if r.claim.zone.IsZero() {
+// attest checks that the server behind m knows the cluster, so that its missing
+// Pod can be believed. It asks for the other family, where one was enough for m,
+// and for the API server's Service, each time: the first question in a long time
+// may be answered from a cache that shows what it had before. A server that
+// returns one address for both names is a wildcard, and proves nothing.
+func (a *asker) attest(ctx context.Context, m *Mismatch) {
+	if a.claim.zone.IsZero() {
 		return
 	}
-	if m.Kind == Forward4 && slices.ContainsFunc(r.claim.addrs, netip.Addr.Is6) && m.Is == Found {
-		f := r.claim.judgeForward(exchange.Ask(ctx, Question{Kind: Forward6, Name: r.claim.name}), r.policy, true)
-		if r.note(f); f.Is != Found && f.Is != NoData {
+	if m.Kind == Forward4 && slices.ContainsFunc(a.claim.addrs, netip.Addr.Is6) && m.Is == Found {
+		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: Forward6, Name: a.claim.name}), true)
+		if a.note(f); f.Is != Found && f.Is != NoData {
 			return
 		}
 	}
-	r.knows(ctx, exchange)
+	if kubernetes := a.knows(ctx); kubernetes.Is == Found && !share(kubernetes.Addrs, m.Addrs) {
+		a.attested, a.fresh = true, kubernetes.TTL
+	}
 }
 
-// plainOnly sees whether the server answers what applications ask and no
-// private key, of which one came to that: some proxies know A, AAAA and PTR
-// alone, and do not say so. It is asked for the API server's Service. A CoreDNS
+// plainOnly reports whether the server answers A, AAAA and PTR but no other
+// type, as some proxies do. It is asked for the API server's Service. A CoreDNS
 // that has not heard of its API server fails too, but for what is not there.
-func (r *round) plainOnly(ctx context.Context, exchange Exchange, is Outcome) bool {
-	if is == Unasked || r.claim.zone.IsZero() || over(ctx) {
+func (a *asker) plainOnly(ctx context.Context) bool {
+	if a.existence == Unasked || a.claim.zone.IsZero() || Over(ctx) {
 		return false
 	}
-	if is == Failed {
-		a := exchange.Ask(ctx, Question{Kind: Exists, Name: r.claim.kubernetes()})
-		if r.note(Finding{Answer: a, Witness: true}); a.Is != Failed {
+	a.doubted = true
+	if a.existence == Failed {
+		answer := a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.Kubernetes()})
+		if a.note(Finding{Answer: answer, Witness: true}); answer.Is != Failed {
 			return false
 		}
 	}
-	return r.knows(ctx, exchange)
+	a.plain = a.knows(ctx).Is == Found
+	return a.plain
 }
 
-// knows asks for the API server's Service as applications do.
-func (r *round) knows(ctx context.Context, exchange Exchange) bool {
+// knows asks for the API server's Service, which every cluster has, as
+// applications do.
+func (a *asker) knows(ctx context.Context) (answer Answer) {
 	for _, kind := range []Kind{Forward4, Forward6} {
-		a := exchange.Ask(ctx, Question{Kind: kind, Name: r.claim.kubernetes()})
-		if r.note(Finding{Answer: a, Witness: true}); a.Is != NoData {
-			return a.Is == Found
+		answer = a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.Kubernetes()})
+		if a.note(Finding{Answer: answer, Witness: true}); answer.Is != NoData {
+			break
 		}
 	}
-	return false
+	return answer
 }
 
-func (r *round) note(f Finding) { r.report = append(r.report, f) }
-
-// mismatch ends the round at the latest finding.
-func (r *round) mismatch(v Verdict) error {
-	return r.mismatchAt(r.report[len(r.report)-1], v)
+// note adds a finding to the round.
+func (a *asker) note(f Finding) {
+	a.Findings = append(a.Findings, f)
+	a.holds = a.holds || !f.Witness && share(f.Addrs, a.claim.addrs)
 }
 
-// mismatchAt ends the round at f. Another round before spacing would have no
-// key to ask for existence with.
-func (r *round) mismatchAt(f Finding, v Verdict) error {
+// mismatch ends the round at f. Another round before spacing has passed would
+// have no probe type left to ask for existence.
+func (a *asker) mismatch(f Finding, v Verdict) error {
 	f.Verdict = v
-	f.Again = max(f.Again, r.spacing)
-	return &Mismatch{f}
+	f.Answer.Again = max(f.Answer.Again, a.spacing)
+	return &Mismatch{Finding: f}
 }

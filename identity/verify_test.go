@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 const (
@@ -46,7 +47,7 @@ var verifications = []verification{
 	// What agrees, and in which order it is asked.
 	{
 		name:   "one family, one confirming round",
-		policy: identity.Policy{Confirm: 1},
+		policy: identity.Policy{Rounds: 2},
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
@@ -56,17 +57,17 @@ var verifications = []verification{
 	},
 	{
 		name:   "three confirming rounds",
-		policy: identity.Policy{Confirm: 3},
+		policy: identity.Policy{Rounds: 4},
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees agrees agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
-		name: "IPv6 only asks A in the last round", ips: ip6, policy: identity.Policy{Confirm: 1},
+		name: "IPv6 only asks A in the last round", ips: ip6, policy: identity.Policy{Rounds: 2},
 		asked:  "exists, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
 		proven: ip6, verdicts: "agrees agrees agrees agrees absent agrees agrees",
 	},
 	{
-		name: "both families", ips: dual, policy: identity.Policy{Confirm: 1},
+		name: "both families", ips: dual, policy: identity.Policy{Rounds: 2},
 		asked:  "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
 		proven: dual,
 	},
@@ -79,7 +80,7 @@ var verifications = []verification{
 		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
 	},
 	{
-		name: "reverse ignored", ips: dual, policy: identity.Policy{Confirm: 1, Reverse: identity.ReverseIgnore},
+		name: "reverse ignored", ips: dual, policy: identity.Policy{Rounds: 2, Reverse: identity.ReverseIgnore},
 		asked: "exists, A, AAAA | exists, A, AAAA", proven: dual,
 	},
 	{
@@ -116,23 +117,23 @@ var verifications = []verification{
 		verdict: identity.Missing, says: name4 + ": 10.96.0.10 says NXDOMAIN",
 	},
 	{
-		name: "missing in the confirming round", policy: identity.Policy{Confirm: 1}, script: "exists: nodata | nxdomain zone=cluster.local",
+		name: "missing in the confirming round", policy: identity.Policy{Rounds: 2}, script: "exists: nodata | nxdomain zone=cluster.local",
 		asked: "exists, A, PTR 10.244.0.27 | exists, exists " + dash4, verdicts: "agrees agrees agrees missing missing",
 		verdict: identity.Missing, says: name4 + ": 10.96.0.10 says NXDOMAIN",
 	},
 	{
 		name: "foreign server: the root", script: "exists: nxdomain zone=. again=30s",
-		asked: "exists", verdicts: "foreign server", verdict: identity.ForeignServer, again: 30 * time.Second,
+		asked: "exists", verdicts: "foreign-server", verdict: identity.ForeignServer, again: 30 * time.Second,
 		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's`,
 	},
 	{
 		name: "foreign server: a zone above", script: "exists: nxdomain zone=local",
-		asked: "exists", verdicts: "foreign server", verdict: identity.ForeignServer,
+		asked: "exists", verdicts: "foreign-server", verdict: identity.ForeignServer,
 		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone "local", not the cluster's`,
 	},
 	{
 		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org",
-		asked: "exists, A", verdicts: "agrees foreign server", verdict: identity.ForeignServer,
+		asked: "exists, A", verdicts: "agrees foreign-server", verdict: identity.ForeignServer,
 		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org", not the cluster's`,
 	},
 	{
@@ -193,7 +194,7 @@ var verifications = []verification{
 		says: name4 + ": 10.96.0.10 says 10.244.0.27, 10.244.0.28 and 10.244.0.29; another Pod holds this name: 10.244.0.28 and 10.244.0.29",
 	},
 	{
-		name: "shared is tolerated", policy: identity.Policy{Forward: identity.ForwardContains, Confirm: 1}, script: "A: 10.244.0.27 10.244.0.28",
+		name: "shared is tolerated", policy: identity.Policy{Forward: identity.ForwardContains, Rounds: 2}, script: "A: 10.244.0.27 10.244.0.28",
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 		tolerated: name4 + ": 10.244.0.28 also, besides 10.244.0.27",
@@ -229,7 +230,7 @@ var verifications = []verification{
 		says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
-		name: "no address, and another round to come", policy: identity.Policy{Confirm: 1}, script: "A: nodata",
+		name: "no address, and another round to come", policy: identity.Policy{Rounds: 2}, script: "A: nodata",
 		asked: "exists, A", verdicts: "agrees absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
@@ -247,7 +248,7 @@ var verifications = []verification{
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early",
 	},
 	{
-		name: "poisoned AAAA", policy: identity.Policy{Confirm: 1}, script: "AAAA: nxdomain zone=cluster.local again=17s",
+		name: "poisoned AAAA", policy: identity.Policy{Rounds: 2}, script: "AAAA: nxdomain zone=cluster.local again=17s",
 		asked:    "exists, A, PTR 10.244.0.27 | exists, A, AAAA",
 		verdicts: "agrees agrees agrees agrees agrees poisoned", verdict: identity.Poisoned, again: 17 * time.Second,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
@@ -282,7 +283,7 @@ var verifications = []verification{
 
 	// Families.
 	{
-		name: "auto proves what a Service of one family gives", ips: dual, policy: identity.Policy{Confirm: 1}, script: "AAAA: nodata",
+		name: "auto proves what a Service of one family gives", ips: dual, policy: identity.Policy{Rounds: 2}, script: "AAAA: nodata",
 		asked:  "exists, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees absent agrees agrees agrees absent agrees",
 	},
@@ -301,7 +302,7 @@ var verifications = []verification{
 		says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
-		name: "ipv4 alone, whoever holds the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Confirm: 1}, script: "AAAA: fd00:10:244::99",
+		name: "ipv4 alone, whoever holds the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Rounds: 2}, script: "AAAA: fd00:10:244::99",
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
@@ -310,7 +311,7 @@ var verifications = []verification{
 		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
-		name: "ipv6 alone", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6, Confirm: 1}, script: "A: 10.244.0.27",
+		name: "ipv6 alone", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6, Rounds: 2}, script: "A: 10.244.0.27",
 		asked:  "exists, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
 		proven: ip6, verdicts: "agrees agrees agrees agrees absent agrees agrees",
 	},
@@ -319,7 +320,7 @@ var verifications = []verification{
 		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
-		name: "two rounds agree on different addresses", ips: dual, policy: identity.Policy{Confirm: 1}, script: "AAAA: nodata | fd00:10:244::1b",
+		name: "two rounds agree on different addresses", ips: dual, policy: identity.Policy{Rounds: 2}, script: "AAAA: nodata | fd00:10:244::1b",
 		asked:    "exists, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
 		verdicts: "agrees agrees absent agrees agrees agrees agrees agrees agrees", verdict: identity.Unsettled,
 		says: name4 + ": two rounds agreed on different addresses",
@@ -362,60 +363,60 @@ var verifications = []verification{
 
 	// Reverse.
 	{
-		name: "another Service's name too", policy: identity.Policy{Confirm: 1}, script: "PTR 10.244.0.27: " + vip4 + " " + name4,
+		name: "another Service's name too", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4,
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 		tolerated: "10.244.0.27: " + vip4 + " also, besides " + name4,
 	},
 	{
-		name: "a warning of an earlier round is forgotten", policy: identity.Policy{Confirm: 1}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " | " + name4,
+		name: "a warning of an earlier round is forgotten", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " | " + name4,
 		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name: "reverse extra", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " again=30s",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse extra",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-extra",
 		verdict: identity.ReverseExtra, others: vip4, again: 30 * time.Second,
 		says: "10.244.0.27: 10.96.0.10 says " + vip4 + " and " + name4 + "; only " + name4 + " may be there",
 	},
 	{
 		name: "reverse other", script: "PTR 10.244.0.27: " + vip4,
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse other",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: vip4,
 		says: "10.244.0.27: 10.96.0.10 says " + vip4 + ", not " + name4,
 	},
 	{
 		name: "reverse other beside a foreign one", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal " + vip4,
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse other",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal and " + vip4,
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal and " + vip4 + ", not " + name4,
 	},
 	{
 		name: "reverse other where the zone is unknown", fqdn: "nowhere:kdc1.example.org", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse other",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal",
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal, not kdc1.example.org",
 	},
 	{
 		name: "reverse foreign", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse foreign",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-foreign",
 		verdict: identity.ReverseForeign, others: "ip-10-244-0-27.ec2.internal",
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal, not " + name4,
 	},
 	{
 		name: "reverse missing", script: "PTR 10.244.0.27: nxdomain zone=10.in-addr.arpa again=30s",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse missing",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
 		verdict: identity.ReverseMissing, again: 30 * time.Second,
 		says: "10.244.0.27: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
 	{
 		name: "reverse without data", script: "PTR 10.244.0.27: nodata",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse missing",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
 		verdict: identity.ReverseMissing, says: "10.244.0.27: 10.96.0.10 says no data to PTR, not " + name4,
 	},
 	{
 		name: "reverse refused", script: "PTR 10.244.0.27: refused",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse refused",
+		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-refused",
 		verdict: identity.ReverseRefused, says: "10.244.0.27: 10.96.0.10 says REFUSED to PTR, not " + name4,
 	},
 	{
@@ -425,13 +426,13 @@ var verifications = []verification{
 	},
 	{
 		name: "reverse missing for the second address", ips: dual, script: "PTR fd00:10:244::1b: nxdomain",
-		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", verdicts: "agrees agrees agrees agrees reverse missing",
+		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", verdicts: "agrees agrees agrees agrees reverse-missing",
 		verdict: identity.ReverseMissing, says: "fd00:10:244::1b: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
 	{
-		name: "reverse missing in the confirming round", policy: identity.Policy{Confirm: 2}, script: "PTR 10.244.0.27: " + name4 + " | nxdomain",
+		name: "reverse missing in the confirming round", policy: identity.Policy{Rounds: 3}, script: "PTR 10.244.0.27: " + name4 + " | nxdomain",
 		asked:    "exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27",
-		verdicts: "agrees agrees agrees agrees agrees reverse missing",
+		verdicts: "agrees agrees agrees agrees agrees reverse-missing",
 		verdict:  identity.ReverseMissing, says: "10.244.0.27: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
 
@@ -470,25 +471,25 @@ func (test verification) run(t *testing.T) {
 		test.ips = ip4
 	}
 	claim := db0(t, test.policy, test.ips, test.fqdn)
-	s := agreeing(t, claim).script(test.script)
-	agreement, report, err := identity.Verify(t.Context(), s, claim, test.policy)
+	s := podtest.Agreeing(t, claim).Script(test.script)
+	agreement, report, err := identity.Verify(t.Context(), s, claim, identity.Instead)
 
-	if got := s.asked(); got != test.asked {
+	if got := s.Asked(); got != test.asked {
 		t.Errorf("asked\n%s, not\n%s", got, test.asked)
 	}
-	if s.closed != len(s.rounds) {
-		t.Errorf("%d of %d exchanges were closed", s.closed, len(s.rounds))
+	if s.Closed != len(s.Rounds) {
+		t.Errorf("%d of %d exchanges were closed", s.Closed, len(s.Rounds))
 	}
 	var reported, verdicts []string
-	for _, f := range report {
-		reported = append(reported, s.spell(f.Question))
+	for _, f := range report.Findings() {
+		reported = append(reported, s.Spell(f.Question))
 		verdicts = append(verdicts, string(f.Verdict))
 	}
-	if got, want := strings.Join(reported, ", "), strings.ReplaceAll(s.asked(), " | ", ", "); got != want {
+	if got, want := strings.Join(reported, ", "), strings.ReplaceAll(s.Asked(), " | ", ", "); got != want {
 		t.Errorf("reported\n%s, asked\n%s", got, want)
 	}
 	if test.verdicts == "" {
-		test.verdicts = strings.TrimSpace(strings.Repeat("agrees ", len(report)))
+		test.verdicts = strings.TrimSpace(strings.Repeat("agrees ", len(report.Findings())))
 	}
 	if got := strings.Join(verdicts, " "); got != test.verdicts {
 		t.Errorf("verdicts\n%s, not\n%s", got, test.verdicts)
@@ -523,12 +524,12 @@ func (test verification) run(t *testing.T) {
 
 // The report is shown to people as it is.
 func TestReportTellsEveryAnswerInASentence(t *testing.T) {
-	policy := identity.Policy{Confirm: 1, Forward: identity.ForwardContains}
+	policy := identity.Policy{Rounds: 2, Forward: identity.ForwardContains}
 	claim := db0(t, policy, ip4, "")
-	s := agreeing(t, claim).script("A: 10.244.0.27 | 10.244.0.27 10.244.0.28\nPTR 10.244.0.27: " + name4 + " | nxdomain")
-	_, report, _ := identity.Verify(t.Context(), s, claim, policy)
+	s := podtest.Agreeing(t, claim).Script("A: 10.244.0.27 | 10.244.0.27 10.244.0.28\nPTR 10.244.0.27: " + name4 + " | nxdomain")
+	_, report, _ := identity.Verify(t.Context(), s, claim, identity.Instead)
 	var got []string
-	for _, f := range report {
+	for _, f := range report.Findings() {
 		got = append(got, f.String())
 	}
 	want := []string{
@@ -547,23 +548,23 @@ func TestReportTellsEveryAnswerInASentence(t *testing.T) {
 
 func TestVerifyWithoutAnyServerIsUnanswered(t *testing.T) {
 	claim := db0(t, identity.Policy{}, ip4, "")
-	s := agreeing(t, claim)
-	s.refuses = errors.New("no nameserver can be reached: connection refused")
-	_, report, err := identity.Verify(t.Context(), s, claim, identity.Policy{Confirm: 1})
+	s := podtest.Agreeing(t, claim)
+	s.Refuses = errors.New("no nameserver can be reached: connection refused")
+	_, report, err := identity.Verify(t.Context(), s, claim, identity.Instead)
 	var mismatch *identity.Mismatch
 	const want = name4 + ": no nameserver can be reached: connection refused"
 	if !errors.As(err, &mismatch) || mismatch.Verdict != identity.Unanswered || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
-	if len(report) != 1 || report[0].String() != want || report[0].Verdict != identity.Unanswered {
+	if len(report) != 1 || report[0].Err != s.Refuses || len(report[0].Findings) > 0 || mismatch.Answered() {
 		t.Errorf("the report is %v", report)
 	}
 }
 
 func TestVerifyShowsAnUnusualPort(t *testing.T) {
 	claim := db0(t, identity.Policy{}, ip4, "")
-	s := agreeing(t, claim).script("A: 10.244.0.99")
-	_, _, err := identity.Verify(t.Context(), ported{s}, claim, identity.Policy{})
+	s := podtest.Agreeing(t, claim).Script("A: 10.244.0.99")
+	_, _, err := identity.Verify(t.Context(), ported{s}, claim, identity.Instead)
 	const want = name4 + ": [fd00::a]:5353 says 10.244.0.99; this Pod is 10.244.0.27"
 	if err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
@@ -571,10 +572,10 @@ func TestVerifyShowsAnUnusualPort(t *testing.T) {
 }
 
 // ported is a server on a port of its own.
-type ported struct{ *server }
+type ported struct{ *podtest.Server }
 
 func (p ported) Open(ctx context.Context) (identity.Exchange, error) {
-	e, err := p.server.Open(ctx)
+	e, err := p.Server.Open(ctx)
 	return portedExchange{e}, err
 }
 
@@ -587,17 +588,17 @@ func (p portedExchange) Ask(ctx context.Context, q identity.Question) identity.A
 }
 
 func TestVerifyEndsWithTheCauseOfItsContext(t *testing.T) {
-	claim := db0(t, identity.Policy{}, ip4, "")
+	claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
 	cause := errors.New("SIGTERM")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	s := agreeing(t, claim)
-	agreement, report, err := identity.Verify(ctx, s, claim, identity.Policy{Confirm: 1})
+	s := podtest.Agreeing(t, claim)
+	agreement, report, err := identity.Verify(ctx, s, claim, identity.Instead)
 	if !errors.Is(err, cause) || len(agreement.Addrs()) != 0 {
 		t.Errorf("got %v, %v", agreement.Addrs(), err)
 	}
 	// What was asked until then is told all the same.
-	if got := s.asked(); got != "exists, A, PTR 10.244.0.27" || len(report) != 3 {
+	if got := s.Asked(); got != "exists, A, PTR 10.244.0.27" || len(report.Findings()) != 3 {
 		t.Errorf("asked %s, reported %v", got, report)
 	}
 }

@@ -13,25 +13,30 @@ import (
 type Walk struct {
 	Claim    Claim
 	Resolver Resolver
-	Policy   Policy
 
-	// Every has the walk go on after an agreement: at most so long lies
-	// between two verifications, and a random half of it may be missing. With
-	// 0 the first agreement ends the walk.
+	// Every has the walk go on after an agreement: the longest time between two
+	// verifications, of which a random half may be missing. With 0 the first
+	// agreement ends the walk.
 	Every time.Duration
-	// Agreed tells that an earlier walk of this Pod has come to an agreement,
-	// and that what it published stands.
+	// Agreed: an earlier walk of this Pod has come to an agreement, and what it
+	// published stands.
 	Agreed bool
-	// Grace is for how long DNS has to do without this Pod before a Turn calls
-	// it Lost.
+	// Grace is how long DNS has to do without this Pod before a Turn calls it
+	// Lost.
 	Grace time.Duration
 
-	// Require gives what the Pod needs besides its name, once DNS has agreed
-	// on that; nil is nothing. With a *Mismatch it is called again, after a
-	// pause and without a question to DNS, until it has what it wants; if that
-	// took long DNS is asked once more. A *Refusal ends the walk. Files that do
-	// not become a Turn's are cleared.
-	Require func(context.Context, Agreement) ([]File, error)
+	// Require are called once DNS has agreed, one after the other, each for the
+	// files of a Requirement. After a *Mismatch all are called again, after a pause
+	// and without a question to DNS, until each has what it needs; if that took
+	// long, DNS is asked once more. A *Refusal ends the walk. Files that do not
+	// become a Turn's are cleared.
+	Require []func(context.Context, Agreement) ([]File, error)
+
+	// Witnesses asks about other names, for people, why DNS does not agree; nil
+	// asks nothing. It is called when a wait has lasted three seconds, and then
+	// each time that it has doubled; after an agreement at most once an hour. It
+	// has a second.
+	Witnesses func(context.Context, *Mismatch) Round
 }
 
 // stale is how old an agreement may be when it is published.
@@ -39,15 +44,20 @@ const stale = time.Second
 
 // Turn is one verification of a Walk.
 type Turn struct {
-	Agreement Agreement  // valid where Err is nil
-	Required  Generation // what Walk.Require gave; the caller clears it
-	Report    Report     // of the questions of this turn: none where only Require was asked again
+	Agreement Agreement    // valid where Err is nil
+	Required  []Generation // what each of Walk.Require returned; the caller clears them
+	// Report has every question since the turn before, those of Walk.Witnesses
+	// included: none where only Require was asked again.
+	Report Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
-	// Lost tells, after an agreement, that DNS knows this Pod no more: for
+	// Agreed: DNS has agreed before this turn, so that what was published
+	// stands.
+	Agreed bool
+	// Lost, after an agreement: DNS does not know this Pod any more. For
 	// Walk.Grace it has answered without this Pod's address each time that it
-	// answered, and the server which says so now knows the cluster, as it
+	// answered, and the server that says so now knows the cluster, as it
 	// resolves kubernetes.default, and not from what a cache had before.
 	Lost   bool
 	Waited time.Duration // since the walk began
@@ -55,108 +65,175 @@ type Turn struct {
 }
 
 // Turns verifies again and again, with pauses, until the first agreement, a
-// refusal or the end of ctx; with Every until the end of ctx, and after the
-// first agreement there is no refusal but of Require. A verification that ctx
-// cuts off is no turn, nor is one for which no private key was free: they say
-// nothing about DNS.
+// refusal or the end of ctx. With Every set it runs until ctx ends; after the
+// first agreement only Require can refuse. A verification that ctx cuts off is
+// not a turn, nor is one for which no probe type was free: they say nothing
+// about DNS. What the latter asked is in the report of the turn after it.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
-		start := time.Now()
-		agreed := w.Agreed
-		var unnamed lookout
-		var plainly doubt
-		var gone absence
-		var slow time.Duration
-		var last proven
-		for {
-			begin := time.Now()
-			turn := w.prove(ctx, round{
-				claim: w.Claim, policy: w.Policy,
-				instead: !agreed && unnamed.due(begin.Sub(start)),
-				witness: agreed,
-				doubt:   agreed || plainly.due(begin.Sub(start)),
-				plain:   plainly.sure(),
-			}, &last)
-			if ctx.Err() != nil {
-				turn.Required.Clear()
-				return
-			}
-			turn.Waited = time.Since(start)
-			plainly.heard(turn)
-			mismatch, isMismatch := errors.AsType[*Mismatch](turn.Err)
-			switch {
-			case !isMismatch && (turn.Err != nil || w.Every == 0):
-				yield(turn)
-				return
-			case !isMismatch:
-				agreed, gone = true, absence{}
-				turn.Pause = w.rest()
-			case agreed:
-				last = proven{} // DNS is asked each time
-				turn.Lost = gone.seen(begin, w, mismatch, turn.Report)
-				turn.Pause = w.rest()
-			default:
-				if err := unnamed.seen(mismatch, turn.Waited); err != nil {
-					turn.Err = err
-					yield(turn)
-					return
-				}
-				if slow = slower(slow, time.Since(begin), mismatch); plainly.seen > 0 {
-					slow = 0 // it answers applications at once
-				}
-				turn.Pause = pause(turn.Waited, slow, mismatch.Again())
-			}
-			unasked := mismatch != nil && mismatch.Is == Unasked
-			if !unasked && !yield(turn) || !sleep(ctx, turn.Pause) {
-				return
-			}
+		k := walker{Walk: w, start: time.Now()}
+		for k.turn(ctx, yield) {
 		}
 	}
+}
+
+// walker is a Walk under way.
+type walker struct {
+	Walk
+	start   time.Time
+	unnamed lookout
+	plainly doubt
+	gone    absence
+	people  curiosity
+	slow    time.Duration // the least pause, for a server that is slow or in trouble
+	proven  *proven       // an agreement that Require has not met yet; or nil
+	untold  Report        // questions that are in no turn yet
+}
+
+// turn verifies once, yields what came of it and sleeps until the next turn. It
+// reports whether there is one.
+func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
+	begin := time.Now()
+	t := w.prove(ctx, w.also(begin.Sub(w.start)))
+	if ctx.Err() != nil {
+		forget(t.Required)
+		return false
+	}
+	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
+	w.plainly.heard(t)
+	m, isMismatch := errors.AsType[*Mismatch](t.Err)
+	if !isMismatch {
+		if t.Err != nil || w.Every == 0 {
+			w.tell(t, yield)
+			return false
+		}
+		w.agrees(&t)
+	} else if refusal := w.disagrees(&t, m, begin); refusal != nil {
+		t.Err, t.Pause = refusal, 0
+		w.tell(t, yield)
+		return false
+	}
+	if isMismatch && m.unasked() {
+		w.untold = append(w.untold, t.Report...)
+		return sleep(ctx, t.Pause)
+	}
+	if isMismatch {
+		w.ask(ctx, &t, m)
+	}
+	return w.tell(t, yield) && sleep(ctx, t.Pause)
+}
+
+// also says what a turn that begins after so long asks besides the proof.
+func (w *walker) also(waited time.Duration) (also Also) {
+	if w.Agreed {
+		also = Attest | Doubt
+	} else {
+		if w.unnamed.due(waited) {
+			also |= Instead
+		}
+		if w.plainly.due(waited) {
+			also |= Doubt
+		}
+	}
+	if w.plainly.sure() {
+		also |= Plainly
+	}
+	return also
+}
+
+// tell hands a turn on, with all that was asked since the one before.
+func (w *walker) tell(t Turn, yield func(Turn) bool) bool {
+	t.Report = slices.Concat(w.untold, t.Report)
+	w.untold = nil
+	return yield(t)
+}
+
+// agrees decides what follows an agreement.
+func (w *walker) agrees(t *Turn) {
+	if w.people.rest(); !w.Agreed {
+		w.people = curiosity{}
+	}
+	w.Agreed, w.gone = true, absence{}
+	t.Pause = w.rest()
+}
+
+// disagrees decides what follows a mismatch: whether the Pod is lost, how long to
+// pause, or the *Refusal to end with.
+func (w *walker) disagrees(t *Turn, m *Mismatch, begin time.Time) (refusal error) {
+	if w.Agreed {
+		w.proven = nil // DNS is asked each time
+		t.Lost = w.gone.saw(begin, w.Walk, m, t.Report)
+		t.Pause = w.rest()
+		return nil
+	}
+	if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
+		w.slow = 0 // it answers applications at once
+	}
+	t.Pause = pause(t.Waited, w.slow, m.Again())
+	return w.unnamed.saw(m, t.Waited)
+}
+
+// patience is how long the witnesses may hold up the walk.
+const patience = time.Second
+
+// ask asks the witnesses, when it is time.
+func (w *walker) ask(ctx context.Context, t *Turn, m *Mismatch) {
+	if w.Witnesses == nil || !m.Answered() || !w.people.due(t.Waited) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	t.Report = append(t.Report, w.Witnesses(ctx, m))
 }
 
 // proven is an agreement that Require has not met yet.
 type proven struct {
 	agreement Agreement
-	at        time.Time // zero: there is none
+	at        time.Time
 }
 
-// prove verifies, unless last holds an agreement, and requires.
-func (w Walk) prove(ctx context.Context, like round, last *proven) (t Turn) {
-	if last.at.IsZero() {
-		t.Agreement, t.Report, t.Err = verify(ctx, w.Resolver, like)
-		if t.Err != nil || w.Require == nil {
+// prove verifies, unless an agreement waits for Require, and requires.
+func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
+	if w.proven == nil {
+		t.Agreement, t.Report, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
+		if t.Err != nil || len(w.Require) == 0 {
 			return t
 		}
-		*last = proven{t.Agreement, time.Now()}
+		w.proven = &proven{t.Agreement, time.Now()}
 	}
-	files, err := w.Require(ctx, last.agreement)
-	if err != nil {
-		t.Agreement, t.Err = Agreement{}, err
-		return t
+	var required []Generation
+	for _, require := range w.Require {
+		files, err := require(ctx, w.proven.agreement)
+		if err != nil {
+			forget(required)
+			t.Agreement, t.Err = Agreement{}, err
+			return t
+		}
+		slices.SortFunc(files, byName)
+		required = append(required, Generation{files})
 	}
-	t.Agreement = last.agreement
-	if time.Since(last.at) > stale {
+	t.Agreement = w.proven.agreement
+	if time.Since(w.proven.at) > stale {
 		var again Report
-		t.Agreement, again, t.Err = verify(ctx, w.Resolver, like)
+		t.Agreement, again, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
 		t.Report = append(t.Report, again...)
 	}
-	*last = proven{}
+	w.proven = nil
 	if t.Err != nil {
-		forget(files)
+		forget(required)
 		return t
 	}
-	slices.SortFunc(files, byName)
-	t.Required = Generation{files}
+	t.Required = required
 	return t
 }
 
-// rest gives the pause after an agreement. The jitter keeps Pods that started
+// rest returns the pause after an agreement. The jitter keeps Pods that started
 // together from asking together.
 func (w Walk) rest() time.Duration {
 	return w.Every - time.Duration(rand.Int64N(int64(w.Every)/2+1))
 }
 
-// pause gives the time until the next turn. The record usually comes within
+// pause returns the time until the next turn. The record usually comes within
 // 150 ms of a container's start, so turns are dense at first; then they grow
 // with the wait, so that lateness stays a quarter of it, up to a second, and
 // five after a minute; but slow is the least. The jitter keeps Pods that
@@ -177,14 +254,14 @@ func pause(waited, slow, again time.Duration) time.Duration {
 // second, which the smallest CoreDNS can answer.
 const maxBackoff = 5 * time.Second
 
-// slower gives the least pause after a turn that took so long, from that after
+// slower returns the least pause after a turn that took so long, from that after
 // the one before. A server that is slow is given as long again. For one that is
 // silent, cannot say or will not, the pause doubles, and it halves when the
 // server is there again: a crowd that is too much for its DNS has to become
-// less, or questions that are asked in vain crowd out the others.
+// less, or useless questions crowd out the others.
 func slower(before, took time.Duration, m *Mismatch) time.Duration {
 	switch {
-	case m.Is == Unasked: // which tells nothing of the server
+	case m.unasked(): // which says nothing about the server
 		return before
 	case m.Verdict == Unanswered:
 		return min(max(2*before, 250*time.Millisecond), maxBackoff)
@@ -198,7 +275,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !over(ctx)
+		return !Over(ctx)
 	case <-ctx.Done():
 		return false
 	}
@@ -214,15 +291,14 @@ type lookout struct {
 	found bool          // when it was last asked
 }
 
-// due reports whether this turn is to ask, and takes it that it does.
+// due reports whether this turn is to ask, and assumes that it does.
 func (l *lookout) due(waited time.Duration) bool {
 	l.asked = waited >= max(l.next, 500*time.Millisecond)
 	return l.asked
 }
 
-// seen takes note of what a turn said, and gives the *Refusal when it is
-// certain.
-func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
+// saw learns what a turn came to, and returns the *Refusal when it is certain.
+func (l *lookout) saw(m *Mismatch, waited time.Duration) error {
 	switch {
 	case !l.asked:
 	case m.Verdict == Unnamed && l.found:
@@ -235,12 +311,12 @@ func (l *lookout) seen(m *Mismatch, waited time.Duration) error {
 	return nil
 }
 
-// doubt is whether the server answers private keys at all. That is looked for
-// rarely, and believed when it is seen in a row: the third time where a private
-// key fails, the fifth where it is not answered, as packets get lost.
+// doubt is whether the server answers any probe type at all. That is looked for
+// rarely, and believed when it is seen in a row: the third time where a probe
+// type fails, the fifth where it is not answered, as packets get lost.
 type doubt struct {
 	next time.Duration // when to look again, since the walk began
-	seen int           // that it answered what applications ask, and no private key; twice for a failure
+	seen int           // that it answered what applications ask, and no probe type; twice for a failure
 }
 
 // due reports whether this turn is to look.
@@ -251,24 +327,41 @@ func (d *doubt) due(waited time.Duration) bool {
 // sure reports whether this turn is to believe it, if it sees it too.
 func (d *doubt) sure() bool { return d.seen >= 4 }
 
-// heard takes note of a turn.
+// heard learns what a turn's last round came to.
 func (d *doubt) heard(t Turn) {
-	key := t.Report.last(func(f Finding) bool { return f.Kind == Exists && !f.Witness })
-	looked := t.Report.last(func(f Finding) bool { return f.Witness })
-	switch {
-	case len(key) == 0 || key[0].Is == Unasked:
-	case key[0].Is != Failed && key[0].Is != Silent:
+	switch r := t.Report.last(); {
+	case r.existence == Unasked:
+	case r.existence != Failed && r.existence != Silent:
 		d.seen = 0
-	case slices.ContainsFunc(looked, func(f Finding) bool { return f.Kind != Exists && f.Is == Found }):
-		if d.seen++; key[0].Is == Failed {
+	case r.plain:
+		if d.seen++; r.existence == Failed {
 			d.seen++
 		}
-	case len(looked) > 0:
+	case r.doubted:
 		d.seen, d.next = 0, 2*t.Waited
 	}
 }
 
-// absence is that DNS does without this Pod, after an agreement.
+// curiosity is when the witnesses are asked.
+type curiosity struct {
+	next  time.Duration // when to ask again, since the walk began
+	again time.Duration // when to ask again after an agreement
+}
+
+// due reports whether to ask now, and assumes that it is done.
+func (c *curiosity) due(waited time.Duration) bool {
+	if waited < max(c.next, 3*time.Second) {
+		return false
+	}
+	c.next, c.again = 2*waited, waited+time.Hour
+	return true
+}
+
+// rest learns that DNS agrees: of several replicas one may never do so.
+func (c *curiosity) rest() { c.next = c.again }
+
+// absence tracks how long DNS has answered without this Pod since it last
+// agreed.
 type absence struct {
 	since time.Time // the first answer without the Pod
 	// believed is from when on the witness is: what a cache had of it before
@@ -276,18 +369,18 @@ type absence struct {
 	believed time.Time
 }
 
-// seen takes note of a turn that began then, and reports whether this Pod is
-// lost. Any answer that holds the Pod ends an absence, in whichever round and
+// saw learns what a turn that began then came to, and reports whether this Pod
+// is lost. Any answer that holds the Pod ends an absence, in whichever round and
 // whatever was wrong with others: of two replicas one may have lost it, or its
-// PTR alone be in trouble. Who cannot say, says nothing.
-func (a *absence) seen(begin time.Time, w Walk, m *Mismatch, r Report) bool {
-	ours := func(f Finding) bool { return f.holds(w.Claim.addrs) }
-	if slices.ContainsFunc(r, ours) {
+// PTR alone be in trouble. A server that cannot say, says nothing.
+func (a *absence) saw(begin time.Time, w Walk, m *Mismatch, r Report) bool {
+	if slices.ContainsFunc(r, func(round Round) bool { return round.holds }) {
 		*a = absence{}
 	}
+	last := r.last()
 	// A name that goes between two questions of a round looks poisoned.
 	misses := w.Claim.misses(m)
-	if !misses && m.Verdict != Poisoned || len(r.last(ours)) > 0 {
+	if !misses && m.Verdict != Poisoned || last.holds {
 		return false
 	}
 	now := time.Now() // not begin: earlier rounds may have agreed
@@ -297,9 +390,8 @@ func (a *absence) seen(begin time.Time, w Walk, m *Mismatch, r Report) bool {
 	if !misses {
 		return false
 	}
-	ttl, attested := r.attested(m)
-	if attested && a.believed.IsZero() {
-		a.believed = now.Add(ttl)
+	if last.attested && a.believed.IsZero() {
+		a.believed = now.Add(last.fresh)
 	}
-	return attested && !begin.Before(a.believed) && begin.Sub(a.since) >= w.Grace
+	return last.attested && !begin.Before(a.believed) && begin.Sub(a.since) >= w.Grace
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // turn is a Turn and when it came, since the walk began.
@@ -33,7 +34,7 @@ func walk(t *testing.T, w identity.Walk, deadline time.Duration) (turns []turn, 
 func TestWalkPausesGrowByAQuarterUpToTheirCaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, 5*time.Minute)
 		if end != 5*time.Minute {
 			t.Errorf("the walk ended after %s", end)
@@ -90,7 +91,7 @@ func TestWalksDoNotKeepStep(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		pauses := make(map[time.Duration]bool)
 		for range 20 {
-			s := agreeing(t, claim).script("exists: nxdomain")
+			s := podtest.Agreeing(t, claim).Script("exists: nxdomain")
 			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Second)
 			pauses[turns[0].Pause] = true
 		}
@@ -103,7 +104,7 @@ func TestWalksDoNotKeepStep(t *testing.T) {
 func TestWalkNeverAsksBeforeTheAnswerCanChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("A: 10.244.0.99 again=7s | 10.244.0.99 again=3s | 10.244.0.27")
+		s := podtest.Agreeing(t, claim).Script("A: 10.244.0.99 again=7s | 10.244.0.99 again=3s | 10.244.0.27")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
 		if len(turns) != 3 || turns[0].Pause != 7*time.Second || turns[1].Pause != 3*time.Second || turns[2].Err != nil || end != 10*time.Second {
 			t.Errorf("turns %v, end %s", turns, end)
@@ -114,7 +115,7 @@ func TestWalkNeverAsksBeforeTheAnswerCanChange(t *testing.T) {
 func TestWalkAsksAServerInTroubleMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: servfail\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: servfail")
+		s := podtest.Agreeing(t, claim).Script("exists: servfail\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: servfail")
 		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, 10*time.Second)
 		for i, turn := range turns {
 			if turn.Pause < 200*time.Millisecond {
@@ -129,14 +130,14 @@ func TestWalkAsksPlainlyWhereNothingElseIsAnswered(t *testing.T) {
 	for _, says := range []string{"servfail", "silent"} {
 		synctest.Test(t, func(t *testing.T) {
 			claim := db0(t, identity.Policy{}, ip4, "")
-			s := agreeing(t, claim).script("exists: " + says + "\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: 10.96.0.1\nA: nxdomain zone=cluster.local")
-			s.later(20*time.Second, "A: 10.244.0.27")
+			s := podtest.Agreeing(t, claim).Script("exists: " + says + "\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: 10.96.0.1\nA: nxdomain zone=cluster.local")
+			s.Later(20*time.Second, "A: 10.244.0.27")
 			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Minute)
 			if last := turns[len(turns)-1]; last.Err != nil || end > 22*time.Second {
 				t.Errorf("%s: %v after %s", says, last.Err, end)
 			}
 			for _, turn := range turns[:len(turns)-1] {
-				if _, plain := errors.AsType[*identity.Mismatch](turn.Err); !plain || turn.Waited > 14*time.Second && turn.Report[len(turn.Report)-1].Kind != identity.Forward4 {
+				if _, plain := errors.AsType[*identity.Mismatch](turn.Err); !plain || turn.Waited > 14*time.Second && turn.Report.Findings()[len(turn.Report.Findings())-1].Kind != identity.Forward4 {
 					t.Errorf("%s: after %s: %v, %v", says, turn.Waited, turn.Err, turn.Report)
 				}
 			}
@@ -156,17 +157,17 @@ func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothingOrKeys(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			claim := db0(t, identity.Policy{}, ip4, "")
-			s := agreeing(t, claim).script(says)
+			s := podtest.Agreeing(t, claim).Script(says)
 			if turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Minute); turns[len(turns)-1].Err == nil {
 				t.Error("it agreed")
 			}
-			asked := slices.Concat(s.rounds...)
+			asked := slices.Concat(s.Rounds...)
 			if slices.Contains(asked, "A") || slices.Contains(asked, "AAAA") {
-				t.Errorf("%s: asked %s", says, s.asked())
+				t.Errorf("%s: asked %s", says, s.Asked())
 			}
 			// Rarely: after 2, 4, 8, 16 and 32 seconds.
 			looked := 0
-			for _, round := range s.rounds {
+			for _, round := range s.Rounds {
 				if slices.ContainsFunc(round, func(q string) bool { return strings.HasSuffix(q, " "+kubernetes) }) {
 					looked++
 				}
@@ -181,7 +182,7 @@ func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothingOrKeys(t *testing.T) {
 func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
 		slow := resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
 			time.Sleep(700 * time.Millisecond)
 			return s.Open(ctx)
@@ -231,19 +232,19 @@ func (exchangeFunc) Close() error                                               
 
 func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		policy := identity.Policy{Confirm: 1}
+		policy := identity.Policy{Rounds: 2}
 		claim := db0(t, policy, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local | nxdomain zone=cluster.local | nodata")
-		s.latency = time.Millisecond
-		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Policy: policy}, time.Hour)
-		if got, want := s.asked(), "exists | exists | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; got != want {
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local | nxdomain zone=cluster.local | nodata")
+		s.Latency = time.Millisecond
+		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
+		if got, want := s.Asked(), "exists | exists | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; got != want {
 			t.Errorf("asked\n%s, not\n%s", got, want)
 		}
 		if len(turns) != 3 {
 			t.Fatalf("turns %v", turns)
 		}
 		last := turns[2]
-		if last.Err != nil || last.Pause != 0 || last.Agreement.Name() != claim.Name() || show(last.Agreement.Addrs()) != ip4 || len(last.Report) != 7 {
+		if last.Err != nil || last.Pause != 0 || last.Agreement.Name() != claim.Name() || show(last.Agreement.Addrs()) != ip4 || len(last.Report.Findings()) != 7 {
 			t.Errorf("the last turn is %+v", last)
 		}
 		if want := turns[0].Pause + turns[1].Pause + 9*time.Millisecond; end != want || last.Waited != want || last.at != want {
@@ -262,20 +263,20 @@ func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim)
+		s := podtest.Agreeing(t, claim)
 		slow := func(context.Context, identity.Agreement) ([]identity.File, error) {
 			time.Sleep(2 * time.Second)
 			return []identity.File{{Name: "x", Data: []byte("x"), Mode: 0o644}}, nil
 		}
-		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: slow}, time.Hour)
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(slow)}, time.Hour)
 		const once = "exists, A, AAAA, PTR 10.244.0.27"
-		if s.asked() != once+" | "+once {
-			t.Errorf("asked %s", s.asked())
+		if s.Asked() != once+" | "+once {
+			t.Errorf("asked %s", s.Asked())
 		}
-		if len(turns) != 1 || turns[0].Err != nil || len(turns[0].Required.Files()) != 1 {
+		if len(turns) != 1 || turns[0].Err != nil || len(turns[0].Required[0].Files()) != 1 {
 			t.Fatalf("turns %v", turns)
 		}
-		if n := len(turns[0].Report); n != 8 {
+		if n := len(turns[0].Report.Findings()); n != 8 {
 			t.Errorf("%d questions are reported, not 8", n)
 		}
 	})
@@ -284,13 +285,13 @@ func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 func TestWalkEndsWhenItsReaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain")
 		start := time.Now()
 		for range (identity.Walk{Claim: claim, Resolver: s}).Turns(t.Context()) {
 			break
 		}
-		if len(s.rounds) != 1 || time.Since(start) != 0 {
-			t.Errorf("asked %s in %s", s.asked(), time.Since(start))
+		if len(s.Rounds) != 1 || time.Since(start) != 0 {
+			t.Errorf("asked %s in %s", s.Asked(), time.Since(start))
 		}
 	})
 }
@@ -299,11 +300,11 @@ func TestWalkEndsWhenItsReaderStops(t *testing.T) {
 func TestWalkGivesNoTurnThatItsDeadlineCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim)
-		s.latency = time.Second
+		s := podtest.Agreeing(t, claim)
+		s.Latency = time.Second
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, 2500*time.Millisecond)
-		if len(turns) != 0 || end != 2500*time.Millisecond || s.asked() != "exists, A, AAAA" {
-			t.Errorf("%d turns, end after %s, asked %s", len(turns), end, s.asked())
+		if len(turns) != 0 || end != 2500*time.Millisecond || s.Asked() != "exists, A, AAAA" {
+			t.Errorf("%d turns, end after %s, asked %s", len(turns), end, s.Asked())
 		}
 	})
 }
@@ -313,7 +314,7 @@ const neverNamed = name4 + ": DNS publishes this Pod as " + dash4 + ", as for a 
 func TestWalkEndsWhenTheDashedNameIsSeenTwiceASecondApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
 		seen := sightings(turns)
 		if len(seen) != 2 || seen[0] < 500*time.Millisecond || seen[1]-seen[0] < time.Second || end > 3*time.Second {
@@ -339,9 +340,9 @@ func TestWalkGoesOnWhenTheDashedNameIsSeenOnce(t *testing.T) {
 	for _, ours := range []time.Duration{time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			claim := db0(t, identity.Policy{}, ip4, "")
-			s := agreeing(t, claim).script("exists: nxdomain\nexists " + dash4 + ": nodata")
-			s.later(time.Second, "exists "+dash4+": nxdomain zone=cluster.local")
-			s.later(ours, "exists: nodata")
+			s := podtest.Agreeing(t, claim).Script("exists: nxdomain\nexists " + dash4 + ": nodata")
+			s.Later(time.Second, "exists "+dash4+": nxdomain zone=cluster.local")
+			s.Later(ours, "exists: nodata")
 			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
 			if seen := sightings(turns); len(seen) != 1 || turns[len(turns)-1].Err != nil || end < ours || end > ours*5/4+30*time.Millisecond {
 				t.Errorf("seen after %v, end after %s with %v", seen, end, turns[len(turns)-1].Err)
@@ -354,9 +355,9 @@ func TestWalkGoesOnWhenTheDashedNameIsSeenOnce(t *testing.T) {
 func TestWalkForgetsASightingThatWasContradicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain\nexists " + dash4 + ": nodata")
-		s.later(time.Second, "exists "+dash4+": nxdomain")
-		s.later(3*time.Second, "exists "+dash4+": nodata")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain\nexists " + dash4 + ": nodata")
+		s.Later(time.Second, "exists "+dash4+": nxdomain")
+		s.Later(3*time.Second, "exists "+dash4+": nodata")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
 		seen := sightings(turns)
 		if len(seen) != 3 || seen[0] > time.Second || seen[1] < 3*time.Second || seen[2]-seen[1] < time.Second || end != seen[2] {
@@ -368,7 +369,7 @@ func TestWalkForgetsASightingThatWasContradicted(t *testing.T) {
 // sightings gives when the dashed name was seen.
 func sightings(turns []turn) (at []time.Duration) {
 	for _, turn := range turns {
-		for _, f := range turn.Report {
+		for _, f := range turn.Report.Findings() {
 			if f.Verdict == identity.Unnamed {
 				at = append(at, turn.at)
 			}
@@ -387,7 +388,7 @@ func (s spent) Ask(_ context.Context, q identity.Question) identity.Answer {
 	if now := time.Now(); now.After(s.from) && now.Before(s.until) {
 		return identity.Answer{Question: q, Is: identity.Unasked, Again: time.Until(s.until)}
 	}
-	return identity.Answer{Question: q, Is: identity.Denied, Wire: "NXDOMAIN"}
+	return identity.Answer{Question: q, Is: identity.Denied}
 }
 
 func TestWalkGivesNoTurnWithoutAFreeKey(t *testing.T) {
@@ -409,7 +410,7 @@ func TestWalkGivesNoTurnWithoutAFreeKey(t *testing.T) {
 func TestAWalkThatGoesOnRestsAtMostItsIntervalAndHalfOfItAtLeast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("exists: nxdomain | nodata")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain | nodata")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Every: time.Minute}, time.Hour)
 		if end != time.Hour || len(turns) < 61 || len(turns) > 121 {
 			t.Errorf("%d turns until %s", len(turns), end)
@@ -437,9 +438,9 @@ func TestAfterAnAgreementThereIsNoRefusal(t *testing.T) {
 			return exchangeFunc(func(q identity.Question) identity.Answer {
 				if q.Name != claim.Name() && q.Name.String() != "kubernetes.default.svc.cluster.local" {
 					asked++
-					return identity.Answer{Question: q, Is: identity.NoData, Wire: "no data"}
+					return identity.Answer{Question: q, Is: identity.NoData}
 				}
-				return identity.Answer{Question: q, Is: identity.Denied, Wire: "NXDOMAIN"}
+				return identity.Answer{Question: q, Is: identity.Denied}
 			}), nil
 		})
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: gone, Every: time.Minute, Agreed: true}, time.Hour)
@@ -473,12 +474,12 @@ func (l losing) resolver(t *testing.T, latency time.Duration) identity.Resolver 
 		socket++
 		return exchangeFunc(func(q identity.Question) identity.Answer {
 			time.Sleep(latency)
-			a := identity.Answer{Question: q, Server: nameserver}
+			a := identity.Answer{Question: q, Server: podtest.Nameserver}
 			text := l(time.Since(start), socket, q)
 			if q.Name.String() == "kubernetes.default.svc.cluster.local" {
 				text = "10.96.0.1"
 			}
-			if err := read(&a, text); err != nil {
+			if err := podtest.Read(&a, text); err != nil {
 				t.Error(err)
 			}
 			return a
@@ -562,8 +563,8 @@ func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				policy := identity.Policy{Confirm: c.confirm}
-				w := identity.Walk{Claim: db0(t, policy, ip4And6, ""), Resolver: c.dns.resolver(t, time.Millisecond), Policy: policy,
+				policy := identity.Policy{Rounds: identity.Rounds(1 + c.confirm)}
+				w := identity.Walk{Claim: db0(t, policy, ip4And6, ""), Resolver: c.dns.resolver(t, time.Millisecond),
 					Every: time.Minute, Agreed: true, Grace: grace}
 				turns, _ := walk(t, w, 3*time.Hour)
 				for _, turn := range turns {
@@ -580,13 +581,13 @@ func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
 func TestAPodIsNotLostWhereTheClusterDomainIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "nowhere:kdc1.example.org")
-		s := agreeing(t, claim).script("exists: nxdomain zone=example.org")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=example.org")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Every: time.Minute, Agreed: true, Grace: 5 * time.Minute}, time.Hour)
 		if len(turns) < 60 || end != time.Hour || turns[0].Err == nil {
 			t.Errorf("%d turns until %s, the first %v", len(turns), end, turns[0].Err)
 		}
-		if slices.ContainsFunc(turns, func(turn turn) bool { return turn.Lost }) || strings.Contains(s.asked(), "kubernetes") {
-			t.Errorf("lost, or asked whether it is: %s", s.asked())
+		if slices.ContainsFunc(turns, func(turn turn) bool { return turn.Lost }) || strings.Contains(s.Asked(), "kubernetes") {
+			t.Errorf("lost, or asked whether it is: %s", s.Asked())
 		}
 	})
 }
@@ -618,7 +619,7 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				policy := identity.Policy{Confirm: c.confirm}
+				policy := identity.Policy{Rounds: identity.Rounds(1 + c.confirm)}
 				var first time.Duration // the first answer to its name without it
 				dns := losing(func(since time.Duration, socket int, q identity.Question) string {
 					if since < 10*time.Minute {
@@ -632,7 +633,7 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 					}
 					return c.dns(q)
 				})
-				w := identity.Walk{Claim: db0(t, policy, c.ips, ""), Resolver: dns.resolver(t, c.latency), Policy: policy,
+				w := identity.Walk{Claim: db0(t, policy, c.ips, ""), Resolver: dns.resolver(t, c.latency),
 					Every: every, Agreed: true, Grace: grace}
 				turns, _ := walk(t, w, time.Hour)
 				for _, turn := range turns {
@@ -667,28 +668,32 @@ func (k *keysOf) require(_ context.Context, a identity.Agreement) ([]identity.Fi
 	case a.Name() != k.claim.Name():
 		return nil, errors.New("of whom?")
 	case time.Now().Before(k.after):
-		answer := identity.Answer{Question: identity.Question{Name: a.Name()}, Err: errors.New("no key"), Again: time.Second}
-		return nil, &identity.Mismatch{Finding: identity.Finding{Answer: answer, Verdict: identity.Keyless}}
+		return nil, identity.NotYet(identity.Keyless, errors.New("no key"), time.Second)
 	}
 	k.given = []identity.File{{Name: "keytab", Data: []byte("key"), Mode: 0o440}, {Name: "conf", Data: []byte("text"), Mode: 0o644}}
 	return k.given, nil
+}
+
+// requires makes a Walk's Require of one.
+func requires(one func(context.Context, identity.Agreement) ([]identity.File, error)) []func(context.Context, identity.Agreement) ([]identity.File, error) {
+	return []func(context.Context, identity.Agreement) ([]identity.File, error){one}
 }
 
 func TestWalkAsksForWhatIsRequiredOnlyOnceDNSAgrees(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		keys := &keysOf{claim: claim}
-		s := agreeing(t, claim).script("exists: nxdomain")
-		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, 10*time.Second)
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain")
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(keys.require)}, 10*time.Second)
 		if len(turns) < 5 || keys.asked > 0 {
 			t.Errorf("asked %d times for keys in %d turns", keys.asked, len(turns))
 		}
-		turns, _ = walk(t, identity.Walk{Claim: claim, Resolver: agreeing(t, claim), Require: keys.require}, 10*time.Second)
-		files := turns[0].Required.Files()
+		turns, _ = walk(t, identity.Walk{Claim: claim, Resolver: podtest.Agreeing(t, claim), Require: requires(keys.require)}, 10*time.Second)
+		files := turns[0].Required[0].Files()
 		if len(turns) != 1 || keys.asked != 1 || len(files) != 2 || files[0].Name != "conf" || string(files[1].Data) != "key" {
 			t.Fatalf("asked %d times in %d turns for %v", keys.asked, len(turns), files)
 		}
-		turns[0].Required.Clear()
+		turns[0].Required[0].Clear()
 		if string(files[1].Data) != "\x00\x00\x00" {
 			t.Errorf("%q is left of a key", files[1].Data)
 		}
@@ -699,16 +704,16 @@ func TestWalkAsksDNSOnceMoreIfWhatIsRequiredCameLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for wait, rounds := range map[time.Duration]int{0: 1, 20 * time.Second: 2} {
 			claim := db0(t, identity.Policy{}, ip4, "")
-			s := agreeing(t, claim)
+			s := podtest.Agreeing(t, claim)
 			keys := &keysOf{claim: claim, after: time.Now().Add(wait)}
-			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, time.Minute)
+			turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(keys.require)}, time.Minute)
 			last := turns[len(turns)-1]
-			if last.Err != nil || len(last.Required.Files()) != 2 || end < wait || end > wait+2*time.Second {
+			if last.Err != nil || len(last.Required[0].Files()) != 2 || end < wait || end > wait+2*time.Second {
 				t.Errorf("after %s: %v after %s", wait, last.Err, end)
 			}
 			asked := 0
 			for _, turn := range turns {
-				for _, f := range turn.Report {
+				for _, f := range turn.Report.Findings() {
 					if f.Kind == identity.Exists {
 						asked++
 					}
@@ -725,11 +730,11 @@ func TestWalkAsksDNSOnceMoreIfWhatIsRequiredCameLate(t *testing.T) {
 func TestWalkClearsWhatIsRequiredIfDNSDisagreesByThen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim).script("A: " + ip4 + " | 10.244.0.99 again=1h")
+		s := podtest.Agreeing(t, claim).Script("A: " + ip4 + " | 10.244.0.99 again=1h")
 		keys := &keysOf{claim: claim, after: time.Now().Add(10 * time.Second)}
-		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: keys.require}, time.Minute)
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(keys.require)}, time.Minute)
 		last := turns[len(turns)-1]
-		if m, ok := errors.AsType[*identity.Mismatch](last.Err); !ok || m.Verdict != identity.Stale || len(last.Required.Files()) > 0 || last.Agreement.Name() == claim.Name() {
+		if m, ok := errors.AsType[*identity.Mismatch](last.Err); !ok || m.Verdict != identity.Stale || len(last.Required) > 0 || last.Agreement.Name() == claim.Name() {
 			t.Errorf("%v, %v", last.Err, last.Required)
 		}
 		if len(keys.given) != 2 || string(keys.given[0].Data) != "\x00\x00\x00" && string(keys.given[1].Data) != "\x00\x00\x00" {
@@ -743,7 +748,7 @@ func TestARefusalOfWhatIsRequiredEndsAnyWalk(t *testing.T) {
 		for _, every := range []time.Duration{0, time.Minute} {
 			claim := db0(t, identity.Policy{}, ip4, "")
 			keys := &keysOf{claim: claim, never: identity.Refuse(identity.Misconfigured, errors.New("mode 0000"), "set fsGroup")}
-			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: agreeing(t, claim), Every: every, Require: keys.require}, time.Hour)
+			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: podtest.Agreeing(t, claim), Every: every, Require: requires(keys.require)}, time.Hour)
 			if len(turns) != 1 || turns[0].Err != keys.never || turns[0].Agreement.Name() == claim.Name() {
 				t.Errorf("%d turns, the last with %v", len(turns), turns[len(turns)-1].Err)
 			}

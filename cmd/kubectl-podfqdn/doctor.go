@@ -19,9 +19,8 @@ import (
 	// The kubeconfigs that name an auth-provider.
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
-	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // command is the whole command line. code is what a good end exits with.
@@ -184,13 +183,13 @@ type report struct {
 	Schema  int  `json:"schema"` // 1
 	Healthy bool `json:"healthy"`
 	kube.Use
-	Facts   []identity.Seen     `json:"facts"`
-	Wire    *identity.Diagnosis `json:"wire,omitempty"`   // what podfqdn doctor says in the Pod
-	NoWire  string              `json:"noWire,omitempty"` // why there is none
-	Causes  []identity.Cause    `json:"causes,omitempty"` // the most likely first
-	Lacks   []kube.Right        `json:"lacks,omitempty"`  // rights that would have shown more
-	Grant   []string            `json:"grant,omitempty"`  // the commands that grant them
-	Trouble []string            `json:"trouble,omitempty"`
+	Facts   []diagnosis.Seen     `json:"facts"`
+	Wire    *diagnosis.Diagnosis `json:"wire,omitempty"`   // what podfqdn doctor says in the Pod
+	NoWire  string               `json:"noWire,omitempty"` // why there is none
+	Causes  []diagnosis.Cause    `json:"causes,omitempty"` // the most likely first
+	Lacks   []kube.Right         `json:"lacks,omitempty"`  // rights that would have shown more
+	Grant   []string             `json:"grant,omitempty"`  // the commands that grant them
+	Trouble []string             `json:"trouble,omitempty"`
 }
 
 // list is what is printed of many.
@@ -239,9 +238,9 @@ func (d *doctor) print(w io.Writer, p printer) error {
 		p.text(w)
 		return nil
 	}
-	form := screen.JSON
+	form := diagnosis.JSON
 	if d.output == "yaml" {
-		form = screen.YAML
+		form = diagnosis.YAML
 	}
 	out, err := form(p)
 	if err != nil {

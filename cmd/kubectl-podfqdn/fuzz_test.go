@@ -8,7 +8,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
 )
 
@@ -19,7 +19,7 @@ func FuzzForms(f *testing.F) {
 	f.Add([]byte(`{"schema": 1, "reason": "\u001b[31m\u009b\u202e\u007f\ud83d\ude00", "facts": [{"name": "\u001b", "value": "\u001b", "from": "\u001b"}], "causes": [{"kind": "\u001b", "why": "a\nb", "change": "\u2028", "command": "\u001b"}]}`), "waiting", "\x1b[31m\u009b\u202e\x7f")
 	f.Add([]byte(`{"questions": [{"server": "\u001b:53", "kind": "\u001b", "type": "\u001b", "subject": "\u001b", "rcode": "\u001b", "answer": "\u001b", "verdict": "\u001b", "zone": "\u001b", "nsid": "\u001b", "ms": -1e300}]}`), "\x00", "- : #\t!!binary")
 	f.Fuzz(func(t *testing.T, wire []byte, state, reason string) {
-		var d identity.Diagnosis
+		var d diagnosis.Diagnosis
 		if json.Unmarshal(wire, &d) != nil {
 			return
 		}

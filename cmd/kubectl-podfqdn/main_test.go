@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
 )
 
@@ -116,11 +116,11 @@ func TestTheTextTellsWhatWasSeenThenWhatToDo(t *testing.T) {
 	r := report{
 		Schema: 1,
 		Use:    kube.Use{Namespace: "prod", Pod: "db-0", State: kube.Waiting, Container: "podfqdn", For: time.Minute},
-		Facts:  []identity.Seen{{Name: "hostname", Value: `"db-0"`, From: `Pod "db-0", spec.hostname`}, {Name: "Pod", Value: "Pending\x1b[2J", From: "status"}},
+		Facts:  []diagnosis.Seen{{Name: "hostname", Value: `"db-0"`, From: `Pod "db-0", spec.hostname`}, {Name: "Pod", Value: "Pending\x1b[2J", From: "status"}},
 		NoWire: "you may not create pods/exec",
 		Lacks:  []kube.Right{{Verb: "create", Resource: "pods/exec", Namespace: "prod"}},
 		Grant:  []string{"kubectl create role x"},
-		Causes: []identity.Cause{{Kind: identity.NoService, Why: "there is none", Change: "make one", Command: `echo '{"a":"\d"}' | kubectl create`}},
+		Causes: []diagnosis.Cause{{Kind: diagnosis.NoService, Why: "there is none", Change: "make one", Command: `echo '{"a":"\d"}' | kubectl create`}},
 	}
 	var b strings.Builder
 	r.text(&b)

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
-	"github.com/podfqdn/podfqdn/identity/screen"
 )
 
 // text is for a person: what the API says, the view from the wire, the causes.
 func (r report) text(w io.Writer) {
-	s := screen.New(w)
+	s := diagnosis.NewScreen(w)
 	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
 	if r.Healthy {
 		s.Verdict(true, pod)
@@ -40,7 +40,7 @@ func (l list) text(w io.Writer) {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(words ...string) {
 		for i, word := range words {
-			words[i] = screen.Printable(word)
+			words[i] = diagnosis.Printable(word)
 		}
 		fmt.Fprintln(columns, strings.TrimRight(strings.Join(words, "\t"), "\t"))
 	}
@@ -58,6 +58,6 @@ func (l list) text(w io.Writer) {
 	}
 	columns.Flush()
 	if worst != nil {
-		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", screen.Printable(worst.Namespace), screen.Printable(worst.Pod))
+		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", diagnosis.Printable(worst.Namespace), diagnosis.Printable(worst.Pod))
 	}
 }

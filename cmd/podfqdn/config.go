@@ -19,53 +19,37 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/kerberos"
 )
 
 // config is every variable that podfqdn knows.
 type config struct {
 	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
 	identity.Given
-	NameForm identity.NameForm    `env:"PODFQDN_NAME_FORM" envDefault:"hostname" doc:"hostname, or address: the dashed name of a Pod without spec.hostname"`
-	Forward  identity.ForwardRule `env:"PODFQDN_FORWARD" envDefault:"only" doc:"only: A and AAAA hold this Pod's address alone; contains: perhaps others too"`
-	Reverse  identity.ReverseRule `env:"PODFQDN_REVERSE" envDefault:"contains" doc:"contains: PTR holds this name, perhaps others too; only: this name alone; ignore: not asked"`
-	Families identity.Families    `env:"PODFQDN_FAMILIES" envDefault:"auto" doc:"auto: at least one address family agrees and none disagrees; all; ipv4; ipv6"`
-	Confirm  int                  `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
-	Timeout  duration             `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS, and for keys; 0 for ever"`
-	Interval duration             `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
-	Withdraw bool                 `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
-	Grace    duration             `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
-	Listen   listen               `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
-	Kerberos
+	identity.Policy
+	Timeout   duration `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS, and for keys; 0 for ever"`
+	Interval  duration `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
+	Withdraw  bool     `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
+	Grace     duration `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
+	Listen    listen   `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
+	Kerberos  kerberos.Config
 	Root      string    `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
 	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 	LogFormat logFormat `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
-// maxConfirm bounds PODFQDN_CONFIRM: each round spends a private key, of which
-// package resolver has 30 and holds 11 ready.
-const maxConfirm = 10
-
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.
-// Each spends a private key, and an answer may be cached for two minutes.
+// Each spends a probe type, and an answer may be cached for two minutes.
 const minInterval = 5 * time.Second
 
-// policy gives what identity is to hold DNS to.
-func (c config) policy() identity.Policy {
-	return identity.Policy{
-		NameForm: c.NameForm, Forward: c.Forward, Reverse: c.Reverse,
-		Families: c.Families, Confirm: c.Confirm,
-	}
-}
-
-// prepare is what every command does first: it reads the variables and looks
-// at the Pod. The mistakes in both are reported together. unknown is what
-// begins like a variable of podfqdn and is none.
-func prepare(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
+// see is what every command does first: it reads the variables and looks at the
+// Pod. The mistakes in both are reported together: each is a *identity.Refusal.
+// unknown is what begins like a variable of podfqdn and is not one.
+func see(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
 	c, unknown, readErr := readConfig(environ)
 	if len(args) > 0 {
-		err := fmt.Errorf("%s takes no argument, got %+q: settings are variables, see podfqdn help", command, args[0])
-		return c, f, unknown, errors.Join(configError{err}, readErr)
+		err := misconfigured(fmt.Sprintf("%s takes no argument, got %+q", command, args[0]), "settings are variables, see podfqdn help")
+		return c, f, unknown, errors.Join(err, readErr)
 	}
 	addrs := interfaceAddrs
 	if c.Root != "/" {
@@ -92,21 +76,20 @@ func interfaceAddrs() ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// configError is one or more mistakes in the variables, each one sentence.
-type configError struct{ error }
+// misconfigured is a mistake in the variables: what is there, and what is wanted.
+func misconfigured(got, want string) error {
+	return identity.Refuse(identity.Misconfigured, errors.New(got), want)
+}
 
-func (e configError) Unwrap() error { return e.error }
-
-// readConfig reads the variables, and reports all mistakes at once.
+// readConfig reads the variables, and reports all mistakes at once, each a
+// *identity.Refusal.
 func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
 	delete(values, "") // which package env takes for that of every field without a name
 	c.Kubernetes = values["KUBERNETES_SERVICE_HOST"]
 	known := variables()
 	var mistakes []error
-	parsed := func(name string) bool {
-		return !slices.ContainsFunc(mistakes, func(err error) bool { return strings.HasPrefix(err.Error(), name+"=") })
-	}
+	wrong := map[string]bool{} // variables that could not be read
 	err = env.ParseWithOptions(&c, env.Options{Environment: values})
 	var all env.AggregateError
 	if err != nil && !errors.As(err, &all) {
@@ -119,17 +102,15 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		}
 		i := slices.IndexFunc(known, func(v variable) bool { return v.field == parse.Name })
 		name := known[i].name
-		mistakes = append(mistakes, fmt.Errorf("%s=%+q: %w", name, values[name], meaning(parse.Err)))
+		wrong[name] = true
+		mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s=%+q", name, values[name]), meaning(parse.Err).Error()))
 	}
-	if !c.Source.IsZero() && c.Principals.IsZero() && parsed("PODFQDN_KRB5_PRINCIPALS") {
-		mistakes = append(mistakes, errors.New("PODFQDN_KRB5_SOURCE is of no use alone: set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
+	if !c.Kerberos.Source.IsZero() && c.Kerberos.Principals.IsZero() && !wrong["PODFQDN_KRB5_PRINCIPALS"] {
+		mistakes = append(mistakes, misconfigured("PODFQDN_KRB5_SOURCE is of no use alone", "set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
 	}
-	least := minInterval * time.Duration(1+c.Confirm)
-	switch {
-	case c.Confirm < 0 || c.Confirm > maxConfirm:
-		mistakes = append(mistakes, fmt.Errorf("PODFQDN_CONFIRM=%d: must be 0 to %d", c.Confirm, maxConfirm))
-	case parsed("PODFQDN_INTERVAL") && time.Duration(c.Interval) < least:
-		mistakes = append(mistakes, fmt.Errorf("PODFQDN_INTERVAL=%s: must be at least %s with PODFQDN_CONFIRM=%d", time.Duration(c.Interval), least, c.Confirm))
+	rounds := max(c.Rounds, 1)
+	if least := minInterval * time.Duration(rounds); !wrong["PODFQDN_CONFIRM"] && !wrong["PODFQDN_INTERVAL"] && time.Duration(c.Interval) < least {
+		mistakes = append(mistakes, misconfigured(fmt.Sprintf("PODFQDN_INTERVAL=%s", time.Duration(c.Interval)), fmt.Sprintf("must be at least %s with PODFQDN_CONFIRM=%d", least, rounds-1)))
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if !strings.HasPrefix(name, prefix) || injected.MatchString(name) ||
@@ -137,15 +118,12 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 			continue
 		}
 		if near := nearest(name, known); near != "" {
-			mistakes = append(mistakes, fmt.Errorf("%s is no variable of podfqdn: did you mean %s?", screen.Printable(name), near))
+			mistakes = append(mistakes, misconfigured(name+" is no variable of podfqdn", "did you mean "+near+"?"))
 		} else {
 			unknown = append(unknown, name)
 		}
 	}
-	if len(mistakes) > 0 {
-		return c, unknown, configError{errors.Join(mistakes...)}
-	}
-	return c, unknown, nil
+	return c, unknown, errors.Join(mistakes...)
 }
 
 // meaning puts into words what package strconv says.
@@ -168,12 +146,16 @@ var injected = regexp.MustCompile(`^PODFQDN_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+
 // variable is one line of help.
 type variable struct{ name, field, value, doc string }
 
-// variables lists config's fields.
-func variables() []variable {
-	var list []variable
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[config]()) {
+// variables lists config's fields, those of the packages that it is made of too.
+func variables() []variable { return variablesOf(reflect.TypeFor[config]()) }
+
+func variablesOf(t reflect.Type) (list []variable) {
+	for i := range t.NumField() {
+		f := t.Field(i)
 		if name := f.Tag.Get("env"); name != "" {
 			list = append(list, variable{name, f.Name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
+		} else if f.Type.Kind() == reflect.Struct {
+			list = append(list, variablesOf(f.Type)...)
 		}
 	}
 	return list

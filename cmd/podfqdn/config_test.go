@@ -97,8 +97,8 @@ func TestDefaultsAreThoseOfTheDesign(t *testing.T) {
 	if err != nil || unknown != nil {
 		t.Fatal(unknown, err)
 	}
-	got := fmt.Sprintln(c.Dir, c.policy(), time.Duration(c.Timeout), c.Root, c.LogLevel, c.LogFormat)
-	if want := "/identity {hostname only contains auto 1} 15m0s / info auto\n"; got != want {
+	got := fmt.Sprintln(c.Dir, c.Policy, time.Duration(c.Timeout), c.Root, c.LogLevel, c.LogFormat)
+	if want := "/identity {hostname only contains auto 2} 15m0s / info auto\n"; got != want {
 		t.Errorf("got %s\nnot %s", got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -8,21 +9,17 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/resolver"
-	"github.com/podfqdn/podfqdn/identity/screen"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
-// doctorPatience bounds a run as a whole. Servers are asked beside each other;
-// one that is silent costs the 2 s of its first question, one that falls silent
-// later the 2 s of that one, and only one that is slow to each question comes
-// near the bound.
+// doctorPatience bounds a run as a whole. Servers are asked in parallel. A silent
+// one costs 2 s; only one that is slow on every question comes near the limit.
 const doctorPatience = 15 * time.Second
 
 // runDoctor looks at the Pod, asks DNS and says why it does not agree. It
@@ -32,20 +29,18 @@ const doctorPatience = 15 * time.Second
 func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	format, err := doctorFormat(args)
 	if err != nil {
-		fmt.Fprintf(stderr, "podfqdn: %s\n", screen.Printable(err.Error()))
-		return exitRefused
+		return fail(stderr, exit{exitRefused, err})
 	}
 	d, err := examine(ctx, environ)
-	if signal := (interrupted{}); errors.As(context.Cause(ctx), &signal) {
-		fmt.Fprintf(stderr, "podfqdn: ended by %s\n", signal)
-		return exitCode(signal)
+	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
+		return fail(stderr, exit{signal.code, fmt.Errorf("ended by %w", signal)})
 	}
 	if format == "json" {
-		out, failed := screen.JSON(d)
+		out, failed := diagnosis.JSON(d)
 		_, unread := stdout.Write(out)
 		err = errors.Join(failed, unread, err)
 	} else {
-		screen.New(stdout).Diagnosis(d)
+		diagnosis.NewScreen(stdout).Diagnosis(d)
 	}
 	switch {
 	case d.Healthy:
@@ -74,102 +69,100 @@ func doctorFormat(args []string) (format string, err error) {
 }
 
 // examine makes the diagnosis. The error is what is wrong before DNS is asked
-// anything, or a source of keys that only another Pod spec mends where DNS
-// agrees; the diagnosis tells it too.
-func examine(ctx context.Context, environ []string) (identity.Diagnosis, error) {
-	cfg, facts, _, err := prepare("doctor", nil, environ)
-	d := identity.Diagnosis{Schema: 1, Facts: facts.Seen(), Questions: []identity.Asked{}}
-	var claim identity.Claim
+// anything, or a requirement that only another Pod spec meets where DNS agrees;
+// the diagnosis says it too.
+func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error) {
+	cfg, facts, _, err := see("doctor", nil, environ)
+	d := diagnosis.Diagnosis{Schema: 1, Facts: diagnosis.Facts(facts), Questions: []diagnosis.Asked{}}
+	p := path{cfg: cfg}
 	if err == nil {
-		claim, err = facts.Claim(cfg.policy())
+		p.claim, err = facts.Claim(cfg.Policy)
 	}
-	d.Facts = append(d.Facts, published(cfg.Dir, claim, err == nil))
-	var keyless error // which is for after DNS, as on the path
-	if err == nil && !cfg.Principals.IsZero() {
-		var keys *kerberos.Keys
-		if keys, err = cfg.keys(claim, cfg.Dir); err == nil {
-			keyless = keys.Look(ctx)
-		}
-		seen := identity.Seen{Name: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE", Value: "missing"}
-		if err == nil && keyless == nil {
-			seen.Value = "of " + identity.Enumerate(keys.Principals())
-		}
-		d.Facts = append(d.Facts, seen)
+	d.Facts = append(d.Facts, published(cfg.Dir, p.claim, err == nil))
+	if err == nil {
+		err = p.require()
 	}
 	if err != nil {
 		d.Reason = err.Error()
-		d.Causes = diagnose(facts, claim, nil, err)
+		d.Causes = diagnosis.Causes(facts, p.claim, nil, err)
 		return d, err
 	}
-	d.FQDN, d.Addresses = claim.Name().String(), claim.Addrs()
+	var unmet error // which is for after DNS, as on the path
+	for _, n := range p.needs {
+		seen := diagnosis.Seen{Name: n.Title, From: n.From, Value: "of " + identity.Enumerate(n.Wants)}
+		if err := n.Check(ctx); err != nil {
+			seen.Value = "missing"
+			unmet = cmp.Or(unmet, err)
+		}
+		d.Facts = append(d.Facts, seen)
+	}
+	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
+	for _, r := range ask(ctx, facts, p.claim) {
+		d.Questions = append(d.Questions, diagnosis.Questions(r.report, r.server, p.claim)...)
+		conclude(&d, r.err, diagnosis.Causes(facts, p.claim, r.report, r.err))
+	}
+	healthy := d.Healthy
+	conclude(&d, unmet, diagnosis.Causes(facts, p.claim, nil, unmet)) // the last, as a Walk has it
+	if healthy && errors.As(unmet, new(*identity.Refusal)) {
+		return d, unmet
+	}
+	return d, nil
+}
+
+// conclude adds what one server said, or why it did not, and the causes.
+func conclude(d *diagnosis.Diagnosis, err error, causes []diagnosis.Cause) {
+	if err == nil {
+		return
+	}
+	if d.Healthy {
+		d.Healthy, d.Reason = false, err.Error()
+		if m, ok := errors.AsType[*identity.Mismatch](err); ok {
+			d.Verdict = m.Verdict
+		}
+	}
+	for _, cause := range causes {
+		if !slices.ContainsFunc(d.Causes, func(c diagnosis.Cause) bool { return c.Kind == cause.Kind }) {
+			d.Causes = append(d.Causes, cause)
+		}
+	}
+}
+
+// said is what one nameserver said.
+type said struct {
+	server netip.AddrPort
+	report identity.Report
+	err    error
+}
+
+// ask asks all nameservers at the same time, and returns what they said in their
+// order.
+func ask(ctx context.Context, facts identity.Facts, claim identity.Claim) []said {
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
-	type result struct {
-		server netip.AddrPort
-		report identity.Report
-		err    error
-	}
-	results := make([]result, len(facts.Nameservers))
+	results := make([]said, len(facts.Nameservers))
 	var all sync.WaitGroup
 	for i, server := range facts.Nameservers {
 		all.Go(func() {
 			dns := resolver.Beside(server, facts.ResolvConf.UseVC)
-			report, err := identity.Examine(ctx, dns, facts, claim, cfg.policy())
+			report, err := diagnosis.Examine(ctx, dns, facts, claim)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("%s did not answer everything within %s", server, doctorPatience)
 			}
-			results[i] = result{server, report, err}
+			results[i] = said{server, report, err}
 		})
 	}
 	all.Wait()
-	if keyless != nil {
-		results = append(results, result{err: keyless}) // the last, as a Walk has it
-	}
-	d.Healthy = true
-	for _, r := range results {
-		d.Questions = append(d.Questions, r.report.Asked(r.server)...)
-		if r.err == nil {
-			continue
-		}
-		if d.Healthy {
-			d.Healthy, d.Reason = false, r.err.Error()
-			if errors.As(r.err, new(*identity.Refusal)) {
-				err = r.err
-			}
-			if m := (*identity.Mismatch)(nil); errors.As(r.err, &m) {
-				d.Verdict = m.Verdict
-			}
-		}
-		for _, cause := range diagnose(facts, claim, r.report, r.err) {
-			if !slices.ContainsFunc(d.Causes, func(c identity.Cause) bool { return c.Kind == cause.Kind }) {
-				d.Causes = append(d.Causes, cause)
-			}
-		}
-	}
-	return d, err
+	return results
 }
 
-// diagnose is identity.Diagnose, and knows mistakes in the variables.
-func diagnose(f identity.Facts, c identity.Claim, r identity.Report, err error) (causes []identity.Cause) {
-	if mistakes := (configError{}); errors.As(err, &mistakes) {
-		for line := range strings.SplitSeq(mistakes.Error(), "\n") {
-			causes = append(causes, identity.Cause{Kind: identity.Misconfigured, Why: line, Change: "correct this variable in the container's env"})
-		}
-		if !errors.As(err, new(*identity.Refusal)) {
-			return causes
-		}
-	}
-	return append(causes, identity.Diagnose(f, c, r, err)...)
-}
-
-// published tells what the volume holds.
-func published(dir string, c identity.Claim, claimed bool) identity.Seen {
-	seen := identity.Seen{Name: "volume", From: dir}
+// published reports what the volume holds.
+func published(dir string, c identity.Claim, claimed bool) diagnosis.Seen {
+	seen := diagnosis.Seen{Name: "volume", From: dir}
 	files, verified, err := volume.Read(dir)
 	foreign := error(nil)
 	if claimed && len(files) > 0 {
-		foreign = c.Keeps(files)
+		_, foreign = c.Keeps(files)
 	}
 	switch {
 	case err != nil:

@@ -18,14 +18,14 @@ func FuzzEnvironment(f *testing.F) {
 			if code := exitCode(err); code != exitRefused {
 				t.Errorf("exit code %d: %v", code, err)
 			}
-			for line := range strings.Lines(err.Error()) {
-				if strings.ContainsFunc(strings.TrimSuffix(line, "\n"), unprintable) {
-					t.Errorf("%q would reach a terminal", line)
-				}
+			var said strings.Builder
+			fail(&said, err)
+			if strings.ContainsFunc(strings.TrimSuffix(said.String(), "\n"), unprintable) {
+				t.Errorf("%q would reach a terminal", said.String())
 			}
 			return
 		}
-		if c.Timeout < 0 || c.Confirm < 0 || c.Confirm > maxConfirm || time.Duration(c.Interval) < minInterval || c.Grace < 0 {
+		if c.Timeout < 0 || c.Rounds < 1 || c.Rounds > 11 || time.Duration(c.Interval) < minInterval || c.Grace < 0 {
 			t.Errorf("takes %+v", c)
 		}
 		for _, name := range unknown {

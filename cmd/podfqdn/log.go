@@ -2,16 +2,18 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // newLogger writes one line an event: JSON, or for people on a terminal.
@@ -22,11 +24,49 @@ func newLogger(cfg config, w io.Writer) *zap.Logger {
 		line.AppendString(d.Round(time.Millisecond).String()) // shorter ones have a µ
 	}
 	encoder := zapcore.NewJSONEncoder(format)
-	if cfg.LogFormat == "console" || cfg.LogFormat != "json" && screen.IsTerminal(w) {
+	if cfg.LogFormat == "console" || cfg.LogFormat != "json" && diagnosis.IsTerminal(w) {
 		format.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoder = zapcore.NewConsoleEncoder(format)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w), cfg.LogLevel))
+	return zap.New(plain{zapcore.NewCore(encoder, zapcore.AddSync(w), cfg.LogLevel)})
+}
+
+// plain escapes the text in every field of a log line: much of it is other
+// people's.
+type plain struct{ zapcore.Core }
+
+func (p plain) With(fields []zapcore.Field) zapcore.Core { return plain{p.Core.With(escaped(fields))} }
+
+func (p plain) Check(e zapcore.Entry, to *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if p.Enabled(e.Level) {
+		return to.AddCore(e, p)
+	}
+	return to
+}
+
+func (p plain) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	return p.Core.Write(e, escaped(fields))
+}
+
+// escaped returns fields that a terminal or a log viewer cannot act on. A list
+// is of words: names, addresses, principals.
+func escaped(fields []zapcore.Field) []zapcore.Field {
+	safe := make([]zapcore.Field, len(fields))
+	for i, f := range fields {
+		switch f.Type {
+		case zapcore.StringType:
+			f = zap.String(f.Key, diagnosis.Printable(f.String))
+		case zapcore.StringerType, zapcore.ErrorType:
+			f = zap.String(f.Key, diagnosis.Printable(fmt.Sprint(f.Interface)))
+		case zapcore.ArrayMarshalerType:
+			list := zapcore.NewMapObjectEncoder()
+			f.AddTo(list)
+			words := fmt.Sprintln(list.Fields[f.Key].([]any)...)
+			f = zap.Strings(f.Key, strings.Fields(diagnosis.Printable(strings.TrimSpace(words))))
+		}
+		safe[i] = f
+	}
+	return safe
 }
 
 // writeTerminationLog leaves the reason in the Pod's status. The kubelet makes
@@ -40,6 +80,6 @@ func writeTerminationLog(root string, reason error) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(file, screen.Printable(reason.Error()))
+	_, err = io.WriteString(file, diagnosis.Printable(reason.Error()))
 	return errors.Join(err, file.Close())
 }

@@ -22,7 +22,7 @@ func TestEachEventIsOneLineWithThreeFieldsOfItsOwn(t *testing.T) {
 	if err := json.Unmarshal(b.Bytes(), &fields); err != nil {
 		t.Fatal(err)
 	}
-	if len(fields) != 4 || fields["level"] != "error" || fields["msg"] != "shown" || fields["reason"] != "a\nb" || fields["ts"] == nil {
+	if len(fields) != 4 || fields["level"] != "error" || fields["msg"] != "shown" || fields["reason"] != "a; b" || fields["ts"] == nil {
 		t.Errorf("%v", fields)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 func main() {
@@ -33,7 +34,7 @@ const (
 )
 
 // run is the program: the process but for its arguments, environment, streams
-// and signals. ctx ends it; an interrupted as its cause gives the exit code.
+// and signals. ctx ends it; if its cause is an exit, with that exit's code.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	command := ""
 	if len(args) > 0 {
@@ -50,7 +51,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		fmt.Fprintln(stdout, version())
 		return exitOK
 	case "init", "sidecar":
-		return runWalk(ctx, command, args[1:], environ, stderr)
+		return runPath(ctx, command, args[1:], environ, stderr)
 	case "check":
 		return runCheck(args[1:], environ, stdout, stderr)
 	case "doctor":
@@ -66,53 +67,44 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return exitRefused
 }
 
-// volumeError is what is wrong with the volume to publish in.
-type volumeError struct{ error }
-
-func (e volumeError) Unwrap() error { return e.error }
-
-// interrupted is the signal that ended a run.
-type interrupted struct{ signal syscall.Signal }
-
-func (i interrupted) Error() string {
-	return map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[i.signal]
+// exit is an error that ends a command with a code of its own.
+type exit struct {
+	code int
+	error
 }
 
-// untilSignal gives a context that SIGINT and SIGTERM end.
+func (e exit) Unwrap() error { return e.error }
+
+// exitCode returns the exit code for what ended a command.
+func exitCode(err error) int {
+	switch e, ok := errors.AsType[exit](err); {
+	case err == nil:
+		return exitOK
+	case ok:
+		return e.code
+	case errors.As(err, new(*identity.Refusal)):
+		return exitRefused
+	}
+	return exitUnexpected
+}
+
+// fail says on stderr what ended a command, and returns its exit code.
+func fail(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "podfqdn: %s\n", diagnosis.Printable(err.Error()))
+	return exitCode(err)
+}
+
+// interrupted is the cause of a context that a signal ended.
+func interrupted(s syscall.Signal) error {
+	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[s]
+	return exit{exitSignal + int(s), errors.New(name)}
+}
+
+// untilSignal returns a context that SIGINT and SIGTERM end.
 func untilSignal() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() { cancel(interrupted{(<-signals).(syscall.Signal)}) }()
+	go func() { cancel(interrupted((<-signals).(syscall.Signal))) }()
 	return ctx
-}
-
-// exitCode gives the exit code for what ended a command.
-func exitCode(err error) int {
-	var (
-		config  configError
-		refusal *identity.Refusal
-		volume  volumeError
-		late    *gaveUp
-		signal  interrupted
-	)
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &config), errors.As(err, &refusal):
-		return exitRefused
-	case errors.As(err, &volume):
-		return exitVolume
-	case errors.As(err, &signal):
-		return exitSignal + int(signal.signal)
-	case errors.As(err, &late):
-		switch {
-		case late.said != nil && late.said.Verdict == identity.Shared:
-			return exitShared
-		case late.last != nil && late.last.Verdict == identity.Keyless:
-			return exitKeyless
-		}
-		return exitDeadline
-	}
-	return exitUnexpected
 }

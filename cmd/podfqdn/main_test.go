@@ -62,32 +62,39 @@ func TestDependencies(t *testing.T) {
 
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	shared := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Shared}}
-	silent := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Unanswered}}
-	keyless := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Keyless}}
-	missing := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Missing}}
+	of := func(v identity.Verdict) *identity.Mismatch {
+		return &identity.Mismatch{Finding: identity.Finding{Verdict: v}}
+	}
+	shared, silent, keyless, missing := of(identity.Shared), of(identity.Unanswered), of(identity.Keyless), of(identity.Missing)
+	gaveUp := func(last, said *identity.Mismatch, cause error) error {
+		w := waiting{last: last, said: said}
+		return w.end(cause, identity.Claim{}, func() string { return "" })
+	}
+	deadline := context.DeadlineExceeded
 	for _, c := range []struct {
 		err  error
 		want int
 	}{
 		{nil, 0},
 		{errors.New("what nobody foresaw"), 1},
-		{configError{errors.New("x")}, 10},
-		{errors.Join(configError{errors.New("x")}, volumeError{errors.New("y")}), 10},
+		{misconfigured("x", "y"), 10},
+		{errors.Join(misconfigured("x", "y"), errors.New("z")), 10},
 		{&identity.Refusal{}, 10},
 		{fmt.Errorf("wrapped: %w", &identity.Refusal{}), 10},
-		{volumeError{errors.New("x")}, 13},
-		{&gaveUp{}, 11},
-		{&gaveUp{last: missing}, 11},
-		{&gaveUp{last: shared, said: shared}, 12},
-		{&gaveUp{last: missing, said: shared}, 12}, // missing stands for a lost packet here
-		{&gaveUp{last: keyless, said: keyless}, 14},
-		{&gaveUp{last: silent, said: keyless}, 11}, // DNS was asked again, so the keys had come
-		{&gaveUp{cause: interrupted{syscall.SIGINT}}, 130},
-		{&gaveUp{cause: interrupted{syscall.SIGTERM}, last: shared, said: shared}, 143},
+		{volumeError(errors.New("x")), 13},
+		{volumeError(fmt.Errorf("wrapped: %w", interrupted(syscall.SIGTERM))), 143},
+		{volumeError(misconfigured("x", "y")), 10},
+		{gaveUp(nil, nil, deadline), 11},
+		{gaveUp(missing, nil, deadline), 11},
+		{gaveUp(shared, shared, deadline), 12},
+		{gaveUp(missing, shared, deadline), 12}, // missing stands for a lost packet here
+		{gaveUp(keyless, keyless, deadline), 14},
+		{gaveUp(silent, keyless, deadline), 11}, // DNS was asked again, so the keys had come
+		{gaveUp(nil, nil, interrupted(syscall.SIGINT)), 130},
+		{gaveUp(shared, shared, interrupted(syscall.SIGTERM)), 143},
 	} {
 		if got := exitCode(c.err); got != c.want {
-			t.Errorf("%T: %d, not %d", c.err, got, c.want)
+			t.Errorf("%v: %d, not %d", c.err, got, c.want)
 		}
 	}
 }

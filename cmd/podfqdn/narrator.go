@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,14 +12,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // once remembers what was said lately.
 type once []string
 
-// first reports whether this is said for the first time. Of what DNS says
-// there is no end, so little is remembered.
+// first reports whether this is said for the first time. DNS can produce endless
+// different reasons, so only the last 32 are kept.
 func (o *once) first(s string) bool {
 	if slices.Contains(*o, s) {
 		return false
@@ -27,72 +29,57 @@ func (o *once) first(s string) bool {
 	return true
 }
 
-// gaveUp is the end of the wait, with its last reason.
-type gaveUp struct {
-	cause   error // interrupted, or nil for the deadline
-	after   time.Duration
-	last    *identity.Mismatch // nil if no answer came at all
-	hint    string             // its likeliest cause
-	said    *identity.Mismatch // the last that says anything about the name; or nil
-	claim   identity.Claim
-	servers []netip.AddrPort
-}
-
-func (g *gaveUp) Error() string {
-	what := fmt.Sprintf("gave up after %s", g.after)
-	if g.cause != nil {
-		what = fmt.Sprintf("ended by %s after %s", g.cause, g.after.Round(10*time.Millisecond))
-	}
-	if g.last == nil {
-		return fmt.Sprintf("%s: %s: no answer yet from %s", what, g.claim.Name(), identity.Enumerate(g.servers))
-	}
-	what = fmt.Sprintf("%s: %s; %s", what, g.last, g.hint)
-	if g.said != nil && g.said != g.last {
-		what += fmt.Sprintf("; before that: %s", g.said)
-	}
-	return what
-}
-
-func (g *gaveUp) Unwrap() error { return g.cause }
-
 // narrator tells of a wait: a new reason at once, the same again at growing
 // intervals, with a hint once it has lasted or where a cache will make it last.
 // After an agreement the same is told again when DNS has agreed meanwhile, and
-// once an hour at most: of several replicas one may never agree.
+// once an hour at most: of several replicas one may never agree. It asks nothing.
 type narrator struct {
 	log    *zap.Logger
-	why    explainer
-	agreed bool // so what DNS says now changes nothing
-	stands bool // what was published then, and was not withdrawn
+	facts  identity.Facts
+	claim  identity.Claim
+	dns    identity.Resolver // for the witnesses, whom the Walk asks
+	stands func() bool       // what was published stands
+
 	healed bool // DNS has agreed since told was last forgotten
 	broken bool // a reason was told since the last agreement
 	told   once // reasons, since they were last forgotten
 	next   time.Duration
+
+	last     identity.Turn  // the last that did not agree
+	heard    identity.Round // what the witnesses said last,
+	heardFor identity.Verdict
 }
 
 // hintAfter is how long a reason usually lasts when nothing is wrong.
 const hintAfter = 3 * time.Second
 
-func (n *narrator) turn(ctx context.Context, t identity.Turn) {
+// witnesses are the Walk's.
+func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity.Round {
+	n.heard, n.heardFor = diagnosis.Witnesses(ctx, n.dns, n.facts, n.claim, m), m.Verdict
+	return n.heard
+}
+
+func (n *narrator) turn(t identity.Turn) {
 	n.asked(t.Report)
 	if t.Err == nil {
-		if n.agreed && n.broken {
+		if t.Agreed && n.broken {
 			n.log.Info("forward and reverse DNS agree again")
 		}
-		if !n.agreed {
+		if !t.Agreed {
 			n.next = 0
 		}
-		n.agreed, n.healed, n.broken, n.why.next = true, true, false, 0
+		n.healed, n.broken = true, false
 	}
-	var m *identity.Mismatch
-	if !errors.As(t.Err, &m) {
+	m, ok := errors.AsType[*identity.Mismatch](t.Err)
+	if !ok {
 		return
 	}
+	n.last = t
 	reason := m.Error()
-	if t.Waited >= n.next && (!n.agreed || n.healed) {
+	if t.Waited >= n.next && (!t.Agreed || n.healed) {
 		n.told, n.healed = nil, false
 		n.next = max(hintAfter, 2*t.Waited)
-		if n.agreed {
+		if t.Agreed {
 			n.next = t.Waited + time.Hour
 		}
 	}
@@ -102,26 +89,95 @@ func (n *narrator) turn(ctx context.Context, t identity.Turn) {
 	n.broken = true
 	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
 	if t.Waited+m.Again() >= hintAfter { // or is known to last
-		n.asked(n.why.ask(ctx, t, m))
-		fields = append(fields, zap.String("hint", screen.Printable(n.why.cause(t, m))))
+		fields = append(fields, zap.String("hint", n.hint()))
 	}
 	switch {
-	case n.stands:
+	case n.stands():
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
-	case n.agreed:
+	case t.Agreed:
 		n.log.Warn("DNS does not agree, and what was published is withdrawn", fields...)
 	default:
 		n.log.Info("not yet", fields...)
 	}
 }
 
+// hint returns the likeliest cause of the last mismatch, in one line.
+func (n *narrator) hint() string {
+	report := n.last.Report
+	if m, ok := errors.AsType[*identity.Mismatch](n.last.Err); ok && m.Verdict == n.heardFor {
+		report = append(slices.Clone(report), n.heard)
+	}
+	return diagnosis.Causes(n.facts, n.claim, report, n.last.Err)[0].String()
+}
+
+// asked logs each question, for somebody who wants to see all.
 func (n *narrator) asked(r identity.Report) {
-	for _, f := range r {
+	for _, f := range r.Findings() {
 		fields := []zap.Field{zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
 			zap.Stringer("finding", f), zap.String("verdict", string(f.Verdict)), zap.Duration("again", f.Again)}
-		if f.Key != "" {
-			fields = append(fields, zap.String("key", f.Key))
+		if probe := shown.Of(f.Answer).Probe; probe != "" {
+			fields = append(fields, zap.String("probe", probe))
 		}
 		n.log.Debug("asked", fields...)
 	}
+}
+
+// waiting is the wait for the first agreement, and its last reasons.
+type waiting struct {
+	limit   time.Duration // 0 is none
+	servers []netip.AddrPort
+
+	began time.Time
+	last  *identity.Mismatch // nil if no answer came at all
+	said  *identity.Mismatch // the last that says anything about the name; or nil
+}
+
+// bound begins the wait.
+func (w *waiting) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	w.began = time.Now()
+	if w.limit == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, w.limit)
+}
+
+// goesOn learns why a turn did not agree, and reports whether that is "not yet".
+func (w *waiting) goesOn(t identity.Turn) bool {
+	m, ok := errors.AsType[*identity.Mismatch](t.Err)
+	if !ok {
+		return false
+	}
+	if w.last = m; m.Verdict != identity.Unanswered {
+		w.said = m
+	}
+	return true
+}
+
+// deadlines are the exit codes of a wait that ends without agreement, by its last
+// reason; 11 where it has none of its own.
+var deadlines = map[identity.Verdict]int{identity.Shared: exitShared, identity.Keyless: exitKeyless}
+
+// end returns why the wait ended without agreement: by the deadline, or by a
+// signal, which is cause then; with its last reason, and with a hint.
+func (w *waiting) end(cause error, claim identity.Claim, hint func() string) error {
+	code, text := exitDeadline, fmt.Sprintf("gave up after %s", w.limit)
+	signal, signaled := errors.AsType[exit](cause)
+	if signaled {
+		code, text = signal.code, fmt.Sprintf("ended by %s after %s", signal, time.Since(w.began).Round(10*time.Millisecond))
+	}
+	if w.last == nil {
+		return exit{code, fmt.Errorf("%s: %s: no answer yet from %s", text, claim.Name(), identity.Enumerate(w.servers))}
+	}
+	switch {
+	case signaled:
+	case w.said != nil && w.said.Verdict == identity.Shared: // even if DNS says nothing now
+		code = exitShared
+	default:
+		code = cmp.Or(deadlines[w.last.Verdict], exitDeadline)
+	}
+	text = fmt.Sprintf("%s: %s; %s", text, w.last, hint())
+	if w.said != nil && w.said != w.last {
+		text += fmt.Sprintf("; before that: %s", w.said)
+	}
+	return exit{code, errors.New(text)}
 }

@@ -6,13 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // answering is a Resolver whose server says what the function says, after so
@@ -33,13 +35,13 @@ func (a answering) Ask(_ context.Context, q identity.Question) identity.Answer {
 
 // Answers to every question.
 var (
-	denied   = identity.Answer{Is: identity.Denied, Wire: "NXDOMAIN"}
-	servfail = identity.Answer{Is: identity.Failed, Wire: "SERVFAIL"}
+	denied   = identity.Answer{Is: identity.Denied, Shown: shown.Answer{Wire: "NXDOMAIN"}}
+	servfail = identity.Answer{Is: identity.Failed, Shown: shown.Answer{Wire: "SERVFAIL"}}
 )
 
 // found is an answer of addresses.
 func found(addrs ...string) identity.Answer {
-	a := identity.Answer{Is: identity.Found, Rcode: "NOERROR", Wire: strings.Join(addrs, " and ")}
+	a := identity.Answer{Is: identity.Found, Shown: shown.Answer{Rcode: "NOERROR", Wire: strings.Join(addrs, " and ")}}
 	for _, addr := range addrs {
 		a.Addrs = append(a.Addrs, netip.MustParseAddr(addr))
 	}
@@ -50,11 +52,21 @@ func found(addrs ...string) identity.Answer {
 func agreed(q identity.Question) identity.Answer {
 	switch q.Kind {
 	case identity.Forward4:
-		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.7")}, Wire: "10.244.1.7"}
+		return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.7")}, Shown: shown.Answer{Wire: "10.244.1.7"}}
 	case identity.Reverse:
 		return identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("db-0.db.default.svc.cluster.local.")}}
 	}
-	return identity.Answer{Is: identity.NoData, Wire: "no data"}
+	return identity.Answer{Is: identity.NoData, Shown: shown.Answer{Wire: "no data"}}
+}
+
+// podFiles makes the files of Pod db-0, and returns the variables that lead there.
+func podFiles(t *testing.T, ips ...string) []string {
+	t.Helper()
+	root := t.TempDir()
+	for name, file := range podtest.DB0.Files("cluster.local", ips...) {
+		put(t, filepath.Join(root, name), file.Data)
+	}
+	return []string{"PODFQDN_ROOT=" + root}
 }
 
 // told is a line of the log about the wait.
@@ -71,18 +83,6 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 		end   error
 	)
 	synctest.Test(t, func(t *testing.T) {
-		facts, err := identity.Look(fstest.MapFS{
-			"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n10.244.1.7\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
-			"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
-		}, identity.Given{}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg, _, err := readConfig(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Timeout, cfg.Dir = duration(timeout), t.TempDir()
 		var log bytes.Buffer
 		dns := answering{time.Now(), func(since time.Duration, q identity.Question) identity.Answer {
 			a := says(since, q)
@@ -91,8 +91,8 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 			}
 			return a
 		}}
-		k := keeper{cfg: cfg, log: newLogger(cfg, &log), facts: facts, dns: dns, probes: newProbes()}
-		end = k.run(t.Context())
+		p := path{stderr: &log, dns: dns}
+		end = p.walk(t.Context(), "init", nil, append(podFiles(t, "10.244.1.7"), "PODFQDN_DIR="+t.TempDir(), "PODFQDN_TIMEOUT="+timeout.String()))
 		for line := range bytes.Lines(log.Bytes()) {
 			if strings.ContainsFunc(string(bytes.TrimSpace(line)), unprintable) {
 				t.Errorf("not plain ASCII: %+q", line)
@@ -104,6 +104,7 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 			if l.Msg != "not yet" {
 				continue
 			}
+			var err error
 			if l.at, err = time.ParseDuration(l.Waited); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
@@ -182,7 +183,7 @@ func TestReasonsThatAlternateAreNotToldEachTurn(t *testing.T) {
 		if turns%2 == 0 {
 			return servfail
 		}
-		return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s"}
+		return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing within 1s"}}
 	})
 	if err == nil {
 		t.Fatal("agreed on nothing")
@@ -197,7 +198,7 @@ func TestARefusalEndsTheWait(t *testing.T) {
 	t.Parallel()
 	lines, err := wait(t, 15*time.Minute, func(_ time.Duration, q identity.Question) identity.Answer {
 		if strings.HasPrefix(q.Name.String(), "10-244-1-7.") {
-			return identity.Answer{Is: identity.NoData, Wire: "no data"}
+			return identity.Answer{Is: identity.NoData, Shown: shown.Answer{Wire: "no data"}}
 		}
 		return denied
 	})
@@ -231,10 +232,10 @@ func TestAQuestionThatTheDeadlineCutsOffIsNoReason(t *testing.T) {
 	_, err := wait(t, 700*time.Millisecond, func(since time.Duration, q identity.Question) identity.Answer {
 		if asked++; since > 500*time.Millisecond {
 			time.Sleep(time.Second)
-			return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s"}
+			return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing within 1s"}}
 		}
 		if q.Kind == identity.Forward4 {
-			return identity.Answer{Is: identity.Found, Wire: "10.244.1.7 and 10.244.9.9",
+			return identity.Answer{Is: identity.Found, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"},
 				Addrs: []netip.Addr{netip.MustParseAddr("10.244.1.7"), netip.MustParseAddr("10.244.9.9")}}
 		}
 		return agreed(q)
@@ -260,23 +261,23 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 	}{
 		{"missing", identity.Exists, denied, 11,
 			name + `: 10.96.0.10 says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
-		{"foreign server", identity.Exists, identity.Answer{Is: identity.Denied, Zone: identity.WireName("."), Wire: "NXDOMAIN"}, 11,
+		{"foreign-server", identity.Exists, identity.Answer{Is: identity.Denied, Zone: identity.WireName("."), Shown: shown.Answer{Wire: "NXDOMAIN"}}, 11,
 			name + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's; 10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
 		{"poisoned", identity.Forward4, denied, 11,
 			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early; this passes when the cached denial runs out; do not ask for the name before podfqdn has published it`},
-		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Wire: "10.244.9.9"}, 11,
+		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Shown: shown.Answer{Wire: "10.244.9.9"}}, 11,
 			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
-		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Wire: "10.244.1.7 and 10.244.9.9"}, 12,
+		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"}}, 12,
 			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name`},
 		{"unanswered", identity.Forward4, servfail, 11,
 			name + `: 10.96.0.10 says SERVFAIL to A; the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there`},
-		{"reverse missing", identity.Reverse, denied, 11,
+		{"reverse-missing", identity.Reverse, denied, 11,
 			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute`},
-		{"reverse refused", identity.Reverse, identity.Answer{Is: identity.Refused, Wire: "REFUSED"}, 11,
+		{"reverse-refused", identity.Reverse, identity.Answer{Is: identity.Refused, Shown: shown.Answer{Wire: "REFUSED"}}, 11,
 			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
-		{"reverse other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Wire: "x.all.default.svc.cluster.local"}, 11,
+		{"reverse-other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Shown: shown.Answer{Wire: "x.all.default.svc.cluster.local"}}, 11,
 			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this is the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
-		{"reverse foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Wire: "vm.example"}, 11,
+		{"reverse-foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Shown: shown.Answer{Wire: "vm.example"}}, 11,
 			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver answered: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -308,9 +309,9 @@ func TestSilenceAtTheEndDoesNotHideWhatWasKnown(t *testing.T) {
 	_, err := wait(t, 15*time.Minute, func(waited time.Duration, q identity.Question) identity.Answer {
 		switch {
 		case waited > 14*time.Minute:
-			return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s", Err: errors.New("timeout")}
+			return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing within 1s"}}
 		case q.Kind == identity.Forward4:
-			return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Wire: "10.244.1.7 and 10.244.9.9"}
+			return identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"}}
 		}
 		return agreed(q)
 	})

@@ -18,14 +18,15 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // probes is what the kubelet and Prometheus are told of a sidecar.
 type probes struct {
 	mu                        sync.Mutex
 	began                     time.Time
-	stands                    bool          // published, and not withdrawn since
+	stands                    func() bool   // what is published stands
 	reason                    string        // why not, as last seen
 	first                     time.Duration // from began to the first agreement; 0 before it
 	last                      time.Time     // of the last agreement
@@ -39,11 +40,11 @@ type probes struct {
 // program's own: what answers say becomes no label.
 type question struct{ kind, rcode string }
 
-func newProbes() *probes {
-	return &probes{began: time.Now(), turns: map[identity.Verdict]int{}, questions: map[question]int{}}
+func newProbes(stands func() bool) *probes {
+	return &probes{began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}}
 }
 
-// turn takes note of a verification.
+// turn counts a verification.
 func (p *probes) turn(t identity.Turn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,8 +53,10 @@ func (p *probes) turn(t identity.Turn) {
 		verdict, p.reason = m.Verdict, m.Error()
 	}
 	p.turns[verdict]++
-	for _, f := range t.Report {
-		p.questions[question{f.Kind.String(), rcode(f.Answer)}]++
+	for _, f := range t.Report.Findings() {
+		if f.Is != identity.Unasked {
+			p.questions[question{f.Kind.String(), rcode(f.Answer)}]++
+		}
 	}
 	if t.Err == nil {
 		p.last = time.Now()
@@ -63,17 +66,14 @@ func (p *probes) turn(t identity.Turn) {
 	}
 }
 
-// set tells whether the published identity stands.
-func (p *probes) set(stands bool) {
+// withdrew counts that the published identity was withdrawn.
+func (p *probes) withdrew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stands && !stands {
-		p.withdrawals++
-	}
-	p.stands = stands
+	p.withdrawals++
 }
 
-// volumeFailed takes note of a volume that could not be written.
+// volumeFailed counts a volume that could not be written.
 func (p *probes) volumeFailed(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,21 +81,21 @@ func (p *probes) volumeFailed(err error) {
 	p.reason = err.Error()
 }
 
-// keysMissed takes note of a source without the keys that are published.
+// keysMissed counts a source without the keys that are published.
 func (p *probes) keysMissed() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.keysMissing++
 }
 
-// rcode gives what came of a question as a label, of which there are few:
+// rcode returns what came of a question as a label, of which there are few:
 // "none" is no answer, "other" all that is rare.
 func rcode(a identity.Answer) string {
-	switch a.Rcode {
+	switch rcode := shown.Of(a).Rcode; rcode {
 	case "":
 		return "none"
 	case "NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "NOTIMP", "FORMERR":
-		return a.Rcode
+		return rcode
 	}
 	return "other"
 }
@@ -108,14 +108,14 @@ func (p *probes) serve(address listen, hostNetwork bool) (end func(), err error)
 	}
 	if hostNetwork && address.open() {
 		_, port, _ := net.SplitHostPort(string(address))
-		return nil, configError{fmt.Errorf("PODFQDN_LISTEN=%s: this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:%s, and the probes the same as host", address, port)}
+		return nil, misconfigured(fmt.Sprintf("PODFQDN_LISTEN=%s: this Pod has hostNetwork: true, where that is every address of the node", address), fmt.Sprintf("give one, such as 127.0.0.1:%s, and the probes the same as host", port))
 	}
 	listener, err := net.Listen("tcp", string(address))
 	if err != nil {
 		if errno, ok := errors.AsType[syscall.Errno](err); ok {
 			err = errno // without the address
 		}
-		return nil, configError{fmt.Errorf("PODFQDN_LISTEN=%s: %w: choose a port that no other container of this Pod uses", address, err)}
+		return nil, misconfigured(fmt.Sprintf("PODFQDN_LISTEN=%s: %v", address, err), "choose a port that no other container of this Pod uses")
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
@@ -135,14 +135,14 @@ func (p *probes) serve(address listen, hostNetwork bool) (end func(), err error)
 
 func (p *probes) readyz(w http.ResponseWriter, _ *http.Request) {
 	p.mu.Lock()
-	stands, reason := p.stands, p.reason
+	reason := p.reason
 	p.mu.Unlock() // a reader may be slow
-	if stands {
+	if p.stands() {
 		io.WriteString(w, "ok\n")
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)
-	fmt.Fprintln(w, cmp.Or(screen.Printable(reason), "no answer from DNS yet"))
+	fmt.Fprintln(w, cmp.Or(diagnosis.Printable(reason), "no answer from DNS yet"))
 }
 
 // metrics writes Prometheus's text format (version 0.0.4). Names and labels are
@@ -167,7 +167,7 @@ func (p *probes) text() []byte {
 	metric("podfqdn_build_info", "gauge", "What this is; always 1.",
 		fmt.Sprintf("{version=%q,revision=%q,goversion=%q} 1", version, revision, runtime.Version()))
 	verified := 0
-	if p.stands {
+	if p.stands() {
 		verified = 1
 	}
 	metric("podfqdn_verified", "gauge", "1 while the published identity stands, else 0.", fmt.Sprintf(" %d", verified))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // serving gives probes and the address that they answer on.
@@ -22,7 +23,7 @@ func serving(t *testing.T) (*probes, string) {
 	}
 	address := free.Addr().String()
 	free.Close()
-	p := newProbes()
+	p := newProbes(func() bool { return false })
 	end, err := p.serve(listen(address), false)
 	if err != nil {
 		t.Fatal(err)
@@ -116,10 +117,11 @@ func TestAConnectionEndsWithItsAnswer(t *testing.T) {
 
 // Nobody can make a metric grow by what DNS says.
 func TestWhatDNSSaysIsNoLabel(t *testing.T) {
-	p := newProbes()
+	p := newProbes(func() bool { return false })
 	for i := range 1000 {
-		answer := identity.Answer{Question: identity.Question{Kind: identity.Kind(i % 4)}, Rcode: fmt.Sprintf("RCODE%d\n\x1b", i), Wire: fmt.Sprint(i)}
-		p.turn(identity.Turn{Report: identity.Report{{Answer: answer, Others: fmt.Sprint(i)}}})
+		answer := identity.Answer{Question: identity.Question{Kind: identity.Kind(i % 4)}, Is: identity.Failed,
+			Shown: shown.Answer{Rcode: fmt.Sprintf("RCODE%d\n\x1b", i), Wire: fmt.Sprint(i)}}
+		p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: answer, Others: fmt.Sprint(i)}}}}})
 	}
 	text := string(p.text())
 	if n := strings.Count(text, "podfqdn_dns_questions_total{"); n != 4 || !strings.Contains(text, `{type="A",rcode="other"} 250`) {

@@ -22,6 +22,7 @@ import (
 	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -227,7 +228,7 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 			want = append(want, "principals")
 		}
 		if fields["kind"] == "existence" && msg == "asked" {
-			want = append(want, "key")
+			want = append(want, "probe")
 		}
 		if !ok || len(fields) != len(want) {
 			ts.Fatalf("unexpected fields: %s", line)
@@ -341,7 +342,7 @@ func cmdPublished(ts *testscript.TestScript, _ bool, args []string) {
 
 func cmdKeytab(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
-	ts.Check(os.WriteFile(path+".new", keytab(args[1:]...), 0o640))
+	ts.Check(os.WriteFile(path+".new", podtest.Keytab(args[1:]...), 0o640))
 	ts.Check(os.Rename(path+".new", path))
 }
 
@@ -391,7 +392,7 @@ func inMemory(ts *testscript.TestScript, process string, memory *os.File, entrie
 		n, _ := memory.ReadAt(here, from)
 		found = found || bytes.Contains(here[:n], []byte("PODFQDN_KRB5_SOURCE="))
 		for _, entry := range entries {
-			if bytes.Contains(here[:n], keyOf(entry)) {
+			if bytes.Contains(here[:n], podtest.Key(entry)) {
 				left = entry
 			}
 		}

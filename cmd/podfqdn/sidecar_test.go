@@ -13,11 +13,11 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // answers is what DNS says to each question.
@@ -39,7 +39,7 @@ func broken(identity.Question) identity.Answer { return servfail }
 
 // dead is no DNS.
 func dead(identity.Question) identity.Answer {
-	return identity.Answer{Is: identity.Silent, Wire: "nothing within 1s", Err: errors.New("timeout")}
+	return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing within 1s"}}
 }
 
 // elsewhere is a DNS that gives the name another address.
@@ -76,13 +76,14 @@ func everything(q identity.Question) identity.Answer {
 // sidecar is one in virtual time, over a real volume.
 type sidecar struct {
 	*testing.T
-	says atomic.Pointer[answers]
-	dir  string
-	log  bytes.Buffer
-	k    *keeper
-	kill context.CancelCauseFunc
-	err  error
-	done chan struct{}
+	says    atomic.Pointer[answers]
+	dir     string
+	log     bytes.Buffer
+	p       *path
+	environ []string
+	kill    context.CancelCauseFunc
+	err     error
+	done    chan struct{}
 }
 
 // start starts one in the bubble of the test.
@@ -90,24 +91,14 @@ func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	t.Helper()
 	s := &sidecar{T: t, dir: dir, done: make(chan struct{})}
 	s.says.Store(&dns)
-	cfg, _, err := readConfig(append(environ, "PODFQDN_DIR="+dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	facts, err := identity.Look(fstest.MapFS{
-		"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n10.244.1.7\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
-		"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
-	}, cfg.Given, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
 	says := func(_ time.Duration, q identity.Question) identity.Answer { return (*s.says.Load())(q) }
-	s.k = &keeper{cfg: cfg, log: newLogger(cfg, &s.log), facts: facts, dns: answering{time.Now(), says}, sidecar: true, probes: newProbes()}
+	s.p = &path{stderr: &s.log, dns: answering{time.Now(), says}}
+	s.environ = slices.Concat(podFiles(t, "10.244.1.7"), []string{"PODFQDN_DIR=" + dir}, environ)
 	ctx, kill := context.WithCancelCause(t.Context())
 	s.kill = kill
 	go func() {
 		defer close(s.done)
-		s.err = s.k.run(ctx)
+		s.err = s.p.walk(ctx, "sidecar", nil, s.environ)
 	}()
 	return s
 }
@@ -119,7 +110,7 @@ func (s *sidecar) turns(to answers) { s.says.Store(&to) }
 func (s *sidecar) end() int {
 	s.Helper()
 	began := time.Now()
-	s.kill(interrupted{syscall.SIGTERM})
+	s.kill(interrupted(syscall.SIGTERM))
 	<-s.done
 	if took := time.Since(began); took > time.Second {
 		s.Errorf("ended %s after SIGTERM", took)
@@ -135,7 +126,7 @@ func (s *sidecar) holds(want bool) {
 		s.Errorf("verified: %v, but it is to stand: %t", err, want)
 	}
 	w := httptest.NewRecorder()
-	s.k.probes.readyz(w, nil)
+	s.p.probes.readyz(w, nil)
 	if code := w.Code; (code == 200) != want || strings.Count(w.Body.String(), "\n") != 1 {
 		s.Errorf("/readyz gives %d, %q, but it is to stand: %t\n%s", code, w.Body, want, s.log.Bytes())
 	}
@@ -161,7 +152,7 @@ func (s *sidecar) said(level string) (all []string) {
 func (s *sidecar) counts(metric string) string {
 	s.Helper()
 	w := httptest.NewRecorder()
-	s.k.probes.metrics(w, nil)
+	s.p.probes.metrics(w, nil)
 	for line := range strings.Lines(w.Body.String()) {
 		if value, ok := strings.CutPrefix(line, metric+" "); ok {
 			return strings.TrimSpace(value)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -25,18 +26,74 @@ const (
 // Files lists every name that Keys.Require may give, in order.
 func Files() []string { return []string{fileKeytab, fileKeytabPath, fileConf, filePrincipals} }
 
-// Config is what a person says of a Pod's Kerberos. All fields but these three
-// may be left zero: Principals, Source and Dir.
+// Config is what a person says of a Pod's Kerberos. Without Principals there is
+// none; with them, Source and Dir are needed too.
 type Config struct {
-	Principals Templates
-	Realm      Realm // of principals without one, and krb5.conf's; else that of the first principal
-	Source     Source
-	KDCs       KDCs
-	Enctypes   Enctypes
-	InPlace    bool   // extract nothing: publish the path of the source, which is a keytab
-	Mode       Mode   // of the extracted keytab; 0 is 0440
-	Dir        string // where the files are published
-	Mount      string // where the application sees Dir; "" if there too
+	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {service}, {namespace}"`
+	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"of principals without one, and of krb5.conf; else that of the first principal"`
+	Source     Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs; its path may have the same words in braces"`
+	Dir        string    `env:"PODFQDN_KRB5_DIR" envDefault:"/krb5" doc:"the volume for the keys, an emptyDir with medium: Memory"`
+	Mount      string    `env:"PODFQDN_KRB5_MOUNT" doc:"where the application mounts that volume; else the same path"`
+	KDCs       KDCs      `env:"PODFQDN_KRB5_KDC" doc:"HOST[:PORT],… for krb5.conf; else libkrb5 asks DNS"`
+	Enctypes   Enctypes  `env:"PODFQDN_KRB5_ENCTYPES" doc:"the key types to take, such as aes256-cts,…; else AES of every kind"`
+	InPlace    InPlace   `env:"PODFQDN_KRB5_EXTRACT" envDefault:"true" doc:"false publishes the path of the keytab, and no key"`
+	Mode       Mode      `env:"PODFQDN_KRB5_KEYTAB_MODE" envDefault:"0440" doc:"the published keytab's; its group is the volume's, the Pod's fsGroup"`
+	AllowDisk  bool      `env:"PODFQDN_KRB5_ALLOW_DISK" envDefault:"false" doc:"true lets keys onto a disk"`
+}
+
+// InPlace publishes the path of the source, which is a keytab, and extracts
+// nothing.
+type InPlace bool
+
+// UnmarshalText reads whether to extract: true is not in place.
+func (p *InPlace) UnmarshalText(text []byte) error {
+	extract, err := strconv.ParseBool(string(text))
+	if err != nil {
+		return errors.New("must be true or false")
+	}
+	*p = InPlace(!extract)
+	return nil
+}
+
+// Requirement makes the principals of a claim, which nothing has proven yet, and
+// reads no key. It is nil without principals. Nothing of it may lie in published,
+// a directory that everybody reads. The error is a *identity.Refusal.
+func (c Config) Requirement(claim identity.Claim, published string) (*identity.Requirement, error) {
+	if c.Principals.IsZero() {
+		return nil, nil
+	}
+	k, err := c.Keys(claim)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.Apart(published); err != nil {
+		return nil, err
+	}
+	r := &identity.Requirement{
+		Name: "keys", Title: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE", Label: "principals", Secret: true,
+		Require: k.Require, Check: k.Check, Remark: k.remark, Environment: k.Environment(),
+		Outlet: identity.Outlet{Dir: c.Dir, Names: Files(), Keeps: k.Keeps, Published: k.Published},
+	}
+	for _, p := range k.principals {
+		r.Wants = append(r.Wants, p)
+	}
+	if !bool(c.InPlace) && !c.AllowDisk {
+		r.Outlet.OnDisk = identity.Refuse(identity.Misconfigured,
+			fmt.Errorf("PODFQDN_KRB5_DIR, %+q, is on a disk, where keys would stay after the Pod", c.Dir),
+			"make it an emptyDir with medium: Memory, or set PODFQDN_KRB5_ALLOW_DISK=true")
+	}
+	return r, nil
+}
+
+// remark returns that files of a folder were not read.
+func (k *Keys) remark() (message, details string) {
+	if len(k.skipped) == 0 {
+		return "", ""
+	}
+	if n := len(k.skipped) - 1; n > 0 {
+		details = fmt.Sprintf("; and %d more", n)
+	}
+	return "a file of the source is not read", k.skipped[0] + details
 }
 
 // Keys are those of one Pod, to be had. It is for one goroutine.
@@ -116,7 +173,7 @@ func (k *Keys) Apart(published string) error {
 	return nil
 }
 
-// again is how long looking at a source again is in vain: a person or the
+// again is how long it is useless to look at a source again: a person or the
 // kubelet, once a minute, changes it.
 const again = time.Second
 
@@ -135,9 +192,9 @@ func (k *Keys) Require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 	return files, k.notYet(ctx, err)
 }
 
-// Look gives the error that Require would give, for who has no proof of the
-// name and publishes nothing.
-func (k *Keys) Look(ctx context.Context) error {
+// Check returns the error that Require would return, for a caller that has no
+// proof of the name and publishes nothing.
+func (k *Keys) Check(ctx context.Context) error {
 	files, err := k.files(ctx)
 	for _, f := range files {
 		clear(f.Data)
@@ -150,11 +207,7 @@ func (k *Keys) notYet(ctx context.Context, err error) error {
 	if _, final := errors.AsType[*identity.Refusal](err); err == nil || final || ctx.Err() != nil {
 		return err
 	}
-	question := identity.Question{Kind: identity.Exists, Name: k.claim.Name()}
-	return &identity.Mismatch{Finding: identity.Finding{
-		Answer:  identity.Answer{Question: question, Err: err, Again: again},
-		Verdict: identity.Keyless,
-	}}
+	return identity.NotYet(identity.Keyless, fmt.Errorf("%s: %w", k.claim.Name(), err), again)
 }
 
 // patience is how long the source is waited for; but that it hangs is told
@@ -212,7 +265,7 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case k.config.InPlace:
+	case bool(k.config.InPlace):
 		return k.texts(), nil
 	}
 	keytab := identity.File{Name: fileKeytab, Data: writeKeytab(picked), Mode: fs.FileMode(cmp.Or(k.config.Mode, 0o440))}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // Causes tells why the Pod's name is not what podfqdn waits for, the most
@@ -26,16 +27,16 @@ import (
 // dropped where the Service was seen. What only the wire can tell, as a
 // silent nameserver, comes from there, with what the API knows of it; but no
 // command does: a container may say what it likes, and commands are run.
-func (v *View) Causes(wire *identity.Diagnosis) []identity.Cause {
+func (v *View) Causes(wire *diagnosis.Diagnosis) []diagnosis.Cause {
 	if v.State == Over || wire != nil && wire.Healthy {
 		return nil
 	}
 	if wire == nil {
-		wire = &identity.Diagnosis{}
+		wire = &diagnosis.Diagnosis{}
 	}
 	j := judge{View: v, wire: wire}
 	if v.State == Pending && v.Reason != "" {
-		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn has not started: " + v.Reason, Change: "what keeps the Pod from starting; see kubectl describe pod"})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: "podfqdn has not started: " + v.Reason, Change: "what keeps the Pod from starting; see kubectl describe pod"})
 	}
 	if v.State != Published && v.State != Running && v.State != Unused {
 		j.spec()
@@ -53,11 +54,11 @@ func (v *View) Causes(wire *identity.Diagnosis) []identity.Cause {
 // judge collects causes.
 type judge struct {
 	*View
-	wire   *identity.Diagnosis
-	causes []identity.Cause
+	wire   *diagnosis.Diagnosis
+	causes []diagnosis.Cause
 }
 
-func (j *judge) found(kind identity.CauseKind, c identity.Cause) {
+func (j *judge) found(kind diagnosis.Kind, c diagnosis.Cause) {
 	c.Kind = kind
 	if strings.Contains(c.Command, recreate.String()) && !strings.Contains(c.Change, string(appsv1.RecreateDeploymentStrategyType)) {
 		c.Change += "; with strategy: {type: Recreate}, or the old Pod and the new one would wait for each other"
@@ -66,26 +67,26 @@ func (j *judge) found(kind identity.CauseKind, c identity.Cause) {
 }
 
 // said gives a cause that the wire tells, without its command.
-func (j *judge) said(kind identity.CauseKind) (identity.Cause, bool) {
+func (j *judge) said(kind diagnosis.Kind) (diagnosis.Cause, bool) {
 	for _, c := range j.wire.Causes {
 		if c.Kind == kind {
 			c.Command = ""
 			return c, true
 		}
 	}
-	return identity.Cause{}, false
+	return diagnosis.Cause{}, false
 }
 
 // guesses passes on what the wire says, where the API could not be asked.
-func (j *judge) guesses(kinds ...identity.CauseKind) {
+func (j *judge) guesses(kinds ...diagnosis.Kind) {
 	for _, c := range j.wire.Causes {
 		if !slices.Contains(kinds, c.Kind) {
 			continue
 		}
 		switch c.Command = ""; c.Kind {
-		case identity.NotReadyHidden:
+		case diagnosis.NotReadyHidden:
 			c.Command = j.patch("service", j.claim.service, notReady)
-		case identity.SingleFamily:
+		case diagnosis.SingleFamily:
 			c.Command = j.patch("service", j.claim.service, dualStack)
 		}
 		j.causes = append(j.causes, c)
@@ -123,7 +124,7 @@ func (j *judge) spec() {
 		if spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet && !has("PODFQDN_NAMESERVERS") {
 			change["dnsPolicy"] = corev1.DNSClusterFirstWithHostNet
 		}
-		j.found(identity.HostNetwork, identity.Cause{
+		j.found(diagnosis.HostNetwork, diagnosis.Cause{
 			Why:     "the Pod has hostNetwork: true and sees the node's files, not its own, so podfqdn cannot tell its name",
 			Change:  fmt.Sprintf("the variables %s of container %+q", named(set), j.Container),
 			Command: j.patchOwner(j.withVariables(change, set...)),
@@ -139,13 +140,13 @@ func (j *judge) spec() {
 		if !has("POD_NAMESPACE") {
 			set = append(set, field("POD_NAMESPACE", "metadata.namespace"))
 		}
-		j.found(identity.HostnameOverride, identity.Cause{
+		j.found(diagnosis.HostnameOverride, diagnosis.Cause{
 			Why:     fmt.Sprintf("spec.hostnameOverride: %+q takes the name that DNS publishes out of the Pod's /etc/hosts, and DNS does not know the override", *spec.HostnameOverride),
 			Change:  fmt.Sprintf("the variables %s of container %+q, or no spec.hostnameOverride", named(set), j.Container),
 			Command: j.patchOwner(j.withVariables(object{}, set...)),
 		})
 	}
-	_, foreign := j.said(identity.ForeignDNS)
+	_, foreign := j.said(diagnosis.ForeignDNS)
 	asked := j.wire.Verdict != "" && j.wire.Verdict != identity.Unanswered
 	if why := j.foreignDNS(); why != "" && !has("PODFQDN_NAMESERVERS") && (foreign || !asked) {
 		policy := corev1.DNSClusterFirst
@@ -156,7 +157,7 @@ func (j *judge) spec() {
 		if spec.DNSPolicy == corev1.DNSNone {
 			change["dnsConfig"] = nil
 		}
-		j.found(identity.ForeignDNS, identity.Cause{
+		j.found(diagnosis.ForeignDNS, diagnosis.Cause{
 			Why:     why,
 			Change:  fmt.Sprintf("%s: %s, or the variable PODFQDN_NAMESERVERS", j.field("dnsPolicy"), policy),
 			Command: j.patchOwner(change),
@@ -173,7 +174,7 @@ func (j *judge) spec() {
 		} else if j.claim.service != "" {
 			why = fmt.Sprintf("the Pod has no spec.subdomain: PODFQDN_SERVICE=%+q tells podfqdn, and not DNS", j.claim.service)
 		}
-		j.found(identity.NoSubdomain, identity.Cause{Why: why, Change: j.subdomainField(service), Command: j.setSubdomain(service)})
+		j.found(diagnosis.NoSubdomain, diagnosis.Cause{Why: why, Change: j.subdomainField(service), Command: j.setSubdomain(service)})
 	}
 	if spec.Hostname == "" && !j.claim.dashed {
 		j.hostname()
@@ -182,7 +183,7 @@ func (j *judge) spec() {
 
 // hostname is for a Pod without one.
 func (j *judge) hostname() {
-	c := identity.Cause{
+	c := diagnosis.Cause{
 		Why:    "the Pod has no spec.hostname, and DNS publishes it by its address only",
 		Change: j.field("hostname") + ", or the variable PODFQDN_NAME_FORM=address if a name that changes with the address will do",
 	}
@@ -196,7 +197,7 @@ func (j *judge) hostname() {
 		c.Change = fmt.Sprintf("the variable PODFQDN_NAME_FORM=address of container %+q: %d replicas cannot each have a hostname", j.Container, j.owner.replicas)
 		c.Command = j.patchOwner(j.withVariables(object{}, literal("PODFQDN_NAME_FORM", "address")))
 	}
-	j.found(identity.NoHostname, c)
+	j.found(diagnosis.NoHostname, c)
 }
 
 // hostnameVariable tells podfqdn the hostname: in a StatefulSet each Pod its
@@ -230,7 +231,7 @@ func (j *judge) foreignDNS() string {
 
 // silence is for cluster DNS that does not answer, as the wire tells.
 func (j *judge) silence() {
-	c, ok := j.said(identity.DNSSilent)
+	c, ok := j.said(diagnosis.DNSSilent)
 	if !ok {
 		return
 	}
@@ -302,7 +303,7 @@ func (j *judge) domain() {
 	labels := strings.SplitN(j.wire.FQDN, ".", 5)
 	corefile := j.dns.corefile
 	if j.dns.text == "" || corefile.imports {
-		j.guesses(identity.ClusterDomain)
+		j.guesses(diagnosis.ClusterDomain)
 		return
 	}
 	if len(labels) < 5 || labels[3] != "svc" || len(corefile.domains) == 0 || slices.Contains(corefile.domains, labels[4]) {
@@ -312,7 +313,7 @@ func (j *judge) domain() {
 	if _, err := identity.ParseName(domain); err != nil {
 		return // a Pod may say what it likes
 	}
-	c := identity.Cause{
+	c := diagnosis.Cause{
 		Why:     fmt.Sprintf("the kubelet of node %+q says that the cluster domain is %s, and the Corefile serves %s", j.pod.Spec.NodeName, domain, zones),
 		Change:  fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: %s first, as PTR records are of the first; or clusterDomain in the kubelets' configuration", j.dns.configMap, domain),
 		Command: j.addZones(domain+" ", ""),
@@ -322,7 +323,7 @@ func (j *judge) domain() {
 		c.Change = "the variable PODFQDN_CLUSTER_DOMAIN: leave it out, as the Pod finds the cluster domain itself"
 		c.Command = j.patchOwner(j.withVariables(object{}, object{"name": "PODFQDN_CLUSTER_DOMAIN", "$patch": "delete"}))
 	}
-	j.found(identity.ClusterDomain, c)
+	j.found(diagnosis.ClusterDomain, c)
 }
 
 // service judges what makes the name: the governing Service, its selector,
@@ -330,8 +331,8 @@ func (j *judge) domain() {
 // the rest follows from it.
 func (j *judge) service() {
 	if j.services == nil {
-		j.guesses(identity.NoService, identity.SelectorMismatch, identity.NotReadyHidden, identity.SubdomainMismatch,
-			identity.NoHostname, identity.HostnameShared, identity.SecondService, identity.SingleFamily)
+		j.guesses(diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.SubdomainMismatch,
+			diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.SecondService, diagnosis.SingleFamily)
 		return
 	}
 	name := cmp.Or(j.claim.service, j.proposed())
@@ -340,26 +341,26 @@ func (j *judge) service() {
 	switch {
 	case j.claim.service != "" && j.pod.Spec.Subdomain != "" && j.claim.service != j.pod.Spec.Subdomain:
 		told, _ := j.naming("PODFQDN_SERVICE")
-		j.found(identity.SubdomainMismatch, identity.Cause{
+		j.found(diagnosis.SubdomainMismatch, diagnosis.Cause{
 			Why:     fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q", j.pod.Spec.Subdomain, j.claim.service),
 			Change:  fmt.Sprintf("the variable %s of container %+q: leave it out, or %s", told, j.Container, j.subdomainField(j.claim.service)),
 			Command: j.patchOwner(j.withVariables(object{}, object{"name": told, "$patch": "delete"})),
 		})
 	case !ok && len(headlessOnes) > 0:
 		right := headlessOnes[0]
-		j.found(identity.SubdomainMismatch, identity.Cause{
+		j.found(diagnosis.SubdomainMismatch, diagnosis.Cause{
 			Why:     fmt.Sprintf("there is no Service %+q, which is the Pod's spec.subdomain; the headless Service that selects the Pod is %+q", name, right),
 			Change:  j.subdomainField(right),
 			Command: j.setSubdomain(right),
 		})
 	case !ok:
-		j.found(identity.NoService, identity.Cause{
+		j.found(diagnosis.NoService, diagnosis.Cause{
 			Why:     fmt.Sprintf("there is no Service %+q in namespace %+q, and no headless Service selects the Pod", name, j.Namespace),
 			Change:  fmt.Sprintf("make a headless Service %+q that selects the Pod and has publishNotReadyAddresses: true", name),
 			Command: j.createService(name),
 		})
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
-		j.found(identity.NoService, identity.Cause{
+		j.found(diagnosis.NoService, diagnosis.Cause{
 			Why:    fmt.Sprintf("Service %+q is of type ExternalName, and has no Pods", name),
 			Change: fmt.Sprintf("spec.type of Service %+q: ClusterIP, with clusterIP: None", name),
 		})
@@ -369,7 +370,7 @@ func (j *judge) service() {
 		j.hidden(s)
 	case !j.families(s):
 		if !j.sliced {
-			j.guesses(identity.NoHostname, identity.HostnameShared, identity.SecondService)
+			j.guesses(diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.SecondService)
 			return
 		}
 		j.slice(s)
@@ -405,7 +406,7 @@ func (j *judge) selectorOf(s corev1.Service) {
 			fixed = true
 		}
 	}
-	c := identity.Cause{
+	c := diagnosis.Cause{
 		Why:    fmt.Sprintf("Service %+q selects %s", s.Name, strings.Join(differ, "; ")),
 		Change: fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name),
 	}
@@ -431,20 +432,20 @@ func (j *judge) selectorOf(s corev1.Service) {
 		c.Change = fmt.Sprintf("spec.template.metadata.labels of %s %+q: Service %+q has other Pods", j.owner.kind, j.owner.name, s.Name)
 		c.Command = j.patchTemplate(object{"metadata": object{"labels": toPod}})
 	}
-	j.found(identity.SelectorMismatch, c)
+	j.found(diagnosis.SelectorMismatch, c)
 }
 
 // hidden is for a Service that publishes ready Pods only, and a Pod that is
 // not.
 func (j *judge) hidden(s corev1.Service) {
-	c := identity.Cause{
+	c := diagnosis.Cause{
 		Why:     fmt.Sprintf("Service %+q publishes ready Pods only, and the Pod cannot be Ready before podfqdn has its name", s.Name),
 		Change:  fmt.Sprintf("spec.publishNotReadyAddresses: true in Service %+q", s.Name),
 		Command: j.patch("service", s.Name, notReady),
 	}
-	kind := identity.NotReadyHidden
+	kind := diagnosis.NotReadyHidden
 	if probed := j.unready(); len(probed) > 0 {
-		kind = identity.ReadinessDeadlock
+		kind = diagnosis.ReadinessDeadlock
 		own := j.podfqdn.sidecar && slices.Contains(probed, quoted(j.Container))
 		c.Guess = !own
 		c.Why = fmt.Sprintf("Service %+q publishes ready Pods only, and the readiness probe of container %s fails: if it needs the Pod's name in DNS, each waits for the other", s.Name, strings.Join(probed, " and "))
@@ -494,7 +495,7 @@ func (j *judge) families(s corev1.Service) (wrong bool) {
 	if len(lacking) == 0 {
 		return false
 	}
-	j.found(identity.SingleFamily, identity.Cause{
+	j.found(diagnosis.SingleFamily, diagnosis.Cause{
 		Why:     fmt.Sprintf("Service %+q has addresses of %s only, so DNS publishes no %s address of the Pod, which has %s", s.Name, joined(s.Spec.IPFamilies), joined(lacking), identity.Enumerate(j.addrs())),
 		Change:  fmt.Sprintf("spec.ipFamilyPolicy: PreferDualStack in Service %+q, or the variable PODFQDN_FAMILIES=auto", s.Name),
 		Command: j.patch("service", s.Name, dualStack),
@@ -521,24 +522,24 @@ func (j *judge) slice(s corev1.Service) {
 	case j.pod.Status.Phase == corev1.PodFailed:
 		// No endpoint, whatever the Service: rest says what it was.
 	case len(j.addrs()) == 0:
-		j.found(identity.NotInSlice, identity.Cause{Why: "the API does not know an address of the Pod yet", Change: "nothing: it passes when the kubelet has reported the Pod's status"})
+		j.found(diagnosis.NotInSlice, diagnosis.Cause{Why: "the API does not know an address of the Pod yet", Change: "nothing: it passes when the kubelet has reported the Pod's status"})
 	case len(mine) == 0:
-		j.found(identity.NotInSlice, identity.Cause{Why: fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), Change: passes})
+		j.found(diagnosis.NotInSlice, diagnosis.Cause{Why: fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), Change: passes})
 	case j.claim.dashed && len(mine) > 0 && mine[0].hostname() != "":
-		j.found(identity.Misconfigured, identity.Cause{
+		j.found(diagnosis.Misconfigured, diagnosis.Cause{
 			Why:     fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()),
 			Change:  "the variable PODFQDN_NAME_FORM: leave it out",
 			Command: j.patchOwner(j.withVariables(object{}, object{"name": "PODFQDN_NAME_FORM", "$patch": "delete"})),
 		})
 	case published < 0 && j.claim.hostname != "" && spec.Hostname != "" && spec.Hostname != j.claim.hostname:
 		told, value := j.naming("PODFQDN_HOSTNAME")
-		j.found(identity.Misconfigured, identity.Cause{
+		j.found(diagnosis.Misconfigured, diagnosis.Cause{
 			Why:     fmt.Sprintf("%s=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", told, value, spec.Hostname),
 			Change:  fmt.Sprintf("the variable %s: leave it out", told),
 			Command: j.patchOwner(j.withVariables(object{}, object{"name": told, "$patch": "delete"})),
 		})
 	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
-		j.found(identity.NotInSlice, identity.Cause{Why: fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now", mine[0].slice, shown(mine[0].hostname()), map[bool]string{true: "ready", false: "not ready"}[mine[0].ready()]), Change: passes})
+		j.found(diagnosis.NotInSlice, diagnosis.Cause{Why: fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now", mine[0].slice, shown(mine[0].hostname()), map[bool]string{true: "ready", false: "not ready"}[mine[0].ready()]), Change: passes})
 	case published >= 0 && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
 		j.lagging(mine[published])
 	}
@@ -553,7 +554,7 @@ const patienceDNS = 30
 
 // lagging is for a name that the API has and DNS has not.
 func (j *judge) lagging(e endpoint) {
-	c := identity.Cause{
+	c := diagnosis.Cause{
 		Why:    fmt.Sprintf("EndpointSlice %+q publishes the Pod, and cluster DNS does not know it yet", e.slice),
 		Change: "nothing: it passes when CoreDNS has caught up with the API server",
 	}
@@ -574,16 +575,16 @@ func (j *judge) lagging(e endpoint) {
 			c.Command = j.restartDNS()
 		}
 	}
-	j.found(identity.NotInDNS, c)
+	j.found(diagnosis.NotInDNS, c)
 }
 
 // shared tells the other Pods that have the name apart: by what made them, and
 // by whether they are going.
 func (j *judge) shared() {
-	with := map[identity.CauseKind][]string{}
+	with := map[diagnosis.Kind][]string{}
 	for _, e := range j.sharers() {
 		name := strings.Join(e.Addresses, " ")
-		kind := identity.HostnameShared
+		kind := diagnosis.HostnameShared
 		if peer, seen := j.peers[e.pod()]; seen {
 			name, kind = e.pod(), j.apart(peer)
 		}
@@ -592,20 +593,20 @@ func (j *judge) shared() {
 		}
 	}
 	host := fmt.Sprintf("hostname %+q in Service %+q", j.claim.hostname, j.claim.service)
-	pods := func(kind identity.CauseKind) string {
+	pods := func(kind diagnosis.Kind) string {
 		var quotedNames []string
 		for _, n := range with[kind] {
 			quotedNames = append(quotedNames, quoted(n))
 		}
 		return "Pod " + strings.Join(quotedNames, ", ")
 	}
-	for _, kind := range []identity.CauseKind{identity.DebugCopy, identity.RollingUpdate, identity.HostnameShared, identity.Terminating} {
+	for _, kind := range []diagnosis.Kind{diagnosis.DebugCopy, diagnosis.RollingUpdate, diagnosis.HostnameShared, diagnosis.Terminating} {
 		if len(with[kind]) == 0 {
 			continue
 		}
-		var c identity.Cause
+		var c diagnosis.Cause
 		switch kind {
-		case identity.DebugCopy:
+		case diagnosis.DebugCopy:
 			copies := with[kind]
 			c.Why = fmt.Sprintf("%s is a copy of this Pod, as kubectl debug --copy-to makes with --keep-labels, and has its %s", pods(kind), host)
 			if j.owner.kind == "" {
@@ -614,11 +615,11 @@ func (j *judge) shared() {
 			}
 			c.Change = "delete the copy; one without --keep-labels takes no name"
 			c.Command = fmt.Sprintf("%s delete %s", j.in(j.Namespace), podWords(copies))
-		case identity.RollingUpdate:
+		case diagnosis.RollingUpdate:
 			c.Why = fmt.Sprintf("%s of the same Deployment has %s too: a rolling update starts the new Pod before the old one goes, and %s", pods(kind), host, j.rolls())
 			c.Change = fmt.Sprintf("spec.strategy: {type: Recreate} in Deployment %+q", j.owner.name)
 			c.Command = j.patch("deployment", j.owner.name, object{"spec": object{"strategy": recreate}})
-		case identity.Terminating:
+		case diagnosis.Terminating:
 			c.Why = fmt.Sprintf("%s is going, and has %s until it is gone", pods(kind), host)
 			c.Change = "nothing: it passes with the end of its terminationGracePeriodSeconds"
 			c.Command = fmt.Sprintf("%s wait --for=delete %s --timeout=10m", j.in(j.Namespace), podWords(with[kind]))
@@ -636,9 +637,9 @@ func (j *judge) shared() {
 }
 
 // apart tells what kind of other Pod has the name. nil is one that is gone.
-func (j *judge) apart(peer *corev1.Pod) identity.CauseKind {
+func (j *judge) apart(peer *corev1.Pod) diagnosis.Kind {
 	if peer == nil || peer.DeletionTimestamp != nil {
-		return identity.Terminating
+		return diagnosis.Terminating
 	}
 	mine, its := metav1.GetControllerOf(j.pod), metav1.GetControllerOf(peer)
 	switch {
@@ -648,13 +649,13 @@ func (j *judge) apart(peer *corev1.Pod) identity.CauseKind {
 			copied, of = of, copied
 		}
 		if copyOf(copied, of) {
-			return identity.DebugCopy
+			return diagnosis.DebugCopy
 		}
 	case mine != nil && mine.UID != its.UID && j.owner.deployment != nil && its.Kind == "ReplicaSet" &&
 		peer.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != "" && matches(j.owner.selector, peer.Labels):
-		return identity.RollingUpdate
+		return diagnosis.RollingUpdate
 	}
-	return identity.HostnameShared
+	return diagnosis.HostnameShared
 }
 
 // copyOf tells what kubectl debug --copy-to makes: all containers, and perhaps
@@ -697,7 +698,7 @@ func (j *judge) second() {
 		if !s.Spec.PublishNotReadyAddresses {
 			when = "since the Pod is Ready"
 		}
-		j.found(identity.SecondService, identity.Cause{
+		j.found(diagnosis.SecondService, diagnosis.Cause{
 			Why:     fmt.Sprintf("Service %+q selects the Pod too, and gives its address a second name, %s, %s", name, j.secondName(s), when),
 			Change:  fmt.Sprintf("spec.selector of Service %+q, if it need not select the Pod; or the variable PODFQDN_REVERSE=contains, which accepts the name", name),
 			Command: j.patchOwner(j.withVariables(object{}, literal("PODFQDN_REVERSE", "contains"))),
@@ -723,7 +724,7 @@ func (j *judge) reverse() {
 		return
 	}
 	if j.dns.text == "" || j.dns.corefile.imports {
-		j.guesses(identity.NoReverseZone)
+		j.guesses(diagnosis.NoReverseZone)
 	} else if len(j.dns.corefile.domains) > 0 {
 		var lacking []string
 		s, _ := j.governing()
@@ -733,7 +734,7 @@ func (j *judge) reverse() {
 			}
 		}
 		if len(lacking) > 0 {
-			j.found(identity.NoReverseZone, identity.Cause{
+			j.found(diagnosis.NoReverseZone, diagnosis.Cause{
 				Why:     fmt.Sprintf("the Corefile's kubernetes plugin serves %s, and so no PTR of %s", strings.Join(slices.Concat(j.dns.corefile.domains, j.dns.corefile.reverse), " "), strings.Join(lacking, " and ")),
 				Change:  fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: in-addr.arpa and ip6.arpa too; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
 				Command: j.addZones("", " in-addr.arpa ip6.arpa"),
@@ -741,7 +742,7 @@ func (j *judge) reverse() {
 			return
 		}
 	}
-	if c, ok := j.said(identity.DNSRefusesPTR); ok {
+	if c, ok := j.said(diagnosis.DNSRefusesPTR); ok {
 		if len(j.dns.corefile.refuses) > 0 {
 			c.Why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s", j.dns.configMap, strings.Join(slices.Compact(j.dns.corefile.refuses), " and "))
 		}
@@ -752,9 +753,11 @@ func (j *judge) reverse() {
 
 // rest is what the wire alone tells, and what is left when nothing is found.
 func (j *judge) rest() {
-	j.guesses(identity.CachedDenial, identity.StaleRecord, identity.DNSFails, identity.ReplicasDisagree, identity.Misconfigured, identity.KeysMissing)
-	if !slices.ContainsFunc(j.causes, func(c identity.Cause) bool { return c.Kind == identity.ForeignDNS || c.Kind == identity.ClusterDomain }) {
-		j.guesses(identity.ForeignDNS)
+	j.guesses(diagnosis.CachedDenial, diagnosis.StaleRecord, diagnosis.DNSFails, diagnosis.ReplicasDisagree, diagnosis.Misconfigured, diagnosis.KeysMissing)
+	if !slices.ContainsFunc(j.causes, func(c diagnosis.Cause) bool {
+		return c.Kind == diagnosis.ForeignDNS || c.Kind == diagnosis.ClusterDomain
+	}) {
+		j.guesses(diagnosis.ForeignDNS)
 	}
 	if len(j.causes) > 0 {
 		return
@@ -764,19 +767,19 @@ func (j *judge) rest() {
 		again = j.replace()
 	}
 	switch {
-	case len(j.wire.Causes) > 0 && j.wire.Causes[0].Kind != identity.Unexplained:
+	case len(j.wire.Causes) > 0 && j.wire.Causes[0].Kind != diagnosis.Unexplained:
 		j.guesses(j.wire.Causes[0].Kind)
 	case j.wire.Reason != "":
-		j.found(identity.Unexplained, identity.Cause{Why: j.wire.Reason, Change: "what the questions above show", Guess: true})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: j.wire.Reason, Change: "what the questions above show", Guess: true})
 	case j.State == Refused:
-		j.found(identity.Misconfigured, identity.Cause{Why: j.Reason, Change: "what podfqdn names"})
+		j.found(diagnosis.Misconfigured, diagnosis.Cause{Why: j.Reason, Change: "what podfqdn names"})
 	case j.State == GaveUp || j.State == Failed:
-		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn said at its end: " + j.Reason, Change: "the API shows nothing that is wrong now: start the Pod again", Command: again, Guess: true})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: "podfqdn said at its end: " + j.Reason, Change: "the API shows nothing that is wrong now: start the Pod again", Command: again, Guess: true})
 	case j.State == Waiting:
-		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn waits, and the API shows nothing that is wrong", Change: "only the view from the wire can tell", Guess: true})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: "podfqdn waits, and the API shows nothing that is wrong", Change: "only the view from the wire can tell", Guess: true})
 	case j.State == Unused && (j.services == nil || !j.sliced):
-		j.found(identity.Unexplained, identity.Cause{Why: "what gives the Pod its name was not seen, and no podfqdn has asked DNS", Change: "what keeps you from the Services and EndpointSlices of the namespace", Guess: true})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: "what gives the Pod its name was not seen, and no podfqdn has asked DNS", Change: "what keeps you from the Services and EndpointSlices of the namespace", Guess: true})
 	case j.State == Pending:
-		j.found(identity.Unexplained, identity.Cause{Why: "podfqdn has not started yet", Change: "nothing, if the Pod is new; else see kubectl describe pod", Guess: true})
+		j.found(diagnosis.Unexplained, diagnosis.Cause{Why: "podfqdn has not started yet", Change: "nothing, if the Pod is new; else see kubectl describe pod", Guess: true})
 	}
 }

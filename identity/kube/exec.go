@@ -18,7 +18,7 @@ import (
 	utilexec "k8s.io/client-go/util/exec"
 	"k8s.io/streaming/pkg/httpstream"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // execPatience is how long the doctor in the Pod has: it asks every nameserver
@@ -37,7 +37,7 @@ func (n *NoWire) Error() string { return n.why }
 // Exec runs podfqdn doctor in the Pod's container of podfqdn, which asks the
 // Pod's DNS servers over the Pod's own path. The error is a *NoWire where it
 // cannot be run, a *Forbidden, or the end of the context.
-func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, error) {
+func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, error) {
 	if v.Container == "" {
 		return nil, &NoWire{"no container of the Pod is podfqdn's"}
 	}
@@ -95,8 +95,8 @@ func (c *Client) Exec(parent context.Context, v *View) (*identity.Diagnosis, err
 
 // report reads what podfqdn doctor has said, and how it ended. The error goes
 // on with the sentence: who did not say it.
-func report(stdout, stderr []byte, code int) (*identity.Diagnosis, error) {
-	d := &identity.Diagnosis{}
+func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
+	d := &diagnosis.Diagnosis{}
 	switch err := json.Unmarshal(stdout, d); {
 	case err == nil && d.Schema > 1:
 		return nil, fmt.Errorf("has a newer doctor, of schema %d, and this one knows 1: install this plugin anew", d.Schema)

@@ -12,8 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // looked is what Look makes of what the API server says; what is not there was
@@ -55,13 +54,13 @@ var command = regexp.MustCompile(`^(echo '.*' \| )?kubectl --namespace `)
 
 // shows checks what people are shown of a View and what a Pod's doctor says:
 // nothing in it moves a terminal.
-func shows(t *testing.T, v *View, wire *identity.Diagnosis) {
+func shows(t *testing.T, v *View, wire *diagnosis.Diagnosis) {
 	causes := v.Causes(wire)
 	if wire != nil && wire.Healthy && len(causes) > 0 {
 		t.Errorf("all is well, and %+v", causes)
 	}
 	var text strings.Builder
-	s := screen.Screen{W: &text}
+	s := diagnosis.Screen{W: &text}
 	s.Facts("facts", v.Facts())
 	if wire != nil {
 		s.Facts("wire", wire.Facts)
@@ -139,7 +138,7 @@ func FuzzView(f *testing.F) {
 			deploy   *appsv1.Deployment
 			slices   []discoveryv1.EndpointSlice
 			policies []networkingv1.NetworkPolicy
-			diagnose *identity.Diagnosis
+			diagnose *diagnosis.Diagnosis
 		)
 		if s := (corev1.Service{}); json.Unmarshal(service, &s) == nil {
 			services = append(services, s)
@@ -156,7 +155,7 @@ func FuzzView(f *testing.F) {
 		if n := (networkingv1.NetworkPolicy{}); json.Unmarshal(policy, &n) == nil {
 			policies = append(policies, n)
 		}
-		if d := (identity.Diagnosis{}); json.Unmarshal(wire, &d) == nil {
+		if d := (diagnosis.Diagnosis{}); json.Unmarshal(wire, &d) == nil {
 			diagnose = &d
 		}
 		shows(t, looked(&p, services, set, deploy, slices, policies, text), diagnose)

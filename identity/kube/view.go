@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // View is all that the API tells of one Pod's name, at one moment.
@@ -468,11 +469,11 @@ func isReady(p *corev1.Pod) bool {
 }
 
 // Facts is what was seen, for people and programs.
-func (v *View) Facts() []identity.Seen {
+func (v *View) Facts() []diagnosis.Seen {
 	pod := fmt.Sprintf("Pod %+q", v.Pod)
-	var facts []identity.Seen
+	var facts []diagnosis.Seen
 	see := func(name, from, format string, args ...any) {
-		facts = append(facts, identity.Seen{Name: name, Value: fmt.Sprintf(format, args...), From: from})
+		facts = append(facts, diagnosis.Seen{Name: name, Value: fmt.Sprintf(format, args...), From: from})
 	}
 	see("Pod", pod+", status", "%s", v.phase())
 	see("addresses", pod+", status.podIPs", "%s", cmp.Or(identity.Enumerate(v.addrs()), "none yet"))

@@ -26,6 +26,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 const (
@@ -55,55 +56,54 @@ const (
 )
 
 // Resolver is an identity.Resolver over real DNS. It keeps what must last from
-// round to round: which server is asked, how patiently, and which keys are
-// spent. It is for one goroutine.
+// round to round: which server is asked, how patiently, and which probe
+// types are spent. It is for one goroutine.
 type Resolver struct {
 	// Dial connects to a server, ADDRESS:PORT, by "udp" or "tcp", as
 	// net.Dialer does.
 	Dial func(ctx context.Context, network, server string) (net.Conn, error)
 
-	// Rounds is how many a proof takes: keys are kept for all of them.
-	Rounds int
-
 	servers  []netip.AddrPort
-	turn     int  // servers[turn%len] is asked
+	rounds   int  // of a proof: probe types are kept for all of them
+	current  int  // servers[current%len] is asked
 	vc       bool // everything by TCP
 	beside   bool // see Beside
 	patience time.Duration
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
-	keys     map[identity.Name]*keys
-	refuses  map[netip.AddrPort]bool  // servers that refuse private keys
+	probes   map[identity.Name]*probes
+	refuses  map[netip.AddrPort]bool  // servers that refuse probe types
 	ttls     map[string]time.Duration // of answers seen, by question
 	buffer   []byte
 }
 
-// New gives a Resolver that asks servers in order, the next one where one is
+// New returns a Resolver that asks servers in order, the next one where one is
 // silent, fails or refuses, over the operating system's sockets. vc asks
-// everything by TCP ("options use-vc").
-func New(servers []netip.AddrPort, vc bool) *Resolver {
+// everything by TCP ("options use-vc"). rounds is how many a proof takes
+// (identity.Claim.Rounds), so that there is a probe type for each.
+func New(servers []netip.AddrPort, vc bool, rounds int) *Resolver {
 	return &Resolver{
 		Dial:     new(net.Dialer).DialContext,
-		Rounds:   2,
+		rounds:   rounds,
 		servers:  servers,
 		vc:       vc,
 		patience: firstPatience,
 		rtts:     make(map[netip.AddrPort]time.Duration),
 		noEDNS:   make(map[netip.AddrPort]bool),
-		keys:     make(map[identity.Name]*keys),
+		probes:   make(map[identity.Name]*probes),
 		refuses:  make(map[netip.AddrPort]bool),
 		ttls:     make(map[string]time.Duration),
 		buffer:   make([]byte, dns.MaxMsgSize),
 	}
 }
 
-// Beside gives a Resolver that looks at one server while another process of the
-// Pod waits for it. It takes private keys that the other comes to last, and
-// each time others, lest it be told from a cache what it asked a moment ago. It
+// Beside returns a Resolver that looks at one server while another process of
+// the Pod waits for it. It takes probe types that the other comes to last, and
+// others each time, so that no cache tells it what it asked a moment ago. It
 // asks which replica answers (RFC 5001), and wants to know soon: it waits 2 s
 // for an answer, no longer, and sends each question up to three times meanwhile.
 func Beside(server netip.AddrPort, vc bool) *Resolver {
-	r := New([]netip.AddrPort{server}, vc)
+	r := New([]netip.AddrPort{server}, vc, 1)
 	r.beside = true
 	return r
 }
@@ -113,13 +113,13 @@ func (r *Resolver) Open(ctx context.Context) (identity.Exchange, error) {
 	if len(r.servers) == 0 {
 		return nil, errors.New("no nameserver to ask")
 	}
-	e := &exchange{r: r, server: r.servers[r.turn%len(r.servers)]}
+	e := &exchange{r: r, server: r.servers[r.current%len(r.servers)]}
 	if r.vc {
 		return e, nil // dialled by the first question
 	}
 	conn, err := r.Dial(ctx, "udp", e.server.String())
 	if err != nil {
-		r.turn++
+		r.current++
 		if op, ok := errors.AsType[*net.OpError](err); ok {
 			err = op.Err // without the address
 		}
@@ -147,9 +147,16 @@ func (e *exchange) Close() error {
 	return errors.Join(errs...)
 }
 
+// answer is an identity.Answer and what it looked like.
+type answer struct {
+	identity.Answer
+	shown shown.Answer
+	err   error // why there is none
+}
+
 // Ask puts one question.
 func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer {
-	var a identity.Answer
+	var a answer
 	switch q.Kind {
 	case identity.Forward4:
 		a = e.plain(ctx, dns.Fqdn(q.Name.String()), dns.TypeA)
@@ -160,13 +167,13 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 	case identity.Exists:
 		a = e.exists(ctx, q.Name)
 	}
-	a.Question, a.Server = q, e.server
+	a.Question, a.Server, a.Shown = q, e.server, a.shown
 	// An asker who waits no longer tells nothing of the server. A socket's
 	// deadline may pass a moment before ctx says so itself.
 	if end, ok := ctx.Deadline(); ctx.Err() == nil && (!ok || time.Until(end) >= time.Millisecond) {
-		e.r.learn(a)
+		e.r.learn(a.Answer)
 	}
-	return a
+	return a.Answer
 }
 
 // learn lets an answer decide how patiently the next is waited for and which
@@ -178,11 +185,11 @@ func (r *Resolver) learn(a identity.Answer) {
 	case a.Is == identity.Silent:
 		delete(r.rtts, a.Server)
 		r.patience = min(2*r.patience, maxPatience)
-		r.turn++
+		r.current++
 	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
-		r.turn++
+		r.current++
 	case a.Is == identity.Denied:
-		r.turn = 0
+		r.current = 0
 		fallthrough
 	default:
 		r.patience = firstPatience
@@ -202,10 +209,10 @@ func reverseName(addr netip.Addr) string {
 // exists asks for a name by a type that is free to be asked. For who looks on,
 // another one may have had that a moment ago: a denial from a cache is not taken,
 // unless every one looks so, as behind NodeLocal DNSCache.
-func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answer {
+func (e *exchange) exists(ctx context.Context, name identity.Name) answer {
 	a := e.existsBy(ctx, name)
 	for range 5 {
-		if !e.r.beside || !a.Cached || a.Is != identity.Denied {
+		if !e.r.beside || !a.shown.Cached || a.Is != identity.Denied {
 			break
 		}
 		a = e.existsBy(ctx, name)
@@ -214,25 +221,25 @@ func (e *exchange) exists(ctx context.Context, name identity.Name) identity.Answ
 }
 
 // existsBy asks for a name by the next type that is free.
-func (e *exchange) existsBy(ctx context.Context, name identity.Name) identity.Answer {
-	k := e.r.keys[name]
+func (e *exchange) existsBy(ctx context.Context, name identity.Name) answer {
+	k := e.r.probes[name]
 	if k == nil {
-		k = newKeys(e.r.Rounds, e.r.beside)
-		e.r.keys[name] = k
+		k = newProbes(e.r.rounds, e.r.beside)
+		e.r.probes[name] = k
 	}
 	qtype, wait := k.take(time.Now())
 	if wait > 0 {
-		return identity.Answer{Is: identity.Unasked, Again: wait, Wire: "nothing, as nothing was asked"}
+		return answer{Answer: identity.Answer{Is: identity.Unasked, Again: wait}, shown: shown.Answer{Wire: "nothing, as nothing was asked"}}
 	}
 	a, life := e.ask(ctx, dns.Fqdn(name.String()), qtype)
 	now := time.Now()
 	switch {
 	case a.Is != identity.Silent:
-		k.spend(qtype, now, min(max(life.full, minKeyTTL), maxAgain))
-	case errors.Is(a.Err, errTimeout):
+		k.spend(qtype, now, min(max(life.full, minTTL), maxAgain))
+	case errors.Is(a.err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
 	}
-	a.Cached = life.cut
+	a.shown.Cached = life.cut
 	if a.Is == identity.Refused {
 		e.r.refuses[e.server] = true
 	}
@@ -243,12 +250,12 @@ func (e *exchange) existsBy(ctx context.Context, name identity.Name) identity.An
 	case identity.Found, identity.NoData:
 		k.down = countdown{shown: now} // no cache keeps a denial by the name
 	}
-	a.Key = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), k.left(now), len(keyTypes))
+	a.shown.Probe = fmt.Sprintf("%s, and %d of %d are free", dns.Type(qtype), k.left(now), len(probeTypes))
 	return a
 }
 
 // plain asks what applications ask too.
-func (e *exchange) plain(ctx context.Context, name string, qtype uint16) identity.Answer {
+func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer {
 	a, life := e.ask(ctx, name, qtype)
 	switch a.Is {
 	case identity.Found, identity.NoData, identity.Denied:
@@ -261,13 +268,13 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) identit
 // its full length does not tell whether a cache keeps the answer; one that is
 // less, or that has become less since it was last seen, does. Where nothing
 // can be asked but plainly, each denial has to be taken for cached.
-func (e *exchange) again(question string, a *identity.Answer, life lifetime) {
+func (e *exchange) again(question string, a *answer, life lifetime) {
 	before, seen := e.r.ttls[question]
 	e.r.ttls[question] = life.left
 	denied := a.Is != identity.Found
-	a.Cached = seen && life.left < before || life.cut
+	a.shown.Cached = seen && life.left < before || life.cut
 	switch {
-	case a.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
+	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
 		a.Again = min(life.left, maxAgain)
 	}
 }
@@ -281,18 +288,18 @@ type lifetime struct {
 }
 
 // ask exchanges one message and reads the answer out of it.
-func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (identity.Answer, lifetime) {
+func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (answer, lifetime) {
 	start := time.Now()
 	msg, err := e.exchange(ctx, name, qtype)
-	var a identity.Answer
+	var a answer
 	var life lifetime
 	if err != nil {
-		a = identity.Answer{Is: identity.Silent, Wire: e.silence(err), Err: err}
+		a.Is, a.shown.Wire, a.err = identity.Silent, e.silence(err), err
 	} else {
 		a, life = read(msg)
 	}
-	a.Type, a.At = dns.Type(qtype).String(), time.Now()
-	a.Took = a.At.Sub(start)
+	a.shown.Type, a.shown.At = dns.Type(qtype).String(), time.Now()
+	a.shown.Took = a.shown.At.Sub(start)
 	return a, life
 }
 
@@ -313,12 +320,12 @@ func (e *exchange) silence(err error) string {
 }
 
 // read takes an answer out of a message that was found to answer the question.
-func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
+func read(msg *dns.Msg) (a answer, life lifetime) {
 	rcode := dns.RcodeToString[msg.Rcode]
 	if rcode == "" {
 		rcode = fmt.Sprintf("RCODE%d", msg.Rcode)
 	}
-	a.Wire, a.Rcode, a.AA, a.NSID = rcode, rcode, msg.Authoritative, nsid(msg)
+	a.shown = shown.Answer{Wire: rcode, Rcode: rcode, AA: msg.Authoritative, NSID: nsid(msg)}
 	switch msg.Rcode {
 	case dns.RcodeSuccess:
 		a.Is = identity.NoData
@@ -340,7 +347,7 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 	}
 	records := owned(msg)
 	if len(records) == 0 {
-		a.Wire = "no data"
+		a.shown.Wire = "no data"
 		return a, life
 	}
 	a.Is = identity.Found
@@ -369,11 +376,11 @@ func read(msg *dns.Msg) (a identity.Answer, life lifetime) {
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
 	switch {
 	case len(a.Addrs) > 0:
-		a.Wire = identity.Enumerate(a.Addrs)
+		a.shown.Wire = identity.Enumerate(a.Addrs)
 	case len(a.Names) > 0:
-		a.Wire = identity.Enumerate(a.Names)
+		a.shown.Wire = identity.Enumerate(a.Names)
 	case slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, msg.Question[0].Qtype):
-		a.Is, a.Wire = identity.Failed, "a record without content"
+		a.Is, a.shown.Wire = identity.Failed, "a record without content"
 	}
 	return a, life
 }

@@ -23,7 +23,7 @@ const (
 	maxBytes = 1 << 20
 	maxFiles = 128
 
-	tries = 10 // for Read to see no turn meanwhile
+	tries = 10 // for Read to see no flip meanwhile
 )
 
 // Read gives the files of the current generation in the order of their names,
@@ -46,7 +46,7 @@ func Read(dir string) (files []identity.File, verified bool, err error) {
 			return nil, false, err
 		}
 		files, err := f.generation(current)
-		// A generation is removed only after the turn away from it, and its
+		// A generation is removed only after the flip away from it, and its
 		// name never comes again: the same name means that all was there.
 		if _, again, _ := f.look(data); again == current {
 			return unsigned(files), signal != "" && err == nil, err

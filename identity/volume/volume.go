@@ -77,7 +77,7 @@ type Volume struct {
 // must be absent or a link of ours. If a generation stands there, keep is
 // given its files in the order of their names and says nil if they still
 // hold, else why not. What keep refuses is dropped, and so is, without asking,
-// what cannot be read whole.
+// what cannot be read whole; a keep of nil refuses everything.
 //
 // Every error says in one sentence what to change, for instance in the Pod's
 // spec; the end of ctx, while another writer is waited for, is one with its
@@ -113,7 +113,9 @@ func open(ctx context.Context, dir string, names []string, keep func([]identity.
 	if current != "" {
 		standing, v.dropped = v.generation(current)
 		defer forget(standing)
-		if v.dropped == nil {
+		if v.dropped == nil && keep == nil {
+			v.dropped = errors.New("nothing that stood before is kept")
+		} else if v.dropped == nil {
 			v.dropped = keep(unsigned(standing))
 		}
 		if v.dropped != nil {
@@ -179,7 +181,7 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	}
 	linked, err := v.link(unsigned(files))
 	if err == nil && next != current {
-		err = v.turn(next)
+		err = v.flip(next)
 	}
 	if err != nil {
 		for _, name := range linked {
@@ -384,7 +386,7 @@ func (v *Volume) write(in *os.Root, file identity.File) error {
 }
 
 // link makes the visible names that are missing and says which. Until the
-// turn they may lead nowhere.
+// flip they may lead nowhere.
 func (v *Volume) link(files []identity.File) (linked []string, err error) {
 	for _, file := range files {
 		info, _, err := v.look(file.Name)
@@ -399,8 +401,8 @@ func (v *Volume) link(files []identity.File) (linked []string, err error) {
 	return linked, nil
 }
 
-// turn is the only moment at which anything changes for a reader.
-func (v *Volume) turn(next string) error {
+// flip is the only moment at which anything changes for a reader.
+func (v *Volume) flip(next string) error {
 	if err := v.unlink(dataTmp); err != nil {
 		return err
 	}

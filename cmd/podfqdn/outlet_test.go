@@ -2,10 +2,9 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,46 +15,8 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
-
-// keyOf gives the key that keytab has for an entry.
-func keyOf(entry string) []byte {
-	sum := sha256.Sum256([]byte(entry))
-	return sum[:]
-}
-
-// keytab gives one with such entries, "HTTP/db-0@EXAMPLE.COM:3" with a key
-// version, and ":23" behind it for another encryption type than 18, which is
-// AES of 256 bits.
-func keytab(entries ...string) []byte {
-	file := []byte{5, 2}
-	for _, entry := range entries {
-		parts := strings.Split(entry, ":")
-		name, realm, _ := strings.Cut(parts[0], "@")
-		var version, enctype uint16 = 1, 18
-		for i, into := range []*uint16{&version, &enctype} {
-			if len(parts) > i+1 {
-				fmt.Sscan(parts[i+1], into)
-			}
-		}
-		var b []byte
-		text := func(s []byte) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
-		components := strings.Split(name, "/")
-		b = binary.BigEndian.AppendUint16(b, uint16(len(components)))
-		text([]byte(realm))
-		for _, c := range components {
-			text([]byte(c))
-		}
-		b = binary.BigEndian.AppendUint32(b, 1)             // KRB5_NT_PRINCIPAL
-		b = binary.BigEndian.AppendUint32(b, 1_700_000_000) // written then
-		b = append(b, byte(version))
-		b = binary.BigEndian.AppendUint16(b, enctype)
-		text(keyOf(entry))
-		b = binary.BigEndian.AppendUint32(b, uint32(version))
-		file = append(binary.BigEndian.AppendUint32(file, uint32(len(b))), b...)
-	}
-	return file
-}
 
 const (
 	http0 = "HTTP/db-0.db.default.svc.cluster.local@EXAMPLE.COM"
@@ -86,16 +47,14 @@ func startKerberized(t *testing.T, dns answers, folder string, environ ...string
 // has puts a keytab into the source.
 func (k *kerberized) has(entries ...string) {
 	k.Helper()
-	put(k.T, filepath.Join(k.source, "k"), keytab(entries...))
+	put(k.T, filepath.Join(k.source, "k"), podtest.Keytab(entries...))
 }
 
-// put replaces a file in one step.
+// put makes or replaces a file in one step.
 func put(t *testing.T, path string, data []byte) {
 	t.Helper()
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path+".new", data, 0o600), os.Rename(path+".new", path))
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +70,7 @@ func (k *kerberized) publishes(entries ...string) {
 		}
 		return
 	}
-	if !bytes.Equal(got, keytab(entries...)) {
+	if !bytes.Equal(got, podtest.Keytab(entries...)) {
 		k.Errorf("the published keytab is not that of %q: %v", entries, err)
 	}
 }
@@ -189,9 +148,8 @@ func TestDNSThatIsSilentAfterTheKeysHaveComeIsWhatIsWrong(t *testing.T) {
 			k.turns(dead)
 			k.has(http0)
 		}()
-		init := keeper{cfg: k.k.cfg, log: k.k.log, facts: k.k.facts, dns: k.k.dns, probes: newProbes()}
-		init.cfg.Timeout = duration(time.Minute)
-		err := init.run(t.Context())
+		init := path{stderr: io.Discard, dns: k.p.dns}
+		err := init.walk(t.Context(), "init", nil, append(k.environ, "PODFQDN_TIMEOUT=1m"))
 		if code := exitCode(err); code != exitDeadline || !strings.Contains(err.Error(), "says nothing within 1s") {
 			t.Errorf("exit code %d: %v", code, err)
 		}
@@ -241,12 +199,12 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 		"it is an older one": {func(k *kerberized) { k.has(http0+":1", http1+":9") }, `has no key for ` + http0 + ` (its newest version is 1, and version 2 is published)`},
 		"the newest is damaged": {func(k *kerberized) {
 			k.has(http0 + ":1")
-			put(k.T, filepath.Join(k.source, "k2"), keytab(http0 + ":2")[:60])
+			put(k.T, filepath.Join(k.source, "k2"), podtest.Keytab(http0 + ":2")[:60])
 		}, `has no key for ` + http0 + ` (its newest version is 1, and version 2 is published)`},
 		"it is empty":       {func(k *kerberized) { os.Remove(filepath.Join(k.source, "k")) }, `it has nothing`},
 		"it goes":           {func(k *kerberized) { os.RemoveAll(k.source) }, `does not exist: mount there what holds the keys`},
 		"it becomes a FIFO": {func(k *kerberized) { os.RemoveAll(k.source); syscall.Mkfifo(k.source, 0o600) }, `is neither a file nor a folder`},
-		"half a file":       {func(k *kerberized) { put(k.T, filepath.Join(k.source, "k"), keytab(http0)[:60]) }, `is damaged at byte 2`},
+		"half a file":       {func(k *kerberized) { put(k.T, filepath.Join(k.source, "k"), podtest.Keytab(http0)[:60]) }, `is damaged at byte 2`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,7 +252,7 @@ func TestManyFilesThatAreNotReadDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := startKerberized(t, agreed, t.TempDir())
 		for i := range 100 {
-			put(t, filepath.Join(k.source, fmt.Sprintf("db-%d", i)), keytab(http1)[:60])
+			put(t, filepath.Join(k.source, fmt.Sprintf("db-%d", i)), podtest.Keytab(http1)[:60])
 		}
 		time.Sleep(10 * time.Minute) // without the key: a look each five seconds at most
 		k.has(http0)
@@ -313,7 +271,7 @@ func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 	for name, lose := range map[string]func(*kerberized){
 		"the volume is a new one": func(k *kerberized) { os.RemoveAll(k.keys); os.Mkdir(k.keys, 0o755) },
 		"the keytab is torn":      func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "keytab"), nil) },
-		"with a stranger's key":   func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "keytab"), keytab(http0, http1)) },
+		"with a stranger's key":   func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "keytab"), podtest.Keytab(http0, http1)) },
 		"for other principals":    func(k *kerberized) { put(k.T, filepath.Join(k.keys, "..data", "principals"), []byte(http1+"\n")) },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,11 +9,11 @@ import (
 	"github.com/miekg/dns"
 )
 
-// keyTypes are record types that are assigned, ordinary and unused for Pods,
+// probeTypes are record types that are assigned, ordinary and unused for Pods,
 // so that asking for one tells whether a name exists (NXDOMAIN or no data)
 // without touching what any application asks: DNS caches keep an entry for
 // each name and type. Private-use types would look like tunnelling.
-var keyTypes = [...]uint16{
+var probeTypes = [...]uint16{
 	dns.TypeTXT, dns.TypeMX, dns.TypeHTTPS, dns.TypeLOC, dns.TypeCAA,
 	dns.TypeNAPTR, dns.TypeHINFO, dns.TypeSVCB, dns.TypeSSHFP, dns.TypeTLSA,
 	dns.TypeRP, dns.TypeAFSDB, dns.TypeCERT, dns.TypeURI, dns.TypeSMIMEA,
@@ -23,25 +23,25 @@ var keyTypes = [...]uint16{
 	dns.TypeSPF, dns.TypeDHCID, dns.TypeIPSECKEY, dns.TypeCSYNC,
 }
 
-// minKeyTTL is the least that CoreDNS's cache keeps anything.
-const minKeyTTL = 5 * time.Second
+// minTTL is the least that CoreDNS's cache keeps anything.
+const minTTL = 5 * time.Second
 
-// keys are the private keys of one name. None is asked again while a cache may
+// probes are the probe types for one name. None is asked again while a cache may
 // hold its answer.
-type keys struct {
+type probes struct {
 	first time.Time            // when the first was asked
 	free  map[uint16]time.Time // when each may be asked again
 	down  countdown
 
 	rounds int      // of a proof, each of which takes one
-	order  []uint16 // keyTypes as they are to be taken
+	order  []uint16 // probeTypes as they are to be taken
 }
 
-// newKeys gives the keys of a name, each time in another order: a process that is
-// started again would be told from a cache what the one before it was. Beside
-// another process those come first that it comes to last.
-func newKeys(rounds int, beside bool) *keys {
-	first, last := slices.Clone(keyTypes[:len(keyTypes)/2]), slices.Clone(keyTypes[len(keyTypes)/2:])
+// newProbes returns the probe types for a name, each time in another order: a
+// process that is started again would be told from a cache what the one before
+// it was. Next to another process those come first that it comes to last.
+func newProbes(rounds int, beside bool) *probes {
+	first, last := slices.Clone(probeTypes[:len(probeTypes)/2]), slices.Clone(probeTypes[len(probeTypes)/2:])
 	for _, half := range [][]uint16{first, last} {
 		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
 	}
@@ -49,41 +49,41 @@ func newKeys(rounds int, beside bool) *keys {
 	if beside {
 		order = slices.Concat(last, first)
 	}
-	return &keys{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(keyTypes)), order: order}
+	return &probes{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(probeTypes)), order: order}
 }
 
-// take gives a type that is free at now, or how long until there are as many as
+// take returns a type that is free at now, or how long until there are as many as
 // a proof needs: one that finds one alone each time never comes to its end.
-func (k *keys) take(now time.Time) (qtype uint16, wait time.Duration) {
-	if k.first.IsZero() {
-		k.first = now
+func (p *probes) take(now time.Time) (qtype uint16, wait time.Duration) {
+	if p.first.IsZero() {
+		p.first = now
 	}
-	for _, t := range k.order {
-		if !k.free[t].After(now) {
+	for _, t := range p.order {
+		if !p.free[t].After(now) {
 			return t, 0
 		}
 	}
-	return 0, k.waits(now)[k.rounds-1]
+	return 0, p.waits(now)[p.rounds-1]
 }
 
 // spend takes note that the answer to a type may be cached for ttl from now.
-func (k *keys) spend(qtype uint16, now time.Time, ttl time.Duration) {
-	k.free[qtype] = now.Add(ttl)
+func (p *probes) spend(qtype uint16, now time.Time, ttl time.Duration) {
+	p.free[qtype] = now.Add(ttl)
 }
 
 // waits tells when each type is free, the soonest first; 0 is at now.
-func (k *keys) waits(now time.Time) []time.Duration {
-	waits := make([]time.Duration, len(keyTypes))
-	for i, t := range keyTypes {
-		waits[i] = max(k.free[t].Sub(now), 0)
+func (p *probes) waits(now time.Time) []time.Duration {
+	waits := make([]time.Duration, len(probeTypes))
+	for i, t := range probeTypes {
+		waits[i] = max(p.free[t].Sub(now), 0)
 	}
 	slices.Sort(waits)
 	return waits
 }
 
 // left counts the types that are free at now.
-func (k *keys) left(now time.Time) int {
-	waits := k.waits(now)
+func (p *probes) left(now time.Time) int {
+	waits := p.waits(now)
 	if i := slices.IndexFunc(waits, func(w time.Duration) bool { return w > 0 }); i >= 0 {
 		return i
 	}
@@ -94,34 +94,34 @@ func (k *keys) left(now time.Time) int {
 // by the same ratio with each of those that are left until others are free
 // again. Lateness then stays in proportion to the wait, however long a denial
 // is cached. Those for the confirming rounds are kept for them.
-func (k *keys) spacing(now time.Time) time.Duration {
-	waits, free := k.waits(now), k.left(now)
-	spare := free - (k.rounds - 1)
+func (p *probes) spacing(now time.Time) time.Duration {
+	waits, free := p.waits(now), p.left(now)
+	spare := free - (p.rounds - 1)
 	switch {
 	case spare <= 0:
-		return waits[k.rounds-1]
+		return waits[p.rounds-1]
 	case free == len(waits):
 		return 0
 	}
-	waited := max(now.Sub(k.first), time.Millisecond).Seconds()
+	waited := max(now.Sub(p.first), time.Millisecond).Seconds()
 	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(spare))
 	// Up, or it would come a nanosecond before another is free.
 	return time.Duration(math.Ceil((ratio - 1) * waited * float64(time.Second)))
 }
 
-// countdown watches the denials of keys that were free. Where their TTLs count
+// countdown watches the denials of probe types that were free. Where their TTLs count
 // down as one, some cache on the way keeps a denial by the name alone (RFC 8020
-// permits it; dnsmasq does): there is nothing private about a key, and asking
-// before the denial's end is in vain.
+// permits it; dnsmasq does): a probe type is not private then, and asking
+// before the denial's end is useless.
 type countdown struct {
 	at   time.Time // of the first denial in a row
 	left time.Duration
 	seen int
 
-	shown time.Time // when a key last showed the name
+	shown time.Time // when a probe last showed the name
 }
 
-// denied tells for how long the same will be said; 0 is unknown. A denial from
+// denied returns for how long the same will be said; 0 is unknown. A denial from
 // before the name was shown is its type's own, such as that of a process before
 // this one.
 func (c *countdown) denied(now time.Time, life lifetime) time.Duration {

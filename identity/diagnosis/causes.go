@@ -1,4 +1,4 @@
-package identity
+package diagnosis
 
 import (
 	"cmp"
@@ -8,18 +8,21 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// Diagnose tells from where the path ended why there is no agreement, the most
-// likely cause first: err is what Look, Claim, Verify or a Turn gave, a
+// Causes says why there is no agreement, from where the path ended, the most
+// likely cause first: err is what Look, Claim, Verify or a Turn returned, a
 // *Refusal (or several joined) or a *Mismatch, and r all that was asked before
 // it, Witnesses included. Without an error there is no cause.
 //
 // DNS shows a Service only by its endpoints: one that is missing, one that
 // selects nothing and one that hides what is not ready look alike. Causes that
 // cannot be told apart are all there, as guesses.
-func Diagnose(f Facts, c Claim, r Report, err error) []Cause {
-	var m *Mismatch
+func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []Cause {
+	var m *identity.Mismatch
 	refused := refusals(err)
 	switch {
 	case err == nil:
@@ -27,13 +30,13 @@ func Diagnose(f Facts, c Claim, r Report, err error) []Cause {
 	case len(refused) > 0:
 		var causes []Cause
 		for _, refusal := range refused {
-			causes = append(causes, Cause{Kind: refusal.Kind, Why: refusal.why.Error(), Change: refusal.Change})
+			causes = append(causes, Cause{Kind: Kind(refusal.Kind), Why: refusal.Why(), Change: refusal.Change})
 		}
 		return causes
 	case !errors.As(err, &m):
 		return []Cause{{Kind: Unexplained, Why: err.Error(), Change: "see that podfqdn may read the Pod's files and can reach its nameservers"}}
 	}
-	s := scene{f: f, c: c, m: m, report: r}
+	s := scene{f: f, c: c, m: m, findings: r.Findings()}
 	causes := s.causes()
 	if what := s.replicas(); what != "" {
 		after := 0 // of a guess too, it is the better one
@@ -47,10 +50,10 @@ func Diagnose(f Facts, c Claim, r Report, err error) []Cause {
 }
 
 // refusals gives the *Refusals in an error, however joined.
-func refusals(err error) (all []*Refusal) {
+func refusals(err error) (all []*identity.Refusal) {
 	switch e := err.(type) {
-	case *Refusal:
-		return []*Refusal{e}
+	case *identity.Refusal:
+		return []*identity.Refusal{e}
 	case interface{ Unwrap() []error }:
 		for _, err := range e.Unwrap() {
 			all = append(all, refusals(err)...)
@@ -63,14 +66,14 @@ func refusals(err error) (all []*Refusal) {
 
 // scene is what there is to be explained, and the evidence.
 type scene struct {
-	f      Facts
-	c      Claim
-	m      *Mismatch
-	report Report
+	f        identity.Facts
+	c        identity.Claim
+	m        *identity.Mismatch
+	findings []identity.Finding
 }
 
 // cause makes one; without a why of its own the Mismatch says it all.
-func (s scene) cause(kind CauseKind, guess bool, why, change string) Cause {
+func (s scene) cause(kind Kind, guess bool, why, change string) Cause {
 	if why == "" {
 		return Cause{Kind: kind, Guess: guess, Why: s.m.Error(), Change: change, told: true}
 	}
@@ -87,42 +90,42 @@ const (
 func (s scene) causes() []Cause {
 	m := s.m
 	switch m.Verdict {
-	case Missing, ForeignServer:
-		if m.Is == NoData {
+	case identity.Missing, identity.ForeignServer:
+		if m.Is == identity.NoData {
 			return s.family()
 		}
 		return s.missing()
-	case Unnamed:
+	case identity.Unnamed:
 		return []Cause{s.cause(NoHostname, false, "", "set spec.hostname, or PODFQDN_NAME_FORM=address")}
-	case Shared:
+	case identity.Shared:
 		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
-	case Stale:
+	case identity.Stale:
 		return []Cause{
 			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
 			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
 		}
-	case Poisoned:
+	case identity.Poisoned:
 		why, passes := s.until("the denial is cached"), "this passes then"
 		if why == "" {
 			passes = "this passes when the cached denial runs out"
 		}
 		return []Cause{s.cause(CachedDenial, false, why, passes+"; do not ask for the name before podfqdn has published it")}
-	case Unanswered:
+	case identity.Unanswered:
 		return s.unanswered()
-	case Unsettled:
+	case identity.Unsettled:
 		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not know the same yet")}
-	case ReverseExtra:
+	case identity.ReverseExtra:
 		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("another Service selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", m.Others))}
-	case ReverseOther:
+	case identity.ReverseOther:
 		return []Cause{
 			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
 			s.cause(SubdomainMismatch, true, "cluster DNS knows this address by another name only", "see that spec.subdomain is the name of a Service that selects this Pod"),
 		}
-	case ReverseForeign, ReverseMissing:
+	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
-	case ReverseRefused:
+	case identity.ReverseRefused:
 		return []Cause{s.cause(DNSRefusesPTR, false, "", "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore")}
-	case Keyless:
+	case identity.Keyless:
 		return []Cause{s.cause(KeysMissing, false, "", "put keys of these principals there (kadmin: ktadd); a changed Secret reaches the Pod within two minutes")}
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
@@ -131,8 +134,8 @@ func (s scene) causes() []Cause {
 // missing explains that the name is denied. What denies is asked for what it
 // knows: the cluster, then the Service.
 func (s scene) missing() []Cause {
-	kubernetes, asked := s.witness(Question{Kind: Forward4, Name: s.c.kubernetes()})
-	if asked && s.c.foreign(kubernetes) || !asked && s.m.Verdict == ForeignServer {
+	kubernetes, asked := s.witness(identity.Question{Kind: identity.Forward4, Name: s.c.Kubernetes()})
+	if asked && denies(s.c, kubernetes) || !asked && s.m.Verdict == identity.ForeignServer {
 		return s.foreign(asked)
 	}
 	service, namespace := s.c.Service()
@@ -144,27 +147,27 @@ func (s scene) missing() []Cause {
 	if s.c.Dashed() {
 		see += "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"
 	}
-	exists, asked := s.witness(Question{Kind: Exists, Name: s.c.service()})
+	exists, asked := s.witness(identity.Question{Kind: identity.Exists, Name: governing(s.c)})
 	why := ""
-	if asked && exists.Is == Denied {
+	if asked && exists.Is == identity.Denied {
 		why = fmt.Sprintf("Service %q has no address in DNS either", service)
 	}
 	addrs := s.published()
 	if len(addrs) > 0 {
-		why = fmt.Sprintf("Service %q publishes %s, but not this Pod", service, Enumerate(addrs))
-		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.own, a) }) {
+		why = fmt.Sprintf("Service %q publishes %s, but not this Pod", service, identity.Enumerate(addrs))
+		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.Own(), a) }) {
 			// The address without the hostname.
-			return []Cause{s.cause(NoHostname, true, fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.parts.hostname),
-				fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.parts.hostname, service))}
+			return []Cause{s.cause(NoHostname, true, fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.Hostname()),
+				fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.Hostname(), service))}
 		}
 	}
-	if s.m.Verdict == ForeignServer && why != "" {
-		why = showServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
+	if s.m.Verdict == identity.ForeignServer && why != "" {
+		why = identity.ShowServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
 	hidden.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
 	pod := s.f.PodName
-	if checkLabel(pod) != nil {
+	if _, err := identity.ParseName(pod); err != nil {
 		pod = "POD"
 	}
 	selector := s.cause(SelectorMismatch, true, fmt.Sprintf("Service %q may select other Pods", service),
@@ -180,41 +183,41 @@ func (s scene) missing() []Cause {
 // foreign explains a server that does not know the cluster domain; seen tells
 // that it was asked for kubernetes.default.
 func (s scene) foreign(seen bool) []Cause {
-	server, zone := showServer(s.m.Server), s.c.zone.String()
+	server, zone := identity.ShowServer(s.m.Server), s.c.Zone().String()
 	why := ""
 	if seen {
-		why = fmt.Sprintf("%s does not know %s either", server, s.c.kubernetes())
+		why = fmt.Sprintf("%s does not know %s either", server, s.c.Kubernetes())
 	}
 	policy := s.cause(ForeignDNS, true, why, setPolicy)
 	const same = "make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN"
-	ptr, asked := s.witness(Question{Kind: Reverse, Addr: s.f.Kubernetes})
+	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	if !asked {
 		return []Cause{policy, s.cause(ClusterDomain, true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), same)}
 	}
-	if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.zone {
+	if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.Zone() {
 		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()),
 			same+"="+other.String())}
 	}
-	policy.Guess = ptr.Is != Denied
+	policy.Guess = ptr.Is != identity.Denied
 	return []Cause{policy}
 }
 
 // zoneOf gives what stands behind prefix in one of names.
-func zoneOf(names []Name, prefix string) Name {
+func zoneOf(names []identity.Name, prefix string) identity.Name {
 	for _, name := range names {
 		if rest, ok := strings.CutPrefix(name.String(), prefix); ok {
-			if zone, err := ParseName(rest); err == nil {
+			if zone, err := identity.ParseName(rest); err == nil {
 				return zone
 			}
 		}
 	}
-	return Name{}
+	return identity.Name{}
 }
 
 // family explains a name that has no address of a family.
 func (s scene) family() []Cause {
 	service, namespace := s.c.Service()
-	if a, _ := s.witness(Question{Kind: s.m.Kind, Name: s.c.service()}); len(a.Addrs) > 0 {
+	if a, _ := s.witness(identity.Question{Kind: s.m.Kind, Name: governing(s.c)}); len(a.Addrs) > 0 {
 		return []Cause{s.cause(NotInDNS, true, fmt.Sprintf("Service %q has addresses of this family, but not this Pod's", service),
 			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
 	}
@@ -227,12 +230,12 @@ func (s scene) family() []Cause {
 
 func (s scene) unanswered() []Cause {
 	switch s.m.Is {
-	case Failed:
+	case identity.Failed:
 		return []Cause{s.cause(DNSFails, false, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there")}
-	case Refused:
+	case identity.Refused:
 		return []Cause{
 			s.cause(DNSFails, true, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there"),
-			s.cause(ForeignDNS, true, showServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
+			s.cause(ForeignDNS, true, identity.ShowServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
 		}
 	}
 	return []Cause{s.cause(DNSSilent, true, "", "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP")}
@@ -242,8 +245,8 @@ func (s scene) unanswered() []Cause {
 // cluster DNS's own.
 func (s scene) reverse() []Cause {
 	m := s.m
-	own := s.c.parts
-	if zone := zoneOf(m.Names, own.hostname+"."+own.service+"."+own.namespace+".svc."); own.service != "" && !zone.IsZero() {
+	service, namespace := s.c.Service()
+	if zone := zoneOf(m.Names, s.c.Hostname()+"."+service+"."+namespace+".svc."); service != "" && !zone.IsZero() {
 		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("cluster DNS has %q as its first domain", zone.String()),
 			"put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN="+zone.String())}
 	}
@@ -252,18 +255,18 @@ func (s scene) reverse() []Cause {
 		"this passes when it runs out; do not ask for the address before podfqdn has published it")
 	change := serveArpa
 	switch {
-	case m.Verdict == ReverseForeign:
+	case m.Verdict == identity.ReverseForeign:
 		change = "an upstream resolver answered: " + change
 	default:
 		change += "; a denial cached too early passes within half a minute"
 	}
-	ptr, asked := s.witness(Question{Kind: Reverse, Addr: s.f.Kubernetes})
+	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
 	switch {
-	case same && slices.Contains(ptr.Names, s.c.kubernetes()):
+	case same && slices.Contains(ptr.Names, s.c.Kubernetes()):
 		// The zone is served.
 		return []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", serveArpa)}
-	case same && ptr.Is == Denied:
+	case same && ptr.Is == identity.Denied:
 		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), serveArpa)}
 	}
 	return []Cause{s.cause(NoReverseZone, true, "", change), cached}
@@ -273,26 +276,26 @@ func (s scene) reverse() []Cause {
 func (s scene) until(what string) string {
 	// A denial of what exists can only be a cache's. An answer of hours is no
 	// cluster's, and its caches cut it.
-	if !s.m.Cached && s.m.Verdict != Poisoned || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
+	if !shown.Of(s.m.Answer).Cached && s.m.Verdict != identity.Poisoned || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
-	return fmt.Sprintf("%s until %s UTC (%s more)", what, s.m.At.Add(s.m.TTL).UTC().Format(time.TimeOnly), s.m.TTL)
+	return fmt.Sprintf("%s until %s UTC (%s more)", what, shown.Of(s.m.Answer).At.Add(s.m.TTL).UTC().Format(time.TimeOnly), s.m.TTL)
 }
 
 // witness gives what m's server said of another name or address.
-func (s scene) witness(q Question) (Answer, bool) {
-	for _, f := range s.report {
+func (s scene) witness(q identity.Question) (identity.Answer, bool) {
+	for _, f := range s.findings {
 		if f.Witness && f.Question == q && f.Server == s.m.Server {
 			return f.Answer, true
 		}
 	}
-	return Answer{}, false
+	return identity.Answer{}, false
 }
 
 // published gives the governing Service's addresses.
 func (s scene) published() (addrs []netip.Addr) {
-	for _, kind := range []Kind{Forward4, Forward6} {
-		a, _ := s.witness(Question{Kind: kind, Name: s.c.service()})
+	for _, kind := range []identity.Kind{identity.Forward4, identity.Forward6} {
+		a, _ := s.witness(identity.Question{Kind: kind, Name: governing(s.c)})
 		addrs = append(addrs, a.Addrs...)
 	}
 	return addrs
@@ -301,18 +304,20 @@ func (s scene) published() (addrs []netip.Addr) {
 // replicas tells which question one server answered in two ways: in two rounds,
 // on two sockets; "" if none.
 func (s scene) replicas() string {
-	for i, f := range s.report {
-		for _, g := range s.report[:i] {
+	for i, f := range s.findings {
+		for _, g := range s.findings[:i] {
 			if f.Question != g.Question || f.Server != g.Server || f.Witness || g.Witness || !says(f) || !says(g) ||
-				f.Wire == g.Wire || f.Kind == Exists && (f.Is == Denied) == (g.Is == Denied) {
+				shown.Of(f.Answer).Wire == shown.Of(g.Answer).Wire || f.Kind == identity.Exists && (f.Is == identity.Denied) == (g.Is == identity.Denied) {
 				continue
 			}
-			who := showServer(f.Server)
-			return fmt.Sprintf("%s says %s to one socket and %s to another, so it is several replicas that do not know the same, or the record has just changed", who, g.Wire, f.Wire)
+			who := identity.ShowServer(f.Server)
+			return fmt.Sprintf("%s says %s to one socket and %s to another, so it is several replicas that do not know the same, or the record has just changed", who, shown.Of(g.Answer).Wire, shown.Of(f.Answer).Wire)
 		}
 	}
 	return ""
 }
 
 // says reports whether a finding tells what its server knows.
-func says(f Finding) bool { return f.Is == Found || f.Is == NoData || f.Is == Denied }
+func says(f identity.Finding) bool {
+	return f.Is == identity.Found || f.Is == identity.NoData || f.Is == identity.Denied
+}

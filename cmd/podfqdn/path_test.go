@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ func (s *sidecar) readyz() string {
 	s.Helper()
 	synctest.Wait()
 	w := httptest.NewRecorder()
-	s.k.probes.readyz(w, nil)
+	s.p.probes.readyz(w, nil)
 	return strings.TrimSpace(w.Body.String())
 }
 
@@ -33,12 +34,11 @@ func TestAMistakeInTheVariablesLeavesTheVolumeAlone(t *testing.T) {
 		first.holds(true)
 		first.end()
 		// What the variables say of another name is a mistake with WITHDRAW.
-		facts := first.k.facts
-		facts.FQDN, facts.ClusterDomain = identity.Fact{Value: "db-0.example.org", From: "PODFQDN_FQDN"}, identity.Fact{}
-		cfg := first.k.cfg
-		cfg.Withdraw = true
-		second := keeper{cfg: cfg, log: first.k.log, facts: facts, dns: first.k.dns, sidecar: true, probes: newProbes()}
-		err := second.run(t.Context())
+		root := t.TempDir()
+		put(t, filepath.Join(root, "etc/resolv.conf"), []byte("nameserver 10.96.0.10\n"))
+		second := path{stderr: io.Discard, dns: first.p.dns}
+		err := second.walk(t.Context(), "sidecar", nil, []string{
+			"PODFQDN_ROOT=" + root, "PODFQDN_DIR=" + dir, "POD_IPS=10.244.1.7", "PODFQDN_FQDN=db-0.example.org", "PODFQDN_WITHDRAW=true"})
 		if exitCode(err) != exitRefused || !strings.Contains(err.Error(), "PODFQDN_CLUSTER_DOMAIN") {
 			t.Errorf("ended with %v", err)
 		}

@@ -1,4 +1,4 @@
-package identity_test
+package diagnosis_test
 
 import (
 	"context"
@@ -12,7 +12,35 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
+
+const (
+	name4 = "db-0.db.default.svc.cluster.local"
+	ip4   = "10.244.0.27"
+	ip6   = "fd00:10:244::1b"
+	dual  = ip4 + "," + ip6
+	dash4 = "10-244-0-27.db.default.svc.cluster.local"
+	vip4  = "10-244-0-27.db-vip.default.svc.cluster.local"
+	dash6 = "fd00-10-244--1b.db.default.svc.cluster.local"
+)
+
+// corpus reads the Pods of package identity.
+func corpus(t testing.TB) map[string]podtest.Case {
+	t.Helper()
+	pods, err := podtest.Corpus("../testdata/pods")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pods
+}
+
+// db0 returns the claim of Pod db-0, which takes one round to prove.
+func db0(p identity.Policy) identity.Claim {
+	p.Rounds = 1
+	return podtest.Claim(podtest.DB0.Files("cluster.local", ip4), identity.Given{}, p)
+}
 
 const (
 	api     = "10.96.0.1"
@@ -23,8 +51,8 @@ const (
 	policy  = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 )
 
-// diagnosis is one row: what DNS says, and the causes that come of it.
-type diagnosis struct {
+// scene is one row: what DNS says, and the causes that come of it.
+type scene struct {
 	name   string
 	ips    string // ip4 if empty
 	fqdn   string
@@ -37,7 +65,7 @@ type diagnosis struct {
 	command   string // of the first
 }
 
-var diagnoses = []diagnosis{
+var scenes = []scene{
 	{
 		name:      "everything agrees",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
@@ -265,34 +293,35 @@ var diagnoses = []diagnosis{
 }
 
 func TestDiagnoseTellsTheLikeliestCauseFirstAndMarksGuesses(t *testing.T) {
-	for _, d := range diagnoses {
+	for _, d := range scenes {
 		t.Run(d.name, d.run)
 	}
 }
 
-func (d diagnosis) run(t *testing.T) {
+func (d scene) run(t *testing.T) {
 	if d.ips == "" {
 		d.ips = ip4
 	}
-	spec := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}
-	facts, err := identity.Look(spec.files("cluster.local", strings.Split(d.ips, ",")...),
+	spec := podtest.DB0
+	facts, err := identity.Look(spec.Files("cluster.local", strings.Split(d.ips, ",")...),
 		identity.Given{PodIPs: d.ips, FQDN: d.fqdn, Kubernetes: api}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.policy.Rounds = 1
 	claim, err := facts.Claim(d.policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := agreeing(t, claim).script(d.script)
-	report, err := identity.Examine(t.Context(), s, facts, claim, d.policy)
-	if s.closed != len(s.rounds) {
-		t.Errorf("%d of %d exchanges were closed", s.closed, len(s.rounds))
+	s := podtest.Agreeing(t, claim).Script(d.script)
+	report, err := diagnosis.Examine(t.Context(), s, facts, claim)
+	if s.Closed != len(s.Rounds) {
+		t.Errorf("%d of %d exchanges were closed", s.Closed, len(s.Rounds))
 	}
 	var witnesses []string
-	for _, f := range report {
+	for _, f := range report.Findings() {
 		if f.Witness {
-			witnesses = append(witnesses, s.spell(f.Question))
+			witnesses = append(witnesses, s.Spell(f.Question))
 			if f.Verdict != "" {
 				t.Errorf("a witness has the verdict %s", f.Verdict)
 			}
@@ -301,7 +330,7 @@ func (d diagnosis) run(t *testing.T) {
 	if got := strings.Join(witnesses, ", "); got != d.witnesses {
 		t.Errorf("witnesses\n%s, not\n%s", got, d.witnesses)
 	}
-	causes := identity.Diagnose(facts, claim, report, err)
+	causes := diagnosis.Causes(facts, claim, report, err)
 	if got := kinds(causes); got != d.causes {
 		t.Errorf("causes %s, not %s", got, d.causes)
 	}
@@ -315,13 +344,13 @@ func (d diagnosis) run(t *testing.T) {
 		checkCause(t, c)
 	}
 	// Where the wait has not lasted, no witness was asked; a cause there is all the same.
-	if causes := identity.Diagnose(facts, claim, nil, err); len(causes) == 0 {
+	if causes := diagnosis.Causes(facts, claim, nil, err); len(causes) == 0 {
 		t.Error("without a report there is no cause")
 	}
 }
 
 // kinds gives the causes in short, "a? b": a guess has a question mark.
-func kinds(causes []identity.Cause) string {
+func kinds(causes []diagnosis.Cause) string {
 	var all []string
 	for _, c := range causes {
 		s := string(c.Kind)
@@ -334,7 +363,7 @@ func kinds(causes []identity.Cause) string {
 }
 
 // checkCause holds a cause to its form.
-func checkCause(t *testing.T, c identity.Cause) {
+func checkCause(t *testing.T, c diagnosis.Cause) {
 	t.Helper()
 	for _, text := range []string{c.Why, c.Change} {
 		if text == "" || strings.HasSuffix(text, ".") || strings.Contains(text, `""`) ||
@@ -347,7 +376,7 @@ func checkCause(t *testing.T, c identity.Cause) {
 // A question is only ever put plainly where the name has just been shown, but
 // for what always exists and what nobody else asks.
 func TestAWitnessIsNotAskedPlainlyBeforeItIsSeen(t *testing.T) {
-	for _, d := range diagnoses {
+	for _, d := range scenes {
 		before, plainly := strings.Index(d.witnesses, "exists "+service), strings.Index(d.witnesses, "A "+service)
 		if plainly >= 0 && (before < 0 || before > plainly) {
 			t.Errorf("%s: %s", d.name, d.witnesses)
@@ -357,42 +386,42 @@ func TestAWitnessIsNotAskedPlainlyBeforeItIsSeen(t *testing.T) {
 
 func TestADashedNameMayBeThatOfAPodWithHostname(t *testing.T) {
 	policy := identity.Policy{NameForm: identity.AddressForm}
-	claim := db0(t, policy, ip4, "")
-	s := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
-	_, report, err := identity.Verify(t.Context(), s, claim, policy)
-	causes := identity.Diagnose(identity.Facts{}, claim, report, err)
+	claim := db0(policy)
+	s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
+	_, report, err := identity.Verify(t.Context(), s, claim, identity.Instead)
+	causes := diagnosis.Causes(identity.Facts{}, claim, report, err)
 	if want := see + "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"; causes[0].String() != want {
 		t.Errorf("got  %s\nwant %s", causes[0], want)
 	}
 }
 
 func TestARefusalIsItsOwnDiagnosis(t *testing.T) {
-	for pod, want := range map[string]identity.CauseKind{
-		"statefulset-without-service-name":      identity.NoSubdomain,
-		"deployment-plain":                      identity.NoSubdomain,
-		"pod-name-with-dots":                    identity.NoHostname,
-		"no-hostname-anywhere":                  identity.NoHostname,
-		"hostnetwork-untold":                    identity.HostNetwork,
-		"hostname-override":                     identity.HostnameOverride,
-		"no-nameserver":                         identity.ForeignDNS,
-		"no-resolv-conf":                        identity.ForeignDNS,
-		"dnspolicy-none-with-hostname-override": identity.ClusterDomain,
-		"nameserver-variable-that-is-a-name":    identity.Misconfigured,
-		"fqdn-of-one-label":                     identity.Misconfigured,
-		"families-not-of-this-pod":              identity.Misconfigured,
-		"address-that-is-none":                  identity.Misconfigured,
+	for pod, want := range map[string]diagnosis.Kind{
+		"statefulset-without-service-name":      diagnosis.NoSubdomain,
+		"deployment-plain":                      diagnosis.NoSubdomain,
+		"pod-name-with-dots":                    diagnosis.NoHostname,
+		"no-hostname-anywhere":                  diagnosis.NoHostname,
+		"hostnetwork-untold":                    diagnosis.HostNetwork,
+		"hostname-override":                     diagnosis.HostnameOverride,
+		"no-nameserver":                         diagnosis.ForeignDNS,
+		"no-resolv-conf":                        diagnosis.ForeignDNS,
+		"dnspolicy-none-with-hostname-override": diagnosis.ClusterDomain,
+		"nameserver-variable-that-is-a-name":    diagnosis.Misconfigured,
+		"fqdn-of-one-label":                     diagnosis.Misconfigured,
+		"families-not-of-this-pod":              diagnosis.Misconfigured,
+		"address-that-is-none":                  diagnosis.Misconfigured,
 	} {
 		p, ok := corpus(t)[pod]
 		if !ok {
 			t.Errorf("no Pod %s", pod)
 			continue
 		}
-		facts, err := p.look(t)
+		facts, err := p.Look(t)
 		if err == nil {
-			_, err = facts.Claim(p.policy)
+			_, err = facts.Claim(p.Policy)
 		}
 		for _, err := range []error{err, fmt.Errorf("podfqdn: %w", err)} { // in words of its caller's
-			if got := identity.Diagnose(facts, identity.Claim{}, nil, err); len(got) == 0 || got[0].Kind != want || got[0].Guess {
+			if got := diagnosis.Causes(facts, identity.Claim{}, nil, err); len(got) == 0 || got[0].Kind != want || got[0].Guess {
 				t.Errorf("%s: %s, not %s", pod, kinds(got), want)
 			}
 		}
@@ -401,17 +430,17 @@ func TestARefusalIsItsOwnDiagnosis(t *testing.T) {
 
 func TestEveryRefusalOfTheCorpusIsACauseWithAChange(t *testing.T) {
 	for name, p := range corpus(t) {
-		if p.refusal == "" {
+		if p.Refusal == "" {
 			continue
 		}
-		facts, err := p.look(t)
+		facts, err := p.Look(t)
 		if err == nil {
-			_, err = facts.Claim(p.policy)
+			_, err = facts.Claim(p.Policy)
 		}
 		var said []string
-		for _, c := range identity.Diagnose(facts, identity.Claim{}, nil, err) {
+		for _, c := range diagnosis.Causes(facts, identity.Claim{}, nil, err) {
 			checkCause(t, c)
-			if c.Kind == identity.Unexplained {
+			if c.Kind == diagnosis.Unexplained {
 				t.Errorf("%s: %s", name, c)
 			}
 			said = append(said, c.String())
@@ -420,45 +449,45 @@ func TestEveryRefusalOfTheCorpusIsACauseWithAChange(t *testing.T) {
 			t.Errorf("%s: the causes say\n%s, not\n%v", name, got, err)
 		}
 		// What could be seen is told all the same.
-		if len(facts.Seen()) < 5 {
-			t.Errorf("%s: seen %v", name, facts.Seen())
+		if len(diagnosis.Facts(facts)) < 5 {
+			t.Errorf("%s: seen %v", name, diagnosis.Facts(facts))
 		}
 	}
 }
 
 func TestWhatIsNoRefusalAndNoMismatchIsNotExplained(t *testing.T) {
-	got := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, errors.New("read /etc/hosts: permission denied"))
+	got := diagnosis.Causes(identity.Facts{}, identity.Claim{}, nil, errors.New("read /etc/hosts: permission denied"))
 	if kinds(got) != "unexplained" || got[0].Why != "read /etc/hosts: permission denied" {
 		t.Errorf("%+v", got)
 	}
-	if got := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, nil); got != nil {
+	if got := diagnosis.Causes(identity.Facts{}, identity.Claim{}, nil, nil); got != nil {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestASilentServerIsAskedForTheNameAndForOneThatExists(t *testing.T) {
-	claim := db0(t, identity.Policy{}, ip4, "")
-	s := agreeing(t, claim).script("exists: silent\nA kubernetes.default.svc.cluster.local: silent")
-	if _, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{}); err == nil || s.asked() != "exists, A kubernetes.default.svc.cluster.local" {
-		t.Errorf("asked %s: %v", s.asked(), err)
+	claim := db0(identity.Policy{})
+	s := podtest.Agreeing(t, claim).Script("exists: silent\nA kubernetes.default.svc.cluster.local: silent")
+	if _, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim); err == nil || s.Asked() != "exists, A kubernetes.default.svc.cluster.local" {
+		t.Errorf("asked %s: %v", s.Asked(), err)
 	}
-	s.refuses = errors.New("network is unreachable")
-	report, err := identity.Examine(t.Context(), s, identity.Facts{}, claim, identity.Policy{})
-	if err == nil || len(report) != 1 || len(s.rounds) != 1 {
-		t.Errorf("asked %s: %v, %v", s.asked(), report, err)
+	s.Refuses = errors.New("network is unreachable")
+	report, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim)
+	if err == nil || len(report) != 1 || len(s.Rounds) != 1 {
+		t.Errorf("asked %s: %v, %v", s.Asked(), report, err)
 	}
-	asked := report.Asked(nameserver)
-	if len(asked) != 1 || asked[0].Server != nameserver.String() || asked[0].Answer != "network is unreachable" || asked[0].Type != "" {
+	asked := diagnosis.Questions(report, podtest.Nameserver, claim)
+	if len(asked) != 1 || asked[0].Server != podtest.Nameserver.String() || asked[0].Answer != "network is unreachable" || asked[0].Type != "" {
 		t.Errorf("%+v", asked)
 	}
 }
 
 func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
-	claim := db0(t, identity.Policy{}, ip4, "")
-	s := agreeing(t, claim).script("exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.")
+	claim := db0(identity.Policy{})
+	s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.")
 	facts := identity.Facts{ClusterDomain: identity.Fact{Value: "cluster.local", From: "/etc/hosts"}}
-	report, err := identity.Examine(t.Context(), s, facts, claim, identity.Policy{})
-	causes := identity.Diagnose(facts, claim, report, err)
+	report, err := diagnosis.Examine(t.Context(), s, facts, claim)
+	causes := diagnosis.Causes(facts, claim, report, err)
 	if got := kinds(causes); got != "dns-policy? cluster-domain?" || !strings.Contains(causes[1].Why, `another one than "cluster.local" (from /etc/hosts)`) {
 		t.Errorf("%s: %+v", got, causes)
 	}
@@ -466,48 +495,48 @@ func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
 
 func TestAnExaminationThatIsCutOffTellsWhatItHasSeen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		claim := db0(t, identity.Policy{}, ip4, "")
-		s := agreeing(t, claim)
-		s.latency = time.Second
+		claim := db0(identity.Policy{})
+		s := podtest.Agreeing(t, claim)
+		s.Latency = time.Second
 		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		report, err := identity.Examine(ctx, s, identity.Facts{}, claim, identity.Policy{})
-		if !errors.Is(err, context.DeadlineExceeded) || len(report) != 6 || time.Since(start) != 5500*time.Millisecond {
+		report, err := diagnosis.Examine(ctx, s, identity.Facts{}, claim)
+		if !errors.Is(err, context.DeadlineExceeded) || len(report.Findings()) != 6 || time.Since(start) != 5500*time.Millisecond {
 			t.Errorf("after %v: %v, %v", time.Since(start), report, err)
 		}
 		// And in the middle of the witnesses.
-		s.script(known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4)
+		s.Script(known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4)
 		ctx, cancel = context.WithTimeout(t.Context(), 9500*time.Millisecond)
 		defer cancel()
-		report, err = identity.Examine(ctx, s, identity.Facts{}, claim, identity.Policy{})
-		if err != nil || len(report) != 9 || !report[8].Witness {
+		report, err = diagnosis.Examine(ctx, s, identity.Facts{}, claim)
+		if err != nil || len(report.Findings()) != 9 || !report.Findings()[8].Witness {
 			t.Errorf("%v, %v", report, err)
 		}
 	})
 }
 
 func TestAnotherServersWitnessesAreNoEvidence(t *testing.T) {
-	claim := db0(t, identity.Policy{}, ip4, "")
+	claim := db0(identity.Policy{})
 	facts := identity.Facts{Kubernetes: netip.MustParseAddr(api)}
-	first := agreeing(t, claim).script("exists: nxdomain zone=cluster.local")
-	_, report, err := identity.Verify(t.Context(), first, claim, identity.Policy{})
+	first := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
+	_, report, err := identity.Verify(t.Context(), first, claim, identity.Instead)
 	var m *identity.Mismatch
 	if !errors.As(err, &m) {
 		t.Fatal(err)
 	}
-	other := agreeing(t, claim).script("A kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": nxdomain")
-	report = append(report, identity.Witnesses(t.Context(), ported{other}, facts, claim, m)...)
-	if got := identity.Diagnose(facts, claim, report, err)[0].String(); got != see {
+	other := podtest.Agreeing(t, claim).Script("A kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + ": nxdomain")
+	report = append(report, diagnosis.Witnesses(t.Context(), ported{other}, facts, claim, m))
+	if got := diagnosis.Causes(facts, claim, report, err)[0].String(); got != see {
 		t.Errorf("got  %s\nwant %s", got, see)
 	}
 }
 
 func TestTheFactsAreShownWithWhereTheyComeFromAndWhatIsAbsent(t *testing.T) {
-	show := func(p pod) string {
-		facts, _ := p.look(t)
+	show := func(p podtest.Case) string {
+		facts, _ := p.Look(t)
 		var lines []string
-		for _, s := range facts.Seen() {
+		for _, s := range diagnosis.Facts(facts) {
 			lines = append(lines, fmt.Sprintf("%s: %s (%s)", s.Name, s.Value, s.From))
 		}
 		return strings.Join(lines, "\n")
@@ -538,7 +567,7 @@ func TestTheFactsAreShownWithWhereTheyComeFromAndWhatIsAbsent(t *testing.T) {
 func TestAVerdictHasItsCauseWhateverElseIsKnown(t *testing.T) {
 	for verdict, want := range map[identity.Verdict]string{identity.Unsettled: "replicas-disagree", "unheard of": "unexplained"} {
 		m := &identity.Mismatch{Finding: identity.Finding{Verdict: verdict}}
-		causes := identity.Diagnose(identity.Facts{}, identity.Claim{}, nil, m)
+		causes := diagnosis.Causes(identity.Facts{}, identity.Claim{}, nil, m)
 		if kinds(causes) != want {
 			t.Errorf("%s: causes %s, not %s", verdict, kinds(causes), want)
 		}
@@ -549,14 +578,14 @@ func TestAVerdictHasItsCauseWhateverElseIsKnown(t *testing.T) {
 }
 
 func TestTheFactsShowWhatIsRarelyThere(t *testing.T) {
-	files := podSpec{name: "db-0", namespace: "default", hostname: "db-0", subdomain: "db"}.files("cluster.local", ip4)
+	files := podtest.DB0.Files("cluster.local", ip4)
 	files["etc/resolv.conf"].Data = append(files["etc/resolv.conf"].Data, "\noptions use-vc\n"...)
 	facts, err := identity.Look(files, identity.Given{Kubernetes: api}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := facts.Seen()
-	for _, want := range []identity.Seen{{Name: "API server", Value: api, From: "KUBERNETES_SERVICE_HOST"}, {Name: "options", Value: "ndots:5 use-vc", From: "/etc/resolv.conf"}} {
+	seen := diagnosis.Facts(facts)
+	for _, want := range []diagnosis.Seen{{Name: "API server", Value: api, From: "KUBERNETES_SERVICE_HOST"}, {Name: "options", Value: "ndots:5 use-vc", From: "/etc/resolv.conf"}} {
 		if !slices.Contains(seen, want) {
 			t.Errorf("no %+v in %+v", want, seen)
 		}
@@ -564,9 +593,30 @@ func TestTheFactsShowWhatIsRarelyThere(t *testing.T) {
 }
 
 func TestWithoutAnExchangeThereAreNoWitnesses(t *testing.T) {
-	claim := db0(t, identity.Policy{}, ip4, "")
+	claim := db0(identity.Policy{})
 	closed := resolverFunc(func(context.Context) (identity.Exchange, error) { return nil, errors.New("too many open files") })
-	if report := identity.Witnesses(t.Context(), closed, identity.Facts{}, claim, nil); report != nil {
-		t.Errorf("%+v", report)
+	if round := diagnosis.Witnesses(t.Context(), closed, identity.Facts{}, claim, nil); len(round.Findings) > 0 {
+		t.Errorf("%+v", round)
 	}
 }
+
+// ported is a server on a port of its own.
+type ported struct{ *podtest.Server }
+
+func (p ported) Open(ctx context.Context) (identity.Exchange, error) {
+	e, err := p.Server.Open(ctx)
+	return portedExchange{e}, err
+}
+
+type portedExchange struct{ identity.Exchange }
+
+func (p portedExchange) Ask(ctx context.Context, q identity.Question) identity.Answer {
+	a := p.Exchange.Ask(ctx, q)
+	a.Server = netip.MustParseAddrPort("[fd00::a]:5353")
+	return a
+}
+
+// resolverFunc is a Resolver of one func.
+type resolverFunc func(context.Context) (identity.Exchange, error)
+
+func (f resolverFunc) Open(ctx context.Context) (identity.Exchange, error) { return f(ctx) }

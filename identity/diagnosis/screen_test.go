@@ -1,4 +1,4 @@
-package screen_test
+package diagnosis_test
 
 import (
 	"encoding/json"
@@ -10,27 +10,27 @@ import (
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/screen"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // sick is a diagnosis with everything in it that a screen shows in its own way.
-var sick = identity.Diagnosis{
+var sick = diagnosis.Diagnosis{
 	Schema: 1, FQDN: "db-0.db.default.svc.cluster.local", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.7")},
 	Reason: "10.96.0.10 says no\x1b[2J",
-	Facts: []identity.Seen{
+	Facts: []diagnosis.Seen{
 		{Name: "hostname", Value: "db-0\x1b[31m", From: "/etc/hosts"}, {Name: "a\x1b[31m", Value: "b", From: "c"}, {Name: "governing Service", From: "neither here nor there"},
 		{Name: "cluster domain", Value: "cluster.local", From: "/etc/hosts"},
 	},
-	Questions: []identity.Asked{
+	Questions: []diagnosis.Asked{
 		{Server: "10.96.0.10:53", Kind: "existence", Type: "SPF", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", TTL: 30, Zone: "cluster.local", Answer: "NXDOMAIN", Milliseconds: 0.4, Verdict: identity.Missing},
 		{Server: "10.96.0.10:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", TTL: 30, Zone: "cluster.local", Answer: "NXDOMAIN", Milliseconds: 0.5, Verdict: identity.Missing},
 		{Server: "10.96.0.10:53", Kind: "A", Type: "A", Subject: "kubernetes.default.svc.cluster.local", Rcode: "NOERROR", Authoritative: true, TTL: 5, Cached: true, Answer: "10.96.0.1", NSID: "a", Milliseconds: 12.34, Witness: true},
 		{Server: "10.96.0.11:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Answer: "nothing within 2s", Milliseconds: 2000.1, Verdict: identity.Unanswered},
 		{Server: "10.96.0.12:53", Kind: "existence", Type: "KX", Subject: "db-0.db.default.svc.cluster.local", Rcode: "NXDOMAIN", Zone: ".", TTL: 5, Answer: "NXDOMAIN", Verdict: identity.ForeignServer},
 	},
-	Causes: []identity.Cause{
-		{Kind: identity.NotReadyHidden, Why: "10.96.0.10 says no\x1b[2J", Change: "set it", Command: "kubectl do", Guess: true},
-		{Kind: identity.NoService, Why: "it may be missing", Change: "make it"},
+	Causes: []diagnosis.Cause{
+		{Kind: diagnosis.NotReadyHidden, Why: "10.96.0.10 says no\x1b[2J", Change: "set it", Command: "kubectl do", Guess: true},
+		{Kind: diagnosis.NoService, Why: "it may be missing", Change: "make it"},
 		{Kind: "a\x1b[31m", Why: "a container said so", Change: "nothing"},
 	},
 }
@@ -54,7 +54,7 @@ asked of 10.96.0.11
   existence  KX  db-0.db.default.svc.cluster.local  nothing within 2s  unanswered  2000.1 ms
 
 asked of 10.96.0.12
-  existence  KX  db-0.db.default.svc.cluster.local  NXDOMAIN  foreign server     0.0 ms  ttl 5  zone .
+  existence  KX  db-0.db.default.svc.cluster.local  NXDOMAIN  foreign-server     0.0 ms  ttl 5  zone .
 
 causes, the most likely first
   1. perhaps not-ready-hidden
@@ -71,12 +71,12 @@ causes, the most likely first
 func TestTheScreenShowsTheDiagnosisAligned(t *testing.T) {
 	t.Parallel()
 	var plain, colour strings.Builder
-	screen.Screen{W: &plain}.Diagnosis(sick)
+	diagnosis.Screen{W: &plain}.Diagnosis(sick)
 	if plain.String() != sickText {
 		t.Errorf("it shows\n%s\nnot\n%s", plain.String(), sickText)
 	}
 	// In colour it is the same text, as wide.
-	screen.Screen{W: &colour, Colour: true}.Diagnosis(sick)
+	diagnosis.Screen{W: &colour, Colour: true}.Diagnosis(sick)
 	sgr := regexp.MustCompile("\x1b\\[(\\d+)m")
 	if got := sgr.ReplaceAllString(colour.String(), ""); got != sickText {
 		t.Errorf("without its colours it shows\n%s\nnot\n%s", got, sickText)
@@ -107,13 +107,13 @@ func TestPrintable(t *testing.T) {
 		"\xff\xfe":                      `\xff\xfe`,
 		"\u2028":                        `\u2028`,
 	} {
-		if got := screen.Printable(text); got != want {
+		if got := diagnosis.Printable(text); got != want {
 			t.Errorf("%+q: %s, not %s", text, got, want)
 		}
 	}
 	for _, foreign := range []string{"é", "\x1b", `"`, `\`, "\n", `\n`, `\"`, "a\"\x1b\\"} {
 		quoted := fmt.Sprintf("%+q is no name", foreign)
-		if got := screen.Printable(quoted); got != quoted {
+		if got := diagnosis.Printable(quoted); got != quoted {
 			t.Errorf("what was quoted as %s is shown as %s", quoted, got)
 		}
 	}
@@ -122,7 +122,7 @@ func TestPrintable(t *testing.T) {
 func TestJSONIsTheSameInASCII(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "plain <&> 'quotes' \"\" \\", "\x1b[31m\a\x7f", "é\u202e\u009b31m\u2028\U0001F600"} {
-		out, err := screen.JSON(map[string]string{"a": text})
+		out, err := diagnosis.JSON(map[string]string{"a": text})
 		var back map[string]string
 		if err := errors.Join(err, json.Unmarshal(out, &back)); err != nil || back["a"] != text {
 			t.Errorf("%+q becomes %+q: %v", text, back["a"], err)
@@ -131,7 +131,7 @@ func TestJSONIsTheSameInASCII(t *testing.T) {
 			t.Errorf("%+q", out)
 		}
 	}
-	if out, err := screen.JSON(func() {}); err == nil {
+	if out, err := diagnosis.JSON(func() {}); err == nil {
 		t.Errorf("a function is %s", out)
 	}
 }
@@ -140,11 +140,11 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("plain")
 	f.Add("\x1b[31m\"é\\\n\xff")
 	f.Fuzz(func(t *testing.T, text string) {
-		got := screen.Printable(text)
+		got := diagnosis.Printable(text)
 		if strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%+q", got)
 		}
-		if again := screen.Printable(got); again != got {
+		if again := diagnosis.Printable(got); again != got {
 			t.Errorf("%s becomes %s", got, again)
 		}
 	})
@@ -152,7 +152,7 @@ func FuzzPrintable(f *testing.F) {
 
 func TestALinelessListIsNotShown(t *testing.T) {
 	var b strings.Builder
-	s := screen.New(&b)
+	s := diagnosis.NewScreen(&b)
 	s.Lines("nothing")
 	if b.Len() > 0 {
 		t.Errorf("shows %q", b.String())

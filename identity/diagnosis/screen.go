@@ -1,6 +1,4 @@
-// Package screen shows people what was found out: the verdict first, and last,
-// where the eye is when the prompt is back, what to do.
-package screen
+package diagnosis
 
 import (
 	"bytes"
@@ -16,15 +14,17 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Screen is written to, part by part.
+// Screen shows people what was found out: the verdict first, and last, where
+// the eye is when the prompt is back, what to do. It is written to part by part,
+// and escapes all that it is given.
 type Screen struct {
 	W      io.Writer
 	Colour bool
 }
 
-// New gives a Screen that has colours where w is a terminal and nobody objects
-// by NO_COLOR (https://no-color.org).
-func New(w io.Writer) Screen { return Screen{w, IsTerminal(w) && os.Getenv("NO_COLOR") == ""} }
+// NewScreen returns a Screen that has colours where w is a terminal and nobody
+// objects by NO_COLOR (https://no-color.org).
+func NewScreen(w io.Writer) Screen { return Screen{w, IsTerminal(w) && os.Getenv("NO_COLOR") == ""} }
 
 // IsTerminal reports whether somebody reads what is written to w.
 func IsTerminal(w io.Writer) bool {
@@ -106,16 +106,27 @@ const (
 	faint = "2"
 )
 
-// paint gives text in a colour.
-func (s Screen) paint(colour, text string) string {
-	if !s.Colour || text == "" {
+// show escapes text and gives it a colour; "" is none. It is the one way out.
+func (s Screen) show(colour, text string) string {
+	if text = Printable(text); !s.Colour || colour == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
+// cell shows text in a colour, and blanks behind it up to a width.
+func (s Screen) cell(colour, text string, width int) string {
+	return s.show(colour, text) + strings.Repeat(" ", max(width-wide(text), 0))
+}
+
+// wide returns how many columns text takes.
+func wide(text string) int { return len(Printable(text)) }
+
+// maxWide bounds the columns that are aligned.
+const maxWide = 60
+
 // Diagnosis shows all of one.
-func (s Screen) Diagnosis(d identity.Diagnosis) {
+func (s Screen) Diagnosis(d Diagnosis) {
 	if d.Healthy {
 		s.Verdict(true, "DNS agrees on "+d.FQDN)
 	} else {
@@ -135,42 +146,42 @@ func (s Screen) Diagnosis(d identity.Diagnosis) {
 
 // Verdict shows in a line how it is, and why.
 func (s Screen) Verdict(healthy bool, why string) {
+	verdict := s.show(red, "not healthy")
 	if healthy {
-		fmt.Fprintf(s.W, "%s: %s\n", s.paint(green, "healthy"), Printable(why))
-	} else {
-		fmt.Fprintf(s.W, "%s: %s\n", s.paint(red, "not healthy"), Printable(why))
+		verdict = s.show(green, "healthy")
 	}
+	fmt.Fprintf(s.W, "%s: %s\n", verdict, s.show("", why))
 }
 
-// Lines shows what has a line each; nothing where there is none.
+// Lines shows a title and lines below it; nothing where there is no line.
 func (s Screen) Lines(title string, lines ...string) {
 	if len(lines) == 0 {
 		return
 	}
 	s.title(title)
 	for _, line := range lines {
-		fmt.Fprintf(s.W, "  %s\n", Printable(line))
+		fmt.Fprintf(s.W, "  %s\n", s.show("", line))
 	}
 }
 
 // Facts shows what was seen, and where.
-func (s Screen) Facts(title string, facts []identity.Seen) {
+func (s Screen) Facts(title string, facts []Seen) {
 	s.title(title)
-	wide := 0
+	width := 0
 	for _, f := range facts {
-		wide = max(wide, min(len(Printable(f.Name)), 60))
+		width = max(width, min(wide(f.Name), maxWide))
 	}
 	for _, f := range facts {
-		value := s.paint(red, "none")
-		if f.Value != "" {
-			value = Printable(f.Value)
+		value := s.show("", f.Value)
+		if f.Value == "" {
+			value = s.show(red, "none")
 		}
-		fmt.Fprintf(s.W, "  %-*s  %s  %s\n", wide, Printable(f.Name), value, s.paint(faint, "("+Printable(f.From)+")"))
+		fmt.Fprintf(s.W, "  %s  %s  %s\n", s.cell("", f.Name, width), value, s.show(faint, "("+f.From+")"))
 	}
 }
 
 // Questions shows what each server was asked.
-func (s Screen) Questions(d identity.Diagnosis) {
+func (s Screen) Questions(d Diagnosis) {
 	var servers []string
 	for _, q := range d.Questions {
 		if !slices.Contains(servers, q.Server) {
@@ -183,95 +194,100 @@ func (s Screen) Questions(d identity.Diagnosis) {
 
 // Causes shows what to change, the most likely first; told is what the reader
 // has been told already.
-func (s Screen) Causes(causes []identity.Cause, told string) {
+func (s Screen) Causes(causes []Cause, told string) {
 	if len(causes) == 0 {
 		return
 	}
 	s.title("causes, the most likely first")
 	for i, c := range causes {
-		kind := s.paint(bold, Printable(string(c.Kind)))
+		perhaps := ""
 		if c.Guess {
-			kind = s.paint(amber, "perhaps ") + kind
+			perhaps = s.show(amber, "perhaps ")
 		}
-		fmt.Fprintf(s.W, "  %d. %s\n", i+1, kind)
+		fmt.Fprintf(s.W, "  %d. %s%s\n", i+1, perhaps, s.show(bold, string(c.Kind)))
 		for _, line := range []struct{ what, text string }{{"why", c.Why}, {"change", c.Change}, {"run", c.Command}} {
 			if line.text != "" && line.text != told {
-				fmt.Fprintf(s.W, "     %-8s%s\n", line.what, Printable(line.text))
+				fmt.Fprintf(s.W, "     %-8s%s\n", line.what, s.show("", line.text))
 			}
 		}
 	}
 }
 
-func (s Screen) title(text string) { fmt.Fprintf(s.W, "\n%s\n", s.paint(bold, Printable(text))) }
+func (s Screen) title(text string) { fmt.Fprintf(s.W, "\n%s\n", s.show(bold, text)) }
+
+// row is a question for the screen, asked so many times.
+type row struct {
+	kind, probe, subject, answer, verdict string
+
+	signs string
+	times int
+	good  bool
+}
+
+// same reports whether two rows need one line only.
+func (r row) same(o row) bool {
+	return r.kind == o.kind && r.subject == o.subject && r.answer == o.answer && (r.kind != "witness" || r.probe == o.probe)
+}
+
+// cells returns the columns.
+func (r row) cells() []string {
+	times := ""
+	if r.times > 1 {
+		times = fmt.Sprintf("x%d", r.times)
+	}
+	return []string{r.kind, r.probe, r.subject, r.answer, r.verdict, times, r.signs}
+}
 
 // questions shows what one server was asked, the same with the same answer once.
-func (s Screen) questions(d identity.Diagnosis, server string) {
-	home := "" // whose denials need no zone beside them
-	if i := slices.IndexFunc(d.Facts, func(f identity.Seen) bool { return f.Name == "cluster domain" }); i >= 0 {
+func (s Screen) questions(d Diagnosis, server string) {
+	home := "" // whose denials need no zone next to them
+	if i := slices.IndexFunc(d.Facts, func(f Seen) bool { return f.Name == factDomain }); i >= 0 {
 		home = d.Facts[i].Value
-	}
-	type row struct {
-		cells []string
-		times int
-		good  bool
 	}
 	var rows []row
 	for _, q := range d.Questions {
 		if q.Server != server {
 			continue
 		}
-		kind, answer := q.Kind, q.Answer
-		if answer == "no data" && q.Kind == identity.Exists.String() {
-			answer = "exists"
+		r := row{q.Kind, q.Type, q.Subject, q.Answer, string(q.Verdict), signs(q, home), 1,
+			q.Witness || q.Verdict == identity.Agrees || q.Verdict == identity.Absent}
+		if q.exists() {
+			r.answer = "exists"
 		}
 		if q.Witness {
-			kind = "witness"
+			r.kind = "witness"
 		}
-		r := row{cells: []string{kind, q.Type, q.Subject, answer, string(q.Verdict), "", signs(q, home)}, times: 1,
-			good: q.Witness || q.Verdict == identity.Agrees || q.Verdict == "absent"}
-		same := slices.IndexFunc(rows, func(o row) bool {
-			return o.cells[0] == kind && o.cells[2] == q.Subject && o.cells[3] == answer && (kind != "witness" || o.cells[1] == q.Type)
-		})
-		if same >= 0 {
+		if same := slices.IndexFunc(rows, r.same); same >= 0 {
 			rows[same].times++
 		} else {
 			rows = append(rows, r)
 		}
 	}
-	wide := make([]int, 7)
+	width := make([]int, 7)
 	for _, r := range rows {
-		if r.times > 1 {
-			r.cells[5] = fmt.Sprintf("x%d", r.times)
-		}
-		for i := range r.cells {
-			r.cells[i] = Printable(r.cells[i])
-			wide[i] = max(wide[i], min(len(r.cells[i]), 60))
+		for i, cell := range r.cells() {
+			width[i] = max(width[i], min(wide(cell), maxWide))
 		}
 	}
 	for _, r := range rows {
-		var line strings.Builder
-		for i, cell := range r.cells {
-			if wide[i] == 0 {
-				continue
-			}
-			switch pad := strings.Repeat(" ", max(wide[i]-len(cell), 0)); {
-			case i == 4 && !r.good:
-				cell = s.paint(red, cell) + pad
-			case i == 6:
-				cell = s.paint(faint, cell)
-			default:
-				cell += pad
-			}
-			line.WriteString("  " + cell)
+		colours := make([]string, 7)
+		if colours[6] = faint; !r.good {
+			colours[4] = red
 		}
-		fmt.Fprintln(s.W, line.String())
+		cells := r.cells()
+		for i, cell := range cells[:6] {
+			if width[i] > 0 {
+				fmt.Fprintf(s.W, "  %s", s.cell(colours[i], cell, width[i]))
+			}
+		}
+		fmt.Fprintf(s.W, "  %s\n", s.show(colours[6], cells[6]))
 	}
 }
 
-// signs tells where an answer came from, as far as it can be seen: a TTL that
+// signs says where an answer came from, as far as it can be seen: a TTL that
 // has counted down is a cache's, and without "aa" (it is authoritative) somebody
 // else was asked.
-func signs(q identity.Asked, home string) string {
+func signs(q Asked, home string) string {
 	if q.Rcode == "" {
 		return fmt.Sprintf("%6.1f ms", q.Milliseconds)
 	}

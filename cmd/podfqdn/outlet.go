@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/volume"
+)
+
+// outlet is a volume that podfqdn publishes in.
+type outlet struct {
+	identity.Outlet
+	vol    *volume.Volume
+	stands atomic.Bool // what is this Pod's is published there, and not withdrawn
+}
+
+// open takes the volume. What stands there stays if keeps accepts it.
+func (o *outlet) open(ctx context.Context, keeps func([]identity.File) error) (err error) {
+	if o.vol, err = volume.Open(ctx, o.Dir, o.Names, keeps); err != nil {
+		return err
+	}
+	files, verified, err := volume.Read(o.Dir)
+	if err != nil {
+		return err
+	}
+	o.stands.Store(verified)
+	if len(files) > 0 {
+		o.learn(files)
+	}
+	forget(files)
+	return nil
+}
+
+// learn hands on which files are published now.
+func (o *outlet) learn(files []identity.File) {
+	if o.Published != nil {
+		o.Published(files)
+	}
+}
+
+// forget overwrites what was read, which may be keys.
+func forget(files []identity.File) {
+	for _, f := range files {
+		clear(f.Data)
+	}
+}
+
+// dropped returns why open removed what it found; nil if it removed nothing.
+func (o *outlet) dropped() error { return o.vol.Dropped() }
+
+// publish makes the files of g what the volume shows.
+func (o *outlet) publish(g identity.Generation) (changed bool, err error) {
+	if changed, err = o.vol.Publish(g); err != nil {
+		return changed, err
+	}
+	o.stands.Store(true)
+	o.learn(g.Files())
+	return changed, nil
+}
+
+// withdraw takes the start signal away.
+func (o *outlet) withdraw() error {
+	err := o.vol.Withdraw()
+	if err == nil {
+		o.stands.Store(false)
+	}
+	return err
+}
+
+// close lets another writer in.
+func (o *outlet) close() {
+	if o.vol != nil {
+		_ = o.vol.Close()
+	}
+}
+
+// need is a Requirement on the path, and the volume that its files are for.
+type need struct {
+	identity.Requirement
+	outlet
+	path *path
+}
+
+// lacks reports whether the volume can be read and keeps refuses what is there.
+func (n *need) lacks(keeps func([]identity.File) error) bool {
+	files, _, err := volume.Read(n.Dir)
+	defer forget(files)
+	return err == nil && keeps(files) != nil
+}
+
+// missing returns why the volume does not have what is needed.
+func (n *need) missing() error {
+	files, _, err := volume.Read(n.Dir)
+	if err == nil {
+		err = n.Keeps(files)
+	}
+	forget(files)
+	return err
+}
+
+// onDisk refuses a volume that is not in memory where it has to be.
+func (n *need) onDisk() error {
+	memory, err := n.vol.InMemory()
+	if err == nil && !memory {
+		err = n.OnDisk
+	}
+	return err
+}
+
+// require is the Walk's. Once the files are published, nothing that becomes of
+// their source takes them away.
+func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
+	files, err := n.Require(ctx, a)
+	if message, details := n.Remark(); message != "" {
+		n.path.warn(message, details)
+	}
+	if err == nil || !n.stands.Load() || ctx.Err() != nil {
+		return files, err
+	}
+	n.path.probes.keysMissed()
+	n.path.warn("the published "+n.Name+" stay", err.Error())
+	return nil, nil
+}
+
+// publish puts the files of a turn into their volume, or checks that those of an
+// earlier turn are there.
+func (n *need) publish(g identity.Generation) error {
+	if len(g.Files()) == 0 {
+		if err := n.missing(); err != nil {
+			return fmt.Errorf("the %s in %+q do not stand any more: %w", n.Name, n.Dir, err)
+		}
+		return nil
+	}
+	defer g.Clear()
+	stood := n.stands.Load()
+	changed, err := n.outlet.publish(g)
+	if err == nil && (changed || !stood) {
+		n.path.log.Info(n.Name+" published", zap.Stringers(n.Label, n.Wants), zap.String("dir", n.Dir), zap.Bool("changed", changed))
+	}
+	return err
+}
+
+// hideMemory keeps keys out of core files, and this process's memory from
+// others of the same user.
+func hideMemory() error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		return fmt.Errorf("setrlimit RLIMIT_CORE: %w", err)
+	}
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
+		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", errno)
+	}
+	return nil
+}
+
+// volumeError is what is wrong with a volume, but for what has an exit code of
+// its own: a signal, or a Refusal.
+func volumeError(err error) error {
+	if errors.As(err, new(exit)) || errors.As(err, new(*identity.Refusal)) {
+		return err
+	}
+	return exit{exitVolume, err}
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/resolver"
+)
+
+// runPath walks the path: to the first agreement for "init", and on from there
+// for "sidecar". It leaves its reason where people look first: the log, and the
+// Pod's status by way of the termination log.
+func runPath(ctx context.Context, command string, args, environ []string, stderr io.Writer) int {
+	p := path{stderr: stderr}
+	err := p.walk(ctx, command, args, environ)
+	defer p.log.Sync()
+	code := exitCode(err)
+	if err != nil {
+		p.log.Error("not published", zap.String("reason", err.Error()), zap.Int("exit", code))
+		if err := writeTerminationLog(p.cfg.Root, err); err != nil {
+			p.log.Warn("the reason is in this log only", zap.String("because", err.Error()))
+		}
+	}
+	return code
+}
+
+// path is podfqdn on its way from what it sees in its Pod to what it publishes
+// there.
+type path struct {
+	stderr io.Writer
+	dns    identity.Resolver // nil: the nameservers of the Pod
+
+	sidecar bool
+	cfg     config
+	log     *zap.Logger
+	warned  once
+	claim   identity.Claim
+	name    outlet  // the identity, whose start signal is that of the application
+	needs   []*need // what has to be there before it
+	probes  *probes
+
+	// What was published last, even if it is withdrawn: its addresses, and its
+	// files, unless an earlier process wrote them.
+	published  []netip.Addr
+	generation identity.Generation
+}
+
+// walk is the whole path: see, claim, open, walk, publish. A sidecar stays on it.
+func (p *path) walk(ctx context.Context, command string, args, environ []string) error {
+	// See: the variables, and what the kubelet gave this Pod.
+	cfg, facts, unknown, err := see(command, args, environ)
+	p.cfg, p.log = cfg, newLogger(cfg, p.stderr)
+	for _, name := range unknown {
+		p.log.Warn("unknown variable is ignored", zap.String("variable", name))
+	}
+	if err != nil {
+		return err
+	}
+	p.probes = newProbes(p.name.stands.Load)
+	p.sidecar = command == "sidecar"
+	wait := waiting{limit: time.Duration(cfg.Timeout), servers: facts.Nameservers}
+	if p.sidecar {
+		wait.limit = 0
+		end, err := p.probes.serve(cfg.Listen, facts.HostNetwork)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	ctx, cancel := wait.bound(ctx)
+	defer cancel()
+
+	// Claim: who this Pod believes it is, and what it needs besides.
+	if p.claim, err = facts.Claim(cfg.Policy); err != nil {
+		return err
+	}
+	if p.sidecar && cfg.Withdraw && p.claim.Zone().IsZero() {
+		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+	}
+	if err := p.require(); err != nil {
+		return err
+	}
+
+	// Open: what another Pod or an earlier sandbox left is taken away before the
+	// first question to DNS. A sidecar that was started again goes on.
+	defer p.close()
+	if err := p.open(ctx); err != nil {
+		return volumeError(err)
+	}
+
+	// Walk: verify until DNS agrees.
+	if p.dns == nil {
+		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, p.claim.Rounds())
+	}
+	tell := narrator{log: p.log, facts: facts, claim: p.claim, dns: p.dns, stands: p.name.stands.Load}
+	walk := identity.Walk{Claim: p.claim, Resolver: p.dns, Witnesses: tell.witnesses}
+	for _, n := range p.needs {
+		walk.Require = append(walk.Require, n.require)
+	}
+	if p.sidecar {
+		walk.Every, walk.Grace, walk.Agreed = time.Duration(cfg.Interval), time.Duration(cfg.Grace), p.name.stands.Load()
+	}
+	p.announce(facts.Nameservers)
+	agreed := walk.Agreed
+	for turn := range walk.Turns(ctx) {
+		tell.turn(turn)
+		p.probes.turn(turn)
+		if turn.Err == nil {
+			// Publish: what was proven, whole.
+			if err := p.publish(turn); err != nil && !turn.Agreed {
+				return err
+			}
+			agreed = true
+		} else if !wait.goesOn(turn) {
+			return turn.Err
+		} else if turn.Lost && cfg.Withdraw {
+			p.withdraw(turn)
+		}
+	}
+	if !agreed {
+		return wait.end(context.Cause(ctx), p.claim, tell.hint)
+	}
+	if p.sidecar {
+		p.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", p.name.stands.Load()))
+	}
+	return nil
+}
+
+// require makes what the claim needs, of each kind; nothing of it is read.
+func (p *path) require() error {
+	for _, of := range []func(identity.Claim, string) (*identity.Requirement, error){
+		p.cfg.Kerberos.Requirement,
+	} {
+		r, err := of(p.claim, p.cfg.Dir)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			continue
+		}
+		if r.Secret {
+			if err := hideMemory(); err != nil {
+				return err
+			}
+		}
+		p.needs = append(p.needs, &need{Requirement: *r, outlet: outlet{Outlet: r.Outlet}, path: p})
+	}
+	return nil
+}
+
+// announce says what is waited for.
+func (p *path) announce(servers []netip.AddrPort) {
+	fields := []zap.Field{
+		zap.Stringer("fqdn", p.claim.Name()),
+		zap.Stringers("ips", p.claim.Addrs()),
+		zap.Stringers("nameservers", servers),
+	}
+	for _, n := range p.needs {
+		fields = append(fields, zap.Stringers(n.Label, n.Wants))
+	}
+	p.log.Info("waiting for forward and reverse DNS to agree", fields...)
+}
+
+// open takes the volumes. Where what the name needs does not stand next to it,
+// the name does not stand either.
+func (p *path) open(ctx context.Context) error {
+	p.name.Outlet = identity.Outlet{Dir: p.cfg.Dir, Names: identity.Files(),
+		Keeps:     func(files []identity.File) error { _, err := p.claim.Keeps(files); return err },
+		Published: func(files []identity.File) { p.published, _ = p.claim.Keeps(files) },
+	}
+	if err := p.name.open(ctx, p.name.Keeps); err != nil {
+		return err
+	}
+	if err := p.name.dropped(); err != nil {
+		p.log.Warn("an earlier identity was removed", zap.String("because", err.Error()))
+	}
+	for _, n := range p.needs {
+		keeps := n.Keeps
+		if len(p.published) == 0 {
+			keeps = func([]identity.File) error { return errors.New("no identity stands beside it") }
+		}
+		// First the signal goes, then the files that it speaks for.
+		if n.lacks(keeps) {
+			if err := p.name.withdraw(); err != nil {
+				return err
+			}
+		}
+		if err := n.open(ctx, keeps); err != nil {
+			return err
+		}
+		if !n.stands.Load() { // what stood could not be read whole
+			if err := p.name.withdraw(); err != nil {
+				return err
+			}
+		}
+		if err := n.dropped(); err != nil {
+			p.warn("earlier "+n.Name+" were removed", err.Error())
+		}
+		if err := n.onDisk(); err != nil {
+			return err
+		}
+	}
+	if !p.sidecar {
+		p.name.stands.Store(false) // it proves and publishes again
+	}
+	if !p.name.stands.Load() {
+		p.published = nil
+	}
+	return nil
+}
+
+// close lets other writers in.
+func (p *path) close() {
+	p.name.close()
+	for _, n := range p.needs {
+		n.close()
+	}
+}
+
+// publish puts what was proven into the volumes, or checks that it is there:
+// what the name needs first, as the name is the start signal for all.
+func (p *path) publish(turn identity.Turn) error {
+	for _, f := range turn.Report.Tolerated() {
+		p.warn("tolerated", f.String())
+	}
+	var environment []string
+	for i, n := range p.needs {
+		if err := n.publish(turn.Required[i]); err != nil {
+			return p.failed(err)
+		}
+		environment = append(environment, n.Environment...)
+	}
+	proven := turn.Agreement.Addrs()
+	generation, err := identity.Render(turn.Agreement, environment...)
+	if err != nil {
+		return err
+	}
+	// An address that was proven once stays this Pod's, whatever DNS leaves out
+	// later.
+	for _, addr := range p.published {
+		if slices.Contains(proven, addr) {
+			continue
+		}
+		p.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
+		if len(p.generation.Files()) > 0 {
+			proven, generation = p.published, p.generation
+		} else if p.name.stands.Load() {
+			return nil // as an earlier process wrote it
+		}
+		break
+	}
+	stood := p.name.stands.Load()
+	changed, err := p.name.publish(generation)
+	if err != nil {
+		return p.failed(err)
+	}
+	p.generation = generation
+	if stood && !changed {
+		return nil // as before
+	}
+	p.log.Info("published",
+		zap.Stringer("fqdn", turn.Agreement.Name()),
+		zap.Stringers("ips", proven),
+		zap.String("dir", p.cfg.Dir),
+		zap.Duration("waited", turn.Waited),
+		zap.Bool("changed", changed))
+	if missing := p.claim.Unproven(proven); len(missing) > 0 {
+		p.log.Info("not published: DNS does not give the name these addresses", zap.Stringers("ips", missing))
+	}
+	return nil
+}
+
+// withdraw takes the start signal and readiness away.
+func (p *path) withdraw(turn identity.Turn) {
+	if !p.name.stands.Load() {
+		return
+	}
+	if err := p.name.withdraw(); err != nil {
+		_ = p.failed(err)
+		return
+	}
+	p.probes.withdrew()
+	p.log.Warn("withdrawn", zap.String("reason", turn.Err.Error()), zap.Duration("grace", time.Duration(p.cfg.Grace)))
+}
+
+// failed says that a volume could not be written.
+func (p *path) failed(err error) error {
+	p.probes.volumeFailed(err)
+	p.warn("the volume is not as it should be", err.Error())
+	return volumeError(err)
+}
+
+// warn warns of the same thing once.
+func (p *path) warn(msg, what string) {
+	if p.warned.first(msg + what) {
+		p.log.Warn(msg, zap.String("what", what))
+	}
+}

@@ -1,0 +1,219 @@
+// Package diagnosis explains, for people, why the path of package identity led to
+// no agreement. Nothing on the path imports it, so nothing is decided by it.
+//
+//	Witnesses, Examine ─ Report ─┐
+//	Facts, Claim, error ─────────┴─ Causes ─► Diagnosis ─► Screen, JSON
+package diagnosis
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
+)
+
+// Diagnosis is what podfqdn doctor found out. It prints exactly this with
+// -o json, so it is a public interface: fields are added, never changed.
+type Diagnosis struct {
+	Schema    int              `json:"schema"` // 1
+	Healthy   bool             `json:"healthy"`
+	FQDN      string           `json:"fqdn,omitempty"` // as claimed
+	Addresses []netip.Addr     `json:"addresses,omitempty"`
+	Facts     []Seen           `json:"facts"`
+	Questions []Asked          `json:"questions"`
+	Verdict   identity.Verdict `json:"verdict,omitempty"` // of the first question that did not agree
+	Reason    string           `json:"reason,omitempty"`  // why it is not healthy: one sentence
+	Causes    []Cause          `json:"causes,omitempty"`  // the most likely first
+}
+
+// Seen is one fact and where it comes from.
+type Seen struct {
+	Name  string `json:"name"` // "hostname", "governing Service", "nameserver", ...
+	Value string `json:"value"`
+	From  string `json:"from"`
+}
+
+// Asked is one question to one server and what came of it.
+type Asked struct {
+	Server        string           `json:"server"`            // ADDRESS:PORT
+	Kind          string           `json:"kind"`              // "existence", "A", "AAAA", "PTR"
+	Type          string           `json:"type"`              // as asked on the wire: "TXT", "A", ...
+	Subject       string           `json:"subject"`           // a name without root dot, or an address
+	Witness       bool             `json:"witness,omitempty"` // another name than the Pod's, for comparison
+	Rcode         string           `json:"rcode,omitempty"`   // "" if no answer came
+	Authoritative bool             `json:"authoritative"`
+	TTL           int              `json:"ttl"`              // in seconds; of a denial, its SOA's
+	Cached        bool             `json:"cached,omitempty"` // the TTL had counted down
+	Zone          string           `json:"zone,omitempty"`   // whose SOA vouches for a denial
+	Answer        string           `json:"answer"`           // addresses or names, or why there is none
+	NSID          string           `json:"nsid,omitempty"`   // who of several replicas answered (RFC 5001), where it says so
+	Milliseconds  float64          `json:"ms"`
+	Verdict       identity.Verdict `json:"verdict,omitempty"` // none of a witness; "absent" is a family that the name need not have
+}
+
+// exists reports whether a server has shown by a probe type that a name exists.
+func (a Asked) exists() bool { return a.Kind == identity.Exists.String() && a.Rcode == "NOERROR" }
+
+// Cause is why DNS does not agree, and what to change.
+type Cause struct {
+	Kind    Kind   `json:"kind"`
+	Why     string `json:"why"`               // one sentence, with what was seen
+	Change  string `json:"change"`            // the field to change: one clause
+	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does
+	Guess   bool   `json:"guess,omitempty"`   // what was seen has other possible causes
+
+	told bool // Why is the Mismatch over again
+}
+
+// String gives the cause as one clause for behind a reason: what was seen, as
+// far as the reason does not say it, and what to change.
+func (c Cause) String() string {
+	if c.told {
+		return c.Change
+	}
+	return c.Why + ": " + c.Change
+}
+
+// Kind is a Cause in one word, for programs.
+type Kind string
+
+// What can be told in the Pod, and, where "API" is said, only by the API.
+const (
+	NoService         Kind = "service-missing"
+	SelectorMismatch  Kind = "selector-mismatch"        // API says which label
+	NotReadyHidden    Kind = "not-ready-hidden"         // publishNotReadyAddresses is missing
+	ReadinessDeadlock Kind = "readiness-deadlock"       // the same, and readiness waits for DNS; API
+	SubdomainMismatch Kind = "subdomain-mismatch"       // not the Service's name
+	NoSubdomain            = Kind(identity.NoSubdomain) // a StatefulSet's serviceName
+	NoHostname             = Kind(identity.NoHostname)
+	HostnameShared    Kind = "hostname-shared"            // by another Pod
+	RollingUpdate     Kind = "rolling-update"             // the same, and it passes or deadlocks; API
+	Terminating       Kind = "terminating-predecessor"    // the same; API
+	DebugCopy         Kind = "debug-copy"                 // the same; API
+	SecondService     Kind = "second-service"             // adds a PTR
+	ClusterDomain          = Kind(identity.ClusterDomain) // the kubelet's is not CoreDNS's
+	NoReverseZone     Kind = "reverse-zone-missing"       // the Corefile does not serve it
+	DNSRefusesPTR     Kind = "reverse-refused"            // REFUSED for arpa
+	DNSSilent         Kind = "dns-silent"                 // port 53: a policy, or nobody there
+	DNSFails          Kind = "dns-fails"                  // SERVFAIL and the like
+	CachedDenial      Kind = "denial-cached"              // until when is in Why
+	StaleRecord       Kind = "record-stale"               // an earlier Pod's
+	NotInSlice        Kind = "endpointslice-lag"          // API
+	NotInDNS          Kind = "dns-lag"                    // in the slice, not in DNS; API
+	ReplicasDisagree  Kind = "replicas-disagree"          // one knows what another does not
+	SingleFamily      Kind = "single-family"              // dual-stack Pod, single-stack Service
+	KeysMissing       Kind = "keys-missing"               // of Kerberos, and DNS agrees
+	HostNetwork            = Kind(identity.HostNetwork)
+	HostnameOverride       = Kind(identity.HostnameOverride)
+	ForeignDNS             = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
+	Misconfigured          = Kind(identity.Misconfigured) // a variable
+	Unexplained       Kind = "unexplained"
+)
+
+// Kinds lists every kind.
+func Kinds() []Kind {
+	return []Kind{
+		NoService, SelectorMismatch, NotReadyHidden, ReadinessDeadlock, SubdomainMismatch,
+		NoSubdomain, NoHostname, HostnameShared, RollingUpdate, Terminating,
+		DebugCopy, SecondService, ClusterDomain, NoReverseZone, DNSRefusesPTR,
+		DNSSilent, DNSFails, CachedDenial, StaleRecord, NotInSlice,
+		NotInDNS, ReplicasDisagree, SingleFamily, KeysMissing, HostNetwork,
+		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
+	}
+}
+
+// factDomain names the fact by which denials of the cluster's own are known.
+const factDomain = "cluster domain"
+
+// Facts lists what was seen in the Pod: what is absent is there too where a name
+// cannot be made without it, and From says then where it would come from.
+func Facts(f identity.Facts) []Seen {
+	var seen []Seen
+	add := func(name, value, from string) { seen = append(seen, Seen{name, value, from}) }
+	needed := func(name string, fact identity.Fact, nor string) {
+		if fact.Value == "" {
+			fact.From = "neither " + nor
+			if f.FQDN.Value != "" {
+				return // nothing is made of it
+			}
+		}
+		add(name, fact.Value, fact.From)
+	}
+	optional := func(name, value, from string) {
+		if value != "" {
+			add(name, value, from)
+		}
+	}
+	const hosts, conf = "/etc/hosts", "/etc/resolv.conf"
+	optional("whole name", f.FQDN.Value, f.FQDN.From)
+	needed("hostname", f.Hostname, "PODFQDN_HOSTNAME nor "+hosts)
+	needed("governing Service", f.Service, "PODFQDN_SERVICE nor spec.subdomain in "+hosts)
+	needed("namespace", f.Namespace, "POD_NAMESPACE nor "+hosts+" nor /var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	needed(factDomain, f.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN nor "+hosts+" nor the search list")
+	optional("hostnameOverride", f.Override.Value, f.Override.From)
+	if f.HostNetwork {
+		add("hostNetwork", "true", hosts)
+	}
+	from := f.AddrsFrom
+	if len(f.Addrs) == 0 {
+		from = "neither POD_IPS nor POD_IP nor " + hosts
+	}
+	add("addresses", join(f.Addrs), from)
+	if f.Stray.IsValid() {
+		add("another address", f.Stray.String(), hosts)
+	}
+	optional("Pod", f.PodName, "POD_NAME")
+	optional("UID", f.UID, "POD_UID")
+	from = conf
+	if f.FromVariable {
+		from = "PODFQDN_NAMESERVERS"
+	}
+	var servers []string
+	for _, s := range f.Nameservers {
+		servers = append(servers, identity.ShowServer(s))
+	}
+	add("nameservers", strings.Join(servers, " "), from)
+	optional("ignored", strings.Join(f.ResolvConf.Ignored, " "), conf)
+	add("search", strings.Join(f.ResolvConf.Search, " "), conf)
+	options := fmt.Sprintf("ndots:%d", f.ResolvConf.Ndots)
+	if f.ResolvConf.UseVC {
+		options += " use-vc"
+	}
+	add("options", options, conf)
+	if f.Kubernetes.IsValid() {
+		add("API server", f.Kubernetes.String(), "KUBERNETES_SERVICE_HOST")
+	}
+	return seen
+}
+
+func join[T fmt.Stringer](items []T) string {
+	var words []string
+	for _, item := range items {
+		words = append(words, item.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// Questions lists what one server was asked about a claim, for people and
+// programs; also that it could not be reached.
+func Questions(r identity.Report, server netip.AddrPort, c identity.Claim) []Asked {
+	var all []Asked
+	for _, round := range r {
+		if round.Err != nil {
+			all = append(all, Asked{Server: server.String(), Kind: identity.Exists.String(), Subject: c.Name().String(),
+				Answer: round.Err.Error(), Verdict: identity.Unanswered})
+		}
+		for _, f := range round.Findings {
+			s := shown.Of(f.Answer)
+			all = append(all, Asked{
+				Server: server.String(), Kind: f.Kind.String(), Type: s.Type, Subject: f.Subject(), Witness: f.Witness,
+				Rcode: s.Rcode, Authoritative: s.AA, TTL: int(f.TTL / time.Second), Cached: s.Cached, Zone: f.Zone.String(),
+				Answer: s.Wire, NSID: s.NSID, Milliseconds: float64(s.Took.Microseconds()) / 1000, Verdict: f.Verdict,
+			})
+		}
+	}
+	return all
+}

@@ -1,0 +1,107 @@
+package diagnosis
+
+import (
+	"context"
+	"errors"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Witnesses asks, over one exchange, about names other than the Pod's, to show
+// why a verification did not agree: m, or nil where it did.
+//
+//   - kubernetes.default.svc.ZONE, plainly: it always exists. A server that
+//     denies it does not know the zone, and one that has it is alive.
+//   - The PTR of that Service's address, where its name was denied or a PTR of
+//     ours is in doubt: it shows the zone that cluster DNS has in truth, and
+//     whether it has the reverse at all.
+//   - The governing Service: by a probe type first, as for the Pod's own name,
+//     and plainly only if that showed it.
+//
+// A server that is silent is not asked again, and where nobody knows the cluster
+// domain there is nothing to ask, nor for replicas that disagree. Findings are
+// marked as Witness.
+func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim, m *identity.Mismatch) (round identity.Round) {
+	if c.Zone().IsZero() || m != nil && (!m.Answered() || m.Is == identity.Silent || m.Verdict == identity.Unsettled) {
+		return round
+	}
+	exchange, err := r.Open(ctx)
+	if err != nil {
+		return round // as the next verification will say
+	}
+	defer exchange.Close()
+	silent := false
+	ask := func(q identity.Question) identity.Answer {
+		if silent || identity.Over(ctx) {
+			return identity.Answer{}
+		}
+		a := exchange.Ask(ctx, q)
+		if a.Is == identity.Unasked || identity.Over(ctx) {
+			return identity.Answer{}
+		}
+		round.Findings = append(round.Findings, identity.Finding{Answer: a, Witness: true})
+		silent = a.Is == identity.Silent
+		return a
+	}
+	foreign := denies(c, ask(identity.Question{Kind: identity.Forward4, Name: c.Kubernetes()}))
+	reverse := m != nil && m.Kind == identity.Reverse && m.Is != identity.Refused
+	if f.Kubernetes.IsValid() && (foreign || reverse) {
+		ask(identity.Question{Kind: identity.Reverse, Addr: f.Kubernetes})
+	}
+	service := governing(c)
+	if service.IsZero() || foreign {
+		return round
+	}
+	if a := ask(identity.Question{Kind: identity.Exists, Name: service}); a.Is == identity.Found || a.Is == identity.NoData {
+		for _, addr := range c.Addrs() {
+			kind := identity.Forward6
+			if addr.Is4() {
+				kind = identity.Forward4
+			}
+			ask(identity.Question{Kind: kind, Name: service})
+		}
+	}
+	return round
+}
+
+// denies reports whether the answer to kubernetes.default shows that the server
+// does not know the cluster domain. One that denies it in the name of that very
+// domain does know it, and may keep a namespace to itself.
+func denies(c identity.Claim, a identity.Answer) bool {
+	return a.Is == identity.Denied && (a.Zone.IsZero() || !a.Zone.Under(c.Zone()))
+}
+
+// governing returns the name of the governing Service; the zero Name where the
+// claim has none.
+func governing(c identity.Claim) identity.Name {
+	service, namespace := c.Service()
+	if service == "" {
+		return identity.Name{}
+	}
+	name, _ := identity.ParseName(service + "." + namespace + ".svc." + c.Zone().String())
+	return name
+}
+
+// Examine looks at one server for somebody who wants to know what it says: two
+// rounds, each on a socket of its own, so that replicas that do not know the
+// same have a chance to show it, and then the witnesses. The error is that of
+// the first round that did not agree, as identity.Verify returns it. A server
+// that is silent is asked once. One that refuses other types than an
+// application's is asked plainly, as a process that waits has to do too.
+func Examine(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim) (identity.Report, error) {
+	var report identity.Report
+	var first error
+	var m *identity.Mismatch
+	for range 2 {
+		round, _, err := identity.Ask(ctx, r, c, identity.Instead|identity.Doubt|identity.Plainly, true)
+		report = append(report, round)
+		if first == nil {
+			first = err
+		}
+		if err != nil && (!errors.As(err, &m) || !m.Answered() || m.Is == identity.Silent) {
+			return report, first
+		}
+	}
+	errors.As(first, &m)
+	return append(report, Witnesses(ctx, r, f, c, m)), first
+}

@@ -1,0 +1,48 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+)
+
+// Requirement is what a Pod needs in addition to its name before its application
+// starts, such as the keys of its Kerberos principals. A package makes one from
+// a Claim and reads nothing then; the path asks it once DNS agrees.
+type Requirement struct {
+	Name  string         // in logs: "keys"
+	Title string         // in the doctor's facts: "Kerberos keys"
+	From  string         // which variable names their source
+	Label string         // what Wants are: "principals"
+	Wants []fmt.Stringer // what is needed
+	// Secret: the process must hide its memory before it asks.
+	Secret bool
+
+	// Require returns the files to publish for a Pod whose name was proven; the
+	// caller clears them. The error is a *Mismatch, which NotYet makes of a reason
+	// of its own; a *Refusal where only another Pod spec can help; or the end of
+	// ctx.
+	Require func(context.Context, Agreement) ([]File, error)
+	// Check returns the error that Require would return, for a doctor, which has
+	// no proof and publishes nothing.
+	Check func(context.Context) error
+	// Remark returns what is worth a warning since Require was called last: a
+	// message and its details; "" and "" for nothing.
+	Remark func() (message, details string)
+
+	Outlet      Outlet   // where the files go; without a Dir there are none
+	Environment []string // lines for identity.env, as Render wants them
+}
+
+// Outlet is a volume to publish in, and what may stand there.
+type Outlet struct {
+	Dir   string
+	Names []string // all that it may ever show
+	// Keeps returns why the files of an earlier generation are not this Pod's, or
+	// not whole; nil if they may stay.
+	Keeps func([]File) error
+	// Published learns which files are published now, by this process or an
+	// earlier one; nil if nobody wants to know.
+	Published func([]File)
+	// OnDisk is the *Refusal if Dir is not in memory; nil if it need not be.
+	OnDisk error
+}

@@ -1,0 +1,32 @@
+// Package shown holds what an answer of DNS looked like, for people and for
+// metrics. Package identity carries it along and cannot look into it, so nothing
+// is decided by it.
+package shown
+
+import (
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Answer is an answer as it came.
+type Answer struct {
+	Wire   string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
+	Probe  string        // of a question of existence: "TXT, and 33 of 34 are free"
+	Type   string        // as asked on the wire: "TXT"; "" where nothing was
+	Rcode  string        // "NOERROR"; "" where no answer came
+	AA     bool          // the answer says that it is authoritative
+	Cached bool          // its TTL is less than its full length, as a cache makes it
+	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
+	At     time.Time     // when the answer came, or the wait for it ended
+	Took   time.Duration // from the first packet to At
+}
+
+// String returns the answer in the server's words.
+func (a Answer) String() string { return a.Wire }
+
+// Of returns what an answer looked like; the zero Answer where nobody says.
+func Of(a identity.Answer) Answer {
+	s, _ := a.Shown.(Answer)
+	return s
+}
