@@ -36,13 +36,16 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo test race test-kerberos faults faults-long build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo quick test race test-kerberos faults faults-long build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: build ## one Pod, a real CoreDNS on loopback, and the files that appear
 	@$(PLAIN) go -C integration run ./demo -podfqdn $(CURDIR)/bin/podfqdn
+
+quick: ## the tests of everything that runs in the Pod, without vet and the race detector
+	$(call stage,quick,$(PLAIN) go test -vet=off $(PODFQDN))
 
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
 	$(call stage,test,$(RACE) go test -vet=off $(PODFQDN))
