@@ -1,0 +1,321 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+func TestTheReferenceHasEveryVerdict(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for _, v := range append(identity.Verdicts(), identity.Absent) {
+		want = append(want, string(v))
+	}
+	for verdict, cells := range reference(t, "## Verdicts", want...) {
+		code := "`" + strconv.Itoa(exitDeadline) + "`"
+		switch identity.Verdict(verdict) {
+		case identity.Agrees:
+			code = "`" + strconv.Itoa(exitOK) + "`"
+		case identity.Shared:
+			code = "`" + strconv.Itoa(exitShared) + "`"
+		case identity.Keyless:
+			code = "`" + strconv.Itoa(exitKeyless) + "`"
+		case identity.Absent:
+			code = ""
+		}
+		if cells[1] != code {
+			t.Errorf("%s leads to exit code %s, not to %q", verdict, code, cells[1])
+		}
+	}
+}
+
+func TestTheReferenceHasEveryCause(t *testing.T) {
+	t.Parallel()
+	var want []string
+	for _, kind := range diagnosis.Kinds() {
+		want = append(want, string(kind))
+	}
+	for kind, cells := range reference(t, "## Causes", want...) {
+		if !slices.Contains([]string{"Pod", "laptop", "both"}, cells[2]) {
+			t.Errorf("%s is found from %q", kind, cells[2])
+		}
+	}
+}
+
+func TestTheReferenceHasEveryExitCode(t *testing.T) {
+	t.Parallel()
+	reference(t, "### podfqdn", exitCodes(t, "main.go")...)
+	reference(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
+}
+
+func TestTheReferenceHasEveryMetric(t *testing.T) {
+	t.Parallel()
+	p := newProbes()
+	// With an agreement and a question, each metric has a sample.
+	p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{}}}}})
+	var names []string
+	types, labels := map[string]string{}, map[string][]string{}
+	for line := range strings.Lines(string(p.text())) {
+		if declared, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, kind, _ := strings.Cut(strings.TrimSpace(declared), " ")
+			names, types[name] = append(names, name), kind
+		} else if !strings.HasPrefix(line, "#") {
+			name := regexp.MustCompile(`^\w+`).FindString(line)
+			labels[name] = nil
+			for _, label := range regexp.MustCompile(`[{,](\w+)="`).FindAllStringSubmatch(line, -1) {
+				labels[name] = append(labels[name], label[1])
+			}
+		}
+	}
+	for name, cells := range reference(t, "## Metrics", names...) {
+		if _, ok := labels[name]; !ok {
+			t.Errorf("%s has no sample, so its labels are not seen", name)
+		}
+		if cells[0] != types[name] {
+			t.Errorf("%s is a %s, not a %q", name, types[name], cells[0])
+		}
+		var got []string
+		for _, label := range backquoted.FindAllStringSubmatch(cells[1], -1) {
+			got = append(got, label[1])
+		}
+		if !slices.Equal(got, labels[name]) {
+			t.Errorf("%s has the labels %q, not %q", name, labels[name], got)
+		}
+	}
+}
+
+func TestTheReferenceHasEveryFieldOfADiagnosis(t *testing.T) {
+	t.Parallel()
+	for heading, object := range map[string]reflect.Type{
+		"## podfqdn doctor -o json": reflect.TypeFor[diagnosis.Diagnosis](),
+		"### facts":                 reflect.TypeFor[diagnosis.Seen](),
+		"### questions":             reflect.TypeFor[diagnosis.Asked](),
+		"### causes":                reflect.TypeFor[diagnosis.Cause](),
+	} {
+		all := jsonFields{}
+		for i := range object.NumField() {
+			all.add(object.Field(i).Tag)
+		}
+		all.compare(t, heading)
+	}
+}
+
+// The plugin's structs are read from its source: this command does not import
+// the Kubernetes API, not even in its tests.
+func TestTheReferenceHasEveryFieldOfTheOtherDoctor(t *testing.T) {
+	t.Parallel()
+	const plugin, kube = "../kubectl-podfqdn", "../../identity/kube"
+	pod := structIn(t, kube, "Use")
+	for name, optional := range structIn(t, plugin, "report") {
+		pod[name] = optional
+	}
+	pod.compare(t, "## kubectl podfqdn doctor -o json")
+	structIn(t, plugin, "list").compare(t, "### A table of Pods")
+	structIn(t, kube, "Right").compare(t, "### lacks")
+
+	var states []string
+	for _, file := range sources(t, kube) {
+		for _, c := range constants(file) {
+			if kind, ok := c.Type.(*ast.Ident); ok && kind.Name == "State" {
+				states = append(states, written(t, c))
+			}
+		}
+	}
+	reference(t, "### state", states...)
+}
+
+var backquoted = regexp.MustCompile("`([^`]+)`")
+
+// reference returns the rows of the table below a heading of
+// docs/reference.md: the word in the first cell, and the cells behind it. Each
+// of the words that are wanted has one row, and nothing else has.
+func reference(t *testing.T, heading string, want ...string) map[string][]string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(text), "\n"+heading+"\n")
+	if !found || len(want) == 0 {
+		t.Fatalf("nothing to compare below %q", heading)
+	}
+	section, _, _ = strings.Cut(section, "\n#")
+	rows := map[string][]string{}
+	columns := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) < 3 {
+			continue // not of the table
+		}
+		cells = cells[1 : len(cells)-1]
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if columns == 0 {
+			columns = len(cells)
+		}
+		if len(cells) != columns {
+			t.Fatalf("%s: %d cells, not %d: %s", heading, len(cells), columns, line)
+		}
+		if !strings.HasPrefix(cells[0], "`") {
+			continue // the table's head
+		}
+		word := strings.Trim(cells[0], "`")
+		if _, twice := rows[word]; twice {
+			t.Errorf("%s: %q is there twice", heading, word)
+		}
+		if !slices.Contains(want, word) {
+			t.Errorf("%s: the code does not have %q", heading, word)
+		}
+		if cells[1] == "" && cells[columns-1] == "" {
+			t.Errorf("%s: %q is not explained", heading, word)
+		}
+		rows[word] = cells[1:]
+	}
+	for _, word := range want {
+		if _, ok := rows[word]; !ok {
+			t.Errorf("%s: there is no row for %q", heading, word)
+		}
+	}
+	return rows
+}
+
+// exitCodes returns the values of the constants exit… in a main.go. exitSignal
+// stands for one code for each signal that ends the process.
+func exitCodes(t *testing.T, path string) (codes []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range constants(file) {
+		if !strings.HasPrefix(c.Names[0].Name, "exit") {
+			continue
+		}
+		code := written(t, c)
+		if c.Names[0].Name != "exitSignal" {
+			codes = append(codes, code)
+			continue
+		}
+		base, err := strconv.Atoi(code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+			codes = append(codes, strconv.Itoa(base+int(signal)))
+		}
+	}
+	return codes
+}
+
+// jsonFields are the names of a struct's fields in JSON, and whether each is left
+// out when it is empty.
+type jsonFields map[string]bool
+
+func (f jsonFields) add(tag reflect.StructTag) {
+	name, options, _ := strings.Cut(tag.Get("json"), ",")
+	if name != "" && name != "-" {
+		f[name] = strings.Contains(options, "omit")
+	}
+}
+
+// compare holds the table below a heading to the fields.
+func (f jsonFields) compare(t *testing.T, heading string) {
+	t.Helper()
+	var want []string
+	for name := range f {
+		want = append(want, name)
+	}
+	for name, cells := range reference(t, heading, want...) {
+		if optional := strings.HasSuffix(cells[0], ", optional"); optional != f[name] {
+			t.Errorf("%s: %q is optional: %t, not %t", heading, name, f[name], optional)
+		}
+	}
+}
+
+// structIn reads the fields of a struct from the source of a package, without
+// those of structs that are embedded.
+func structIn(t *testing.T, dir, name string) jsonFields {
+	t.Helper()
+	all := jsonFields{}
+	for _, file := range sources(t, dir) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || spec.Name.Name != name {
+				return true
+			}
+			if object, ok := spec.Type.(*ast.StructType); ok {
+				for _, field := range object.Fields.List {
+					if field.Tag != nil {
+						all.add(reflect.StructTag(strings.Trim(field.Tag.Value, "`")))
+					}
+				}
+			}
+			return false
+		})
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no struct %s with fields for JSON", dir, name)
+	}
+	return all
+}
+
+// sources parses the files of a package, without its tests.
+func sources(t *testing.T, dir string) (files []*ast.File) {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	return files
+}
+
+// constants returns the constants that a file declares outside functions.
+func constants(file *ast.File) (specs []*ast.ValueSpec) {
+	for _, decl := range file.Decls {
+		if group, ok := decl.(*ast.GenDecl); ok && group.Tok == token.CONST {
+			for _, spec := range group.Specs {
+				specs = append(specs, spec.(*ast.ValueSpec))
+			}
+		}
+	}
+	return specs
+}
+
+// written returns the value of a constant that is written out.
+func written(t *testing.T, c *ast.ValueSpec) string {
+	t.Helper()
+	if len(c.Values) == 1 {
+		if value, ok := c.Values[0].(*ast.BasicLit); ok {
+			if text, err := strconv.Unquote(value.Value); err == nil {
+				return text
+			}
+			return value.Value
+		}
+	}
+	t.Fatalf("constant %s is not written out", c.Names[0].Name)
+	return ""
+}
