@@ -63,9 +63,9 @@ func TestTheReferenceHasEveryExitCode(t *testing.T) {
 
 func TestTheReferenceHasEveryMetric(t *testing.T) {
 	t.Parallel()
-	p := newProbes()
+	p := newProbes(func() bool { return true })
 	// With an agreement and a question, each metric has a sample.
-	p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{}}}}})
+	p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
 	var names []string
 	types, labels := map[string]string{}, map[string][]string{}
 	for line := range strings.Lines(string(p.text())) {
