@@ -252,14 +252,12 @@ func Enumerate[T fmt.Stringer](items []T) string {
 
 func list(words []string) string {
 	const most = 6
-	switch n := len(words); {
-	case n == 0:
-		return ""
-	case n == 1:
-		return words[0]
-	case n <= most:
-		return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
-	default:
+	n := len(words)
+	switch {
+	case n < 2:
+		return strings.Join(words, "")
+	case n > most:
 		return fmt.Sprintf("%s and %d more", strings.Join(words[:most-1], ", "), n-most+1)
 	}
+	return strings.Join(words[:n-1], ", ") + " and " + words[n-1]
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -87,12 +88,12 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 	mistakes := errors.Join(f.addresses(given, h, ifaces), f.nameservers(root, given))
 	var pod podName
 	for _, line := range h.lines {
-		if f.owns(line.addr) {
+		if slices.Contains(f.Addrs, line.addr) {
 			pod = line.read()
 			break
 		}
 	}
-	if pod == (podName{}) && len(h.lines) > 0 && !f.owns(h.lines[0].addr) {
+	if pod == (podName{}) && len(h.lines) > 0 && !slices.Contains(f.Addrs, h.lines[0].addr) {
 		f.Stray = h.lines[0].addr
 	}
 	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})
@@ -101,11 +102,9 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		Fact{pod.hostname, "/" + hostsPath})
 	if f.Hostname.Value == "" && pod.override == "" && !h.hostNetwork {
 		// Nothing from the kubelet: a container with an /etc/hosts of its own.
-		hostname, err := readIfThere(root, hostnamePath)
-		f.Hostname = Fact{strings.TrimSpace(hostname), "/" + hostnamePath}
-		if err != nil {
-			mistakes = errors.Join(mistakes, refuse(Misconfigured, "%w", err).mend("set PODFQDN_HOSTNAME"))
-		}
+		var err error
+		f.Hostname, err = factIn(root, hostnamePath, "set PODFQDN_HOSTNAME")
+		mistakes = errors.Join(mistakes, err)
 	}
 	f.Service = firstOf(
 		Fact{given.Service, "PODFQDN_SERVICE"},
@@ -114,11 +113,9 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		Fact{given.PodNamespace, "POD_NAMESPACE"},
 		Fact{pod.namespace, "/" + hostsPath})
 	if f.Namespace.Value == "" {
-		namespace, err := readIfThere(root, namespacePath)
-		f.Namespace = firstOf(Fact{strings.TrimSpace(namespace), "/" + namespacePath})
-		if err != nil {
-			mistakes = errors.Join(mistakes, refuse(Misconfigured, "%w", err).mend("set POD_NAMESPACE from metadata.namespace"))
-		}
+		var err error
+		f.Namespace, err = factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
+		mistakes = errors.Join(mistakes, err)
 	}
 	f.ClusterDomain = firstOf(
 		Fact{given.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN"},
@@ -137,16 +134,6 @@ func firstOf(facts ...Fact) Fact {
 	return Fact{}
 }
 
-// owns reports whether addr is one of the Pod's own.
-func (f *Facts) owns(addr netip.Addr) bool {
-	for _, own := range f.Addrs {
-		if own == addr {
-			return true
-		}
-	}
-	return false
-}
-
 // addresses fills in the Pod's own addresses: POD_IPS, else POD_IP, else the
 // kubelet's lines in /etc/hosts, else the interfaces.
 func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, error)) error {
@@ -154,35 +141,26 @@ func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, err
 	for _, line := range h.lines {
 		seen = append(seen, line.addr)
 	}
+	all, err := parseAddrs("POD_IPS", "status.podIPs", given.PodIPs)
+	if err != nil {
+		return err
+	}
+	primary, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
+	if err != nil {
+		return err
+	}
 	switch {
-	case given.PodIPs != "":
-		addrs, err := parseAddrs("POD_IPS", "status.podIPs", given.PodIPs)
-		if err != nil {
-			return err
-		}
-		f.Addrs, f.AddrsFrom = addrs, "POD_IPS"
-		if given.PodIP == "" {
-			break
-		}
-		primary, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
-		if err != nil {
-			return err
-		}
-		if len(primary) != 1 || !f.owns(primary[0]) {
+	case len(all) > 0:
+		f.Addrs, f.AddrsFrom = all, "POD_IPS"
+		if len(primary) > 1 || len(primary) == 1 && !slices.Contains(all, primary[0]) {
 			return refuse(Misconfigured, "POD_IP=%+q is not among POD_IPS=%+q", given.PodIP, given.PodIPs).mend("set POD_IPS from status.podIPs and leave POD_IP out")
 		}
-	case given.PodIP != "":
-		addrs, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
-		if err != nil {
-			return err
-		}
-		f.Addrs, f.AddrsFrom = addrs, "POD_IP"
+	case len(primary) > 0:
+		f.Addrs, f.AddrsFrom = primary, "POD_IP"
 		// POD_IP names the primary address only. Where the kubelet names it
 		// too, its other lines are the same Pod's other family.
-		for _, addr := range seen {
-			if addr == addrs[0] {
-				f.Addrs, f.AddrsFrom = primaryFirst(addr, seen), "POD_IP and /"+hostsPath
-			}
+		if others := slices.DeleteFunc(slices.Clone(seen), func(a netip.Addr) bool { return a == primary[0] }); len(others) < len(seen) {
+			f.Addrs, f.AddrsFrom = append(primary[:1], others...), "POD_IP and /"+hostsPath
 		}
 	case len(seen) > 0:
 		f.Addrs, f.AddrsFrom = seen, "/"+hostsPath
@@ -203,17 +181,6 @@ func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, err
 		}
 	}
 	return onePerFamily(f.Addrs, f.AddrsFrom)
-}
-
-// primaryFirst gives addrs with primary moved to the front.
-func primaryFirst(primary netip.Addr, addrs []netip.Addr) []netip.Addr {
-	ordered := []netip.Addr{primary}
-	for _, addr := range addrs {
-		if addr != primary {
-			ordered = append(ordered, addr)
-		}
-	}
-	return ordered
 }
 
 // onePerFamily holds addresses to what status.podIPs can be: at most one of
@@ -238,9 +205,11 @@ func family(four bool) string {
 }
 
 // parseAddrs reads addresses with commas between, the form in which the
-// kubelet gives status.podIPs to a variable.
-func parseAddrs(variable, field, value string) ([]netip.Addr, error) {
-	var addrs []netip.Addr
+// kubelet writes status.podIPs into a variable; none of "".
+func parseAddrs(variable, field, value string) (addrs []netip.Addr, err error) {
+	if value == "" {
+		return nil, nil
+	}
 	for word := range strings.SplitSeq(value, ",") {
 		word = strings.Trim(word, blanks)
 		addr, err := netip.ParseAddr(word)
@@ -331,13 +300,13 @@ func readHosts(root fs.FS) (string, error) {
 	}
 }
 
-// readIfThere reads a file that a Pod may well lack; "" then.
-func readIfThere(root fs.FS, path string) (string, error) {
+// factIn returns what a file says that a Pod may well lack.
+func factIn(root fs.FS, path, change string) (Fact, error) {
 	text, err := readFile(root, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Fact{}, refuse(Misconfigured, "%w", err).mend("%s", change)
 	}
-	return text, err
+	return firstOf(Fact{strings.TrimSpace(text), "/" + path}), nil
 }
 
 // readFile reads a file of bounded size.

@@ -15,7 +15,6 @@ const (
 
 // hosts is what the kubelet says of the Pod in /etc/hosts.
 type hosts struct {
-	managed     bool // the kubelet wrote this file
 	hostNetwork bool // and what follows is the node's own file
 	lines       []hostsLine
 }
@@ -36,9 +35,8 @@ func parseHosts(text string) hosts {
 		line = strings.Trim(line, blanks)
 		switch {
 		case i == 0 && line == hostsHeaderNode:
-			return hosts{managed: true, hostNetwork: true}
+			return hosts{hostNetwork: true}
 		case i == 0 && line == hostsHeader:
-			h.managed = true
 			continue
 		case i == 0:
 			return hosts{}

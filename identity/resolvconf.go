@@ -3,16 +3,12 @@ package identity
 import (
 	"net/netip"
 	"strings"
-	"time"
 )
 
-// Limits of glibc's resolver (resolv/resolv.h: MAXNS, RES_MAXNDOTS,
-// RES_MAXRETRANS, RES_MAXRETRY).
+// Limits of glibc's resolver (resolv/resolv.h: MAXNS, RES_MAXNDOTS).
 const (
 	maxNameservers = 3
 	maxNdots       = 15
-	maxTimeout     = 30 // seconds
-	maxAttempts    = 5
 )
 
 // blanks is what separates words in the kubelet's files: nothing beyond ASCII.
@@ -25,15 +21,12 @@ func fields(line string) []string {
 // dnsPort is where a nameserver listens unless told otherwise.
 const dnsPort = 53
 
-// ResolvConf is /etc/resolv.conf as glibc reads it (resolv.conf(5),
-// resolv/res_init.c).
+// ResolvConf is what podfqdn uses of /etc/resolv.conf, as glibc reads it
+// (resolv.conf(5), resolv/res_init.c).
 type ResolvConf struct {
 	Nameservers []netip.AddrPort // the first three, in order, port 53
 	Search      []string         // of the last "search" or "domain" line
 	Ndots       int
-	Timeout     time.Duration
-	Attempts    int
-	Rotate      bool
 	UseVC       bool     // "use-vc": TCP for every question
 	Ignored     []string // nameserver entries that are no address or one too many, as written
 }
@@ -41,7 +34,7 @@ type ResolvConf struct {
 // parseResolvConf reads the text of a resolv.conf. It knows no errors: what
 // glibc skips is skipped, and nothing is made up in its place.
 func parseResolvConf(text string) ResolvConf {
-	c := ResolvConf{Ndots: 1, Timeout: 5 * time.Second, Attempts: 2}
+	c := ResolvConf{Ndots: 1}
 	for line := range strings.Lines(text) {
 		// A comment is a line that begins with ; or #. A keyword begins in
 		// the first column and ends with white space.
@@ -66,7 +59,10 @@ func parseResolvConf(text string) ResolvConf {
 			c.Search = words
 		case "options":
 			for _, option := range words {
-				c.option(option)
+				c.UseVC = c.UseVC || option == "use-vc"
+				if digits, ok := strings.CutPrefix(option, "ndots:"); ok {
+					c.Ndots = min(atoi(digits), maxNdots)
+				}
 			}
 		}
 	}
@@ -103,29 +99,11 @@ func parseServer(word string) netip.Addr {
 	return addr
 }
 
-func (c *ResolvConf) option(option string) {
-	name, value, number := strings.Cut(option, ":")
-	if !number {
-		c.Rotate = c.Rotate || name == "rotate"
-		c.UseVC = c.UseVC || name == "use-vc"
-		return
-	}
-	n := atoi(value)
-	switch name {
-	case "ndots":
-		c.Ndots = min(n, maxNdots)
-	case "timeout":
-		c.Timeout = time.Duration(min(n, maxTimeout)) * time.Second
-	case "attempts":
-		c.Attempts = min(n, maxAttempts)
-	}
-}
-
 // atoi reads the digits that text begins with, as atoi(3) does for glibc, up
 // to more than any option may be.
 func atoi(text string) (n int) {
 	for _, c := range []byte(text) {
-		if c < '0' || c > '9' || n > maxTimeout {
+		if c < '0' || c > '9' || n > maxNdots {
 			break
 		}
 		n = 10*n + int(c-'0')

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -251,45 +252,24 @@ func (c Claim) judgeReverse(a Answer) Finding {
 }
 
 // translated reports whether addr is one of ours as a DNS64 shows it: an IPv4
-// address inside an IPv6 prefix (RFC 6052 §2.2).
+// address inside an IPv6 prefix, with byte 8, the "u" octet, skipped and zeros
+// behind it (RFC 6052 §2.2).
 func (c Claim) translated(addr netip.Addr) bool {
 	if !addr.Is6() {
 		return false
 	}
 	b := addr.As16()
-	for _, own := range c.own {
+	rest := append(b[:8:8], b[9:]...)
+	return slices.ContainsFunc(c.own, func(own netip.Addr) bool {
 		if !own.Is4() {
-			continue
+			return false
 		}
 		v4 := own.As4()
-		for _, length := range []int{32, 40, 48, 56, 64, 96} {
-			if embeds(b, v4, length/8) {
+		for at := 4; at <= 8 && b[8] == 0; at++ {
+			if bytes.Equal(bytes.TrimRight(rest[at+4:], "\x00"), nil) && bytes.Equal(rest[at:at+4], v4[:]) {
 				return true
 			}
 		}
-	}
-	return false
-}
-
-// embeds reports whether b holds v4 behind a prefix of so many bytes. Byte 8,
-// the "u" octet, is skipped and must be zero; what follows must be zero too.
-func embeds(b [16]byte, v4 [4]byte, at int) bool {
-	if at != 12 && b[8] != 0 {
-		return false
-	}
-	for _, want := range v4 {
-		if at == 8 {
-			at++
-		}
-		if b[at] != want {
-			return false
-		}
-		at++
-	}
-	for ; at < 16; at++ {
-		if b[at] != 0 {
-			return false
-		}
-	}
-	return true
+		return bytes.Equal(b[12:], v4[:])
+	})
 }

@@ -86,8 +86,9 @@ type walker struct {
 	gone    absence
 	people  curiosity
 	slow    time.Duration // the least pause, for a server that is slow or in trouble
-	proven  *proven       // an agreement that Require has not met yet; or nil
-	untold  Report        // questions that are in no turn yet
+	proven  Agreement     // waits for Require since then; the zero Agreement does not
+	since   time.Time
+	untold  Report // questions that are in no turn yet
 }
 
 // turn verifies once, yields what came of it and sleeps until the next turn. It
@@ -101,39 +102,55 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	}
 	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
 	w.plainly.heard(t)
+	goesOn := true
 	m, isMismatch := errors.AsType[*Mismatch](t.Err)
-	if !isMismatch {
-		if t.Err != nil || w.Every == 0 {
-			w.tell(t, yield)
-			return false
+	switch {
+	case !isMismatch && (t.Err != nil || w.Every == 0):
+		goesOn = false
+	case !isMismatch:
+		w.people.rest(w.Agreed)
+		w.Agreed, w.gone = true, absence{}
+		t.Pause = w.rest()
+	case w.Agreed:
+		w.proven = Agreement{} // DNS is asked each time
+		t.Lost = w.gone.saw(begin, w.Walk, m, t.Report)
+		t.Pause = w.rest()
+	default:
+		if refusal := w.unnamed.saw(m, t.Waited); refusal != nil {
+			t.Err, goesOn = refusal, false
+			break
 		}
-		w.agrees(&t)
-	} else if refusal := w.disagrees(&t, m, begin); refusal != nil {
-		t.Err, t.Pause = refusal, 0
-		w.tell(t, yield)
-		return false
+		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
+			w.slow = 0 // it answers applications at once
+		}
+		t.Pause = pause(t.Waited, w.slow, m.Again())
 	}
 	if isMismatch && m.unasked() {
 		w.untold = append(w.untold, t.Report...)
 		return sleep(ctx, t.Pause)
 	}
-	if isMismatch {
-		w.ask(ctx, &t, m)
+	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(t.Waited) {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		t.Report = append(t.Report, w.Witnesses(ctx, m))
+		cancel()
 	}
-	return w.tell(t, yield) && sleep(ctx, t.Pause)
+	t.Report, w.untold = slices.Concat(w.untold, t.Report), nil
+	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
+
+// patience is how long the witnesses may hold up the walk.
+const patience = time.Second
 
 // also says what a turn that begins after so long asks besides the proof.
 func (w *walker) also(waited time.Duration) (also Also) {
-	if w.Agreed {
+	switch {
+	case w.Agreed:
 		also = Attest | Doubt
-	} else {
-		if w.unnamed.due(waited) {
-			also |= Instead
-		}
-		if w.plainly.due(waited) {
-			also |= Doubt
-		}
+	case w.unnamed.due(waited):
+		also = Instead
+	}
+	if w.plainly.due(waited) {
+		also |= Doubt
 	}
 	if w.plainly.sure() {
 		also |= Plainly
@@ -141,69 +158,18 @@ func (w *walker) also(waited time.Duration) (also Also) {
 	return also
 }
 
-// tell hands a turn on, with all that was asked since the one before.
-func (w *walker) tell(t Turn, yield func(Turn) bool) bool {
-	t.Report = slices.Concat(w.untold, t.Report)
-	w.untold = nil
-	return yield(t)
-}
-
-// agrees decides what follows an agreement.
-func (w *walker) agrees(t *Turn) {
-	if w.people.rest(); !w.Agreed {
-		w.people = curiosity{}
-	}
-	w.Agreed, w.gone = true, absence{}
-	t.Pause = w.rest()
-}
-
-// disagrees decides what follows a mismatch: whether the Pod is lost, how long to
-// pause, or the *Refusal to end with.
-func (w *walker) disagrees(t *Turn, m *Mismatch, begin time.Time) (refusal error) {
-	if w.Agreed {
-		w.proven = nil // DNS is asked each time
-		t.Lost = w.gone.saw(begin, w.Walk, m, t.Report)
-		t.Pause = w.rest()
-		return nil
-	}
-	if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
-		w.slow = 0 // it answers applications at once
-	}
-	t.Pause = pause(t.Waited, w.slow, m.Again())
-	return w.unnamed.saw(m, t.Waited)
-}
-
-// patience is how long the witnesses may hold up the walk.
-const patience = time.Second
-
-// ask asks the witnesses, when it is time.
-func (w *walker) ask(ctx context.Context, t *Turn, m *Mismatch) {
-	if w.Witnesses == nil || !m.Answered() || !w.people.due(t.Waited) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	t.Report = append(t.Report, w.Witnesses(ctx, m))
-}
-
-// proven is an agreement that Require has not met yet.
-type proven struct {
-	agreement Agreement
-	at        time.Time
-}
-
 // prove verifies, unless an agreement waits for Require, and requires.
 func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
-	if w.proven == nil {
+	if len(w.proven.addrs) == 0 {
 		t.Agreement, t.Report, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
 		if t.Err != nil || len(w.Require) == 0 {
 			return t
 		}
-		w.proven = &proven{t.Agreement, time.Now()}
+		w.proven, w.since = t.Agreement, time.Now()
 	}
 	var required []Generation
 	for _, require := range w.Require {
-		files, err := require(ctx, w.proven.agreement)
+		files, err := require(ctx, w.proven)
 		if err != nil {
 			forget(required)
 			t.Agreement, t.Err = Agreement{}, err
@@ -212,13 +178,13 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 		slices.SortFunc(files, byName)
 		required = append(required, Generation{files})
 	}
-	t.Agreement = w.proven.agreement
-	if time.Since(w.proven.at) > stale {
+	t.Agreement = w.proven
+	if time.Since(w.since) > stale {
 		var again Report
 		t.Agreement, again, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
 		t.Report = append(t.Report, again...)
 	}
-	w.proven = nil
+	w.proven = Agreement{}
 	if t.Err != nil {
 		forget(required)
 		return t
@@ -357,8 +323,14 @@ func (c *curiosity) due(waited time.Duration) bool {
 	return true
 }
 
-// rest learns that DNS agrees: of several replicas one may never do so.
-func (c *curiosity) rest() { c.next = c.again }
+// rest learns that DNS agrees, as it did before or not. Of several replicas one
+// may never do so, and is not asked after each time.
+func (c *curiosity) rest(before bool) {
+	if !before {
+		c.again = 0
+	}
+	c.next = c.again
+}
 
 // absence tracks how long DNS has answered without this Pod since it last
 // agreed.

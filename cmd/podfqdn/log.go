@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -48,8 +47,8 @@ func (p plain) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return p.Core.Write(e, escaped(fields))
 }
 
-// escaped returns fields that a terminal or a log viewer cannot act on. A list
-// is of words: names, addresses, principals.
+// escaped returns fields that a terminal or a log viewer cannot act on. Lists are
+// of names, addresses and principals, which hold nothing of the kind.
 func escaped(fields []zapcore.Field) []zapcore.Field {
 	safe := make([]zapcore.Field, len(fields))
 	for i, f := range fields {
@@ -58,11 +57,6 @@ func escaped(fields []zapcore.Field) []zapcore.Field {
 			f = zap.String(f.Key, diagnosis.Printable(f.String))
 		case zapcore.StringerType, zapcore.ErrorType:
 			f = zap.String(f.Key, diagnosis.Printable(fmt.Sprint(f.Interface)))
-		case zapcore.ArrayMarshalerType:
-			list := zapcore.NewMapObjectEncoder()
-			f.AddTo(list)
-			words := fmt.Sprintln(list.Fields[f.Key].([]any)...)
-			f = zap.Strings(f.Key, strings.Fields(diagnosis.Printable(strings.TrimSpace(words))))
 		}
 		safe[i] = f
 	}
