@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"context"
 	"time"
 
 	"github.com/miekg/dns"
@@ -8,13 +9,19 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Read is what becomes of a packet that comes back for q.
+// Read returns what becomes of a packet that comes back for q.
 func Read(raw []byte, q *dns.Msg) (identity.Answer, bool) {
 	msg, ok := answers(raw, q, map[uint16]time.Time{q.Id: {}})
 	if !ok {
 		return identity.Answer{}, false
 	}
 	a, life := read(msg)
-	a.Again = life.left
-	return a, true
+	a.Again, a.Shown = life.left, a.shown
+	return a.Answer, true
+}
+
+// Why returns why a question over an exchange has no answer.
+func Why(ctx context.Context, e identity.Exchange, name string, qtype uint16) error {
+	_, err := e.(*exchange).exchange(ctx, name, qtype)
+	return err
 }

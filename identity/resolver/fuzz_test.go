@@ -8,6 +8,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/resolver"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // FuzzAnswer gives arbitrary packets to a question for A, for AAAA and for PTR.
@@ -65,16 +66,16 @@ func consistent(t *testing.T, raw []byte, q *dns.Msg, a identity.Answer) {
 	if id := binary.BigEndian.Uint16(raw); id != q.Id || raw[2]&0x80 == 0 {
 		t.Errorf("took ID %d, flags %#x for an answer", id, raw[2])
 	}
-	if a.Wire == "" {
+	text := shown.Of(a).Wire
+	if text == "" {
 		t.Error("nothing to show to people")
 	}
-	shown := a.Wire
 	for _, name := range a.Names {
-		shown += name.String()
+		text += name.String()
 	}
-	for _, c := range []byte(shown) {
+	for _, c := range []byte(text) {
 		if c < ' ' || c > '~' {
-			t.Errorf("%q would reach a terminal", shown)
+			t.Errorf("%q would reach a terminal", text)
 		}
 	}
 	qtype := q.Question[0].Qtype

@@ -21,6 +21,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/resolver"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 var (
@@ -98,21 +99,37 @@ func (w *wire) resolver(servers ...netip.AddrPort) *resolver.Resolver {
 	if len(servers) == 0 {
 		servers = []netip.AddrPort{server}
 	}
-	r := resolver.New(servers, false)
+	r := resolver.New(servers, false, 2)
 	r.Dial = w.dial
 	return r
 }
 
 // ask opens a round of its own for one question.
-func ask(t *testing.T, r *resolver.Resolver, q identity.Question) identity.Answer {
+func ask(t *testing.T, r *resolver.Resolver, q identity.Question) answer {
 	t.Helper()
 	exchange, err := r.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer exchange.Close()
-	return exchange.Ask(t.Context(), q)
+	return over(t.Context(), exchange, q)
 }
+
+// over puts a question over an exchange.
+func over(ctx context.Context, exchange identity.Exchange, q identity.Question) answer {
+	a := exchange.Ask(ctx, q)
+	return answer{a, shown.Of(a)}
+}
+
+// answer is an answer and what it looked like.
+type answer struct {
+	identity.Answer
+	look
+}
+
+type look = shown.Answer
+
+func (a answer) String() string { return fmt.Sprintf("%+v %#v", a.Answer, a.look) }
 
 // reply makes the packet of an answer from resource records in zone form.
 func reply(q *dns.Msg, rcode int, records ...string) *dns.Msg {
@@ -180,7 +197,7 @@ func TestAnAnswerIsReadAsWhatItSays(t *testing.T) {
 		t.Run(test.what, func(t *testing.T) {
 			w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, test.rcode, test.records...))} }}
 			got := ask(t, w.resolver(), test.q)
-			if got.Is != test.is || got.Wire != test.wire || fmt.Sprint(got.Addrs) != test.addrs || fmt.Sprint(got.Names) != test.names || got.Zone.String() != test.zone || got.Again != test.again || got.Err != nil {
+			if got.Is != test.is || got.Wire != test.wire || fmt.Sprint(got.Addrs) != test.addrs || fmt.Sprint(got.Names) != test.names || got.Zone.String() != test.zone || got.Again != test.again {
 				t.Errorf("got %+v", got)
 			}
 			if got.Question != test.q || got.Server != server {
@@ -284,7 +301,7 @@ func TestWhatDoesNotAnswerTheQuestionIsDiscarded(t *testing.T) {
 					q = q.Copy()
 					return [][]byte{noise(q.Copy()), noise(q.Copy()), pack(good(q))}
 				}}
-				r := resolver.New([]netip.AddrPort{server}, network == "tcp")
+				r := resolver.New([]netip.AddrPort{server}, network == "tcp", 2)
 				r.Dial = w.dial
 				got := ask(t, r, a)
 				if got.Is != identity.Found || got.Wire != "10.244.0.17" {
@@ -341,7 +358,7 @@ func TestAnAnswerThatIsReadPastTheDeadlineIsNone(t *testing.T) {
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 IN A 10.244.1.7"))}
 		}}
 		for _, vc := range []bool{false, true} {
-			r := resolver.New([]netip.AddrPort{server}, vc)
+			r := resolver.New([]netip.AddrPort{server}, vc, 2)
 			r.Dial = func(ctx context.Context, network, server string) (net.Conn, error) {
 				conn, err := w.dial(ctx, network, server)
 				return stopped{conn}, err
@@ -498,7 +515,7 @@ func TestADenialThatIsKeptByNameIsWaitedOut(t *testing.T) {
 		if got := ask(t, r, exists); got.Again != 28*time.Second {
 			t.Errorf("after %s the next is asked %s later, not when the denial ends", time.Since(begin), got.Again)
 		}
-		// A denial that begins anew is no such thing until it counts down too.
+		// A denial that begins again is not such a one until it counts down too.
 		time.Sleep(28 * time.Second)
 		if got := ask(t, r, exists); got.Again > 2*time.Second {
 			t.Errorf("after %s the next is asked %s later", time.Since(begin), got.Again)
@@ -525,7 +542,7 @@ func TestADenialFromBeforeTheNameWasShownIsNotWaitedOut(t *testing.T) {
 			if before {
 				denied = denied.Add(-2 * time.Second)
 			}
-			var last identity.Answer
+			var last answer
 			for range 6 {
 				last = ask(t, r, exists)
 				time.Sleep(500 * time.Millisecond)
@@ -537,7 +554,7 @@ func TestADenialFromBeforeTheNameWasShownIsNotWaitedOut(t *testing.T) {
 	}
 }
 
-// Such are what a process before this one has asked: some keys are denied from a cache, and others are not.
+// Such are what a process before this one has asked: some probe types are denied from a cache, and others are not.
 func TestDenialsAmongOtherAnswersAreNotKeptByName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, n := time.Now(), 0
@@ -590,7 +607,7 @@ func TestATruncatedAnswerIsFetchedByTCPFromTheSameServer(t *testing.T) {
 	}
 	defer exchange.Close()
 	for range 2 {
-		if got := exchange.Ask(t.Context(), a); got.Wire != "10.244.0.17 and 10.244.0.18" {
+		if got := over(t.Context(), exchange, a); got.Wire != "10.244.0.17 and 10.244.0.18" {
 			t.Errorf("got %+v", got)
 		}
 	}
@@ -605,8 +622,14 @@ func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
 		m.Truncated = true
 		return [][]byte{pack(m)}
 	}}
-	if got := ask(t, w.resolver(), a); got.Is != identity.Silent || got.Err == nil || got.Err.Error() != "by TCP: truncated too" || got.Wire != "nothing by TCP, where UDP's answer is cut" {
-		t.Errorf("got %+v", got)
+	exchange, err := w.resolver().Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exchange.Close()
+	why := resolver.Why(t.Context(), exchange, "db-0.db.default.svc.cluster.local.", dns.TypeA)
+	if got := over(t.Context(), exchange, a); got.Is != identity.Silent || why == nil || why.Error() != "by TCP: truncated too" || got.Wire != "nothing by TCP, where UDP's answer is cut" {
+		t.Errorf("got %+v, as %v", got, why)
 	}
 }
 
@@ -731,7 +754,7 @@ func TestAServerThatRefusesOtherTypesKeepsItsTurn(t *testing.T) {
 }
 
 func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
-	r := resolver.New([]netip.AddrPort{server, second}, false)
+	r := resolver.New([]netip.AddrPort{server, second}, false, 2)
 	r.Dial = func(_ context.Context, _, to string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: syscall.ENETUNREACH}
 	}
@@ -741,12 +764,12 @@ func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
 			t.Errorf("got %v, want one about %s", err, want)
 		}
 	}
-	if _, err := resolver.New(nil, false).Open(t.Context()); err == nil {
+	if _, err := resolver.New(nil, false, 2).Open(t.Context()); err == nil {
 		t.Error("a resolver without servers asks somebody")
 	}
 }
 
-func TestExistenceIsNeverAskedTwiceByAKeyThatACacheMayHold(t *testing.T) {
+func TestExistenceIsNeverAskedTwiceByAProbeTypeThatACacheMayHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		denied := map[string]time.Time{}
 		private := map[uint16]bool{dns.TypeA: false, dns.TypeAAAA: false, dns.TypePTR: false, dns.TypeCNAME: false, dns.TypeNS: false, dns.TypeANY: false}
@@ -754,7 +777,7 @@ func TestExistenceIsNeverAskedTwiceByAKeyThatACacheMayHold(t *testing.T) {
 		w.answer = func(_, _ string, q *dns.Msg) [][]byte {
 			qtype := q.Question[0].Qtype
 			if _, used := private[qtype]; used || qtype >= 0xff00 {
-				t.Errorf("asked %s, which is no private key", dns.Type(qtype))
+				t.Errorf("asked %s, which is not a probe type", dns.Type(qtype))
 			}
 			key := dns.Type(qtype).String()
 			if at, ok := denied[key]; ok && time.Since(at) < 30*time.Second {
@@ -772,7 +795,7 @@ func TestExistenceIsNeverAskedTwiceByAKeyThatACacheMayHold(t *testing.T) {
 			}
 			pause := max(got.Again, 30*time.Millisecond)
 			if allowed := 30*time.Millisecond + time.Since(begin)/4; pause > allowed && pause > 1300*time.Millisecond {
-				t.Errorf("after %s the next key has to wait for %s", time.Since(begin), pause)
+				t.Errorf("after %s the next probe type has to wait for %s", time.Since(begin), pause)
 			}
 			time.Sleep(pause)
 		}
@@ -782,7 +805,7 @@ func TestExistenceIsNeverAskedTwiceByAKeyThatACacheMayHold(t *testing.T) {
 	})
 }
 
-func TestWithoutAFreeKeyNothingIsAsked(t *testing.T) {
+func TestWithoutAFreeProbeTypeNothingIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, "cluster.local. 30 SOA a. b. 1 2 3 4 30"))}
@@ -805,13 +828,13 @@ func TestWithoutAFreeKeyNothingIsAsked(t *testing.T) {
 	})
 }
 
-func TestWhoFoundNoFreeKeyWaitsForEnoughOfThem(t *testing.T) {
+func TestWhoFoundNoFreeProbeTypeWaitsForEnoughOfThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, "cluster.local. 60 SOA a. b. 1 2 3 4 60"))}
 		}}
-		r := w.resolver()
-		r.Rounds = 5
+		r := resolver.New([]netip.AddrPort{server}, false, 5)
+		r.Dial = w.dial
 		for range 34 { // one free again each second from 60 s on
 			if got := ask(t, r, exists); got.Is != identity.NoData {
 				t.Fatalf("got %+v", got)
@@ -880,7 +903,7 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 		// What nobody vouches for has no TTL.
-		if got := ask(t, r, exists); !strings.HasPrefix(got.Key, got.Type+", and ") || got.Rcode != "NOERROR" || got.TTL != 0 || got.Cached {
+		if got := ask(t, r, exists); !strings.HasPrefix(got.Probe, got.Type+", and ") || got.Rcode != "NOERROR" || got.TTL != 0 || got.Cached {
 			t.Errorf("got %+v", got)
 		}
 		w.answer = func(_, _ string, q *dns.Msg) [][]byte { return nil }
@@ -893,14 +916,14 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 // fresh is the SOA of a denial that no cache has had.
 const fresh = "cluster.local. 30 SOA a. b. 1 2 3 4 30"
 
-// beside gives a resolver that looks on.
+// beside returns a resolver of a bystander.
 func (w *wire) beside() *resolver.Resolver {
 	r := resolver.Beside(server, false)
 	r.Dial = w.dial
 	return r
 }
 
-func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
+func TestABystanderTakesOtherProbeTypesThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError, fresh))} }}
 		waiting := w.resolver()
@@ -931,9 +954,9 @@ func TestWhoLooksOnTakesOtherKeysThanWhoWaitsAndEachTimeOthers(t *testing.T) {
 	})
 }
 
-// Two who look on one after the other may come to the same key, and the second must not take for news what a cache
+// Two bystanders, one after the other, may come to the same probe type, and the second must not take for news what a cache
 // kept for the first. Where every denial's TTL is cut, there is an end to it.
-func TestWhoLooksOnTakesAnotherKeyWhereADenialComesFromACache(t *testing.T) {
+func TestABystanderTakesAnotherProbeTypeWhereADenialComesFromACache(t *testing.T) {
 	for cut, want := range map[int]int{0: 1, 1: 2, 3: 4, 5: 6, 100: 6} {
 		n := 0
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -949,7 +972,7 @@ func TestWhoLooksOnTakesAnotherKeyWhereADenialComesFromACache(t *testing.T) {
 	}
 }
 
-func TestWhoLooksOnAsksWhichReplicaAnswers(t *testing.T) {
+func TestABystanderAsksWhichReplicaAnswers(t *testing.T) {
 	for text, want := range map[string]string{"636f7265646e732d61": "coredns-a", "0102ff": "0102ff", "": "", "61200a": "61200a"} {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			opt := q.IsEdns0()
@@ -981,7 +1004,7 @@ func TestWhoDropsWhatAsksForTheReplicaIsAskedWithoutThat(t *testing.T) {
 	})
 }
 
-func TestWhoLooksOnWaitsTwoSecondsForASilentServer(t *testing.T) {
+func TestABystanderWaitsTwoSecondsForASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return nil }}
 		r := w.beside()
