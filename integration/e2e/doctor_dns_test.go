@@ -10,7 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // doctorsAlone are the causes that lie in cluster DNS itself.
@@ -22,7 +22,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.scale(0)
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "see that cluster DNS runs")
-		s.does(s.finds("db", identity.DNSSilent, "0 of 0 Pods", `spec.replicas of Deployment "coredns"`))
+		s.does(s.finds("db", diagnosis.DNSSilent, "0 of 0 Pods", `spec.replicas of Deployment "coredns"`))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -33,7 +33,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN to PTR")
-		s.does(s.finds("db", identity.NoReverseZone, "no PTR of", "in-addr.arpa", `"coredns"`))
+		s.does(s.finds("db", diagnosis.NoReverseZone, "no PTR of", "in-addr.arpa", `"coredns"`))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -43,7 +43,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.says("db", "not yet", "NXDOMAIN") // not of the time when nobody listens
-		s.does(s.finds("db", identity.ClusterDomain, "the kubelet", w.domain, "other.example"))
+		s.does(s.finds("db", diagnosis.ClusterDomain, "the kubelet", w.domain, "other.example"))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -53,7 +53,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.stateful(1, "db", s.podOf("db"))
 		s.waits("db-0", "REFUSED to PTR")
-		s.does(s.finds("db-0", identity.DNSRefusesPTR, "REFUSED", "plugin acl", "PODFQDN_REVERSE=ignore"))
+		s.does(s.finds("db-0", diagnosis.DNSRefusesPTR, "REFUSED", "plugin acl", "PODFQDN_REVERSE=ignore"))
 		s.until("db-0", "it is made anew", func(p *corev1.Pod) bool {
 			return slices.ContainsFunc(p.Spec.InitContainers, func(c corev1.Container) bool { return len(c.Env) > 0 })
 		})
@@ -78,7 +78,7 @@ func doctorsAlone(t *testing.T, w world) {
 			early.headless("db", "db")
 			early.start(named(s.podOf("db"), "db-0", "db"))
 			early.waits("db", "the name exists", "from its cache")
-			early.finds("db", identity.CachedDenial, "until", "UTC", "passes")
+			early.finds("db", diagnosis.CachedDenial, "until", "UTC", "passes")
 			early.published("db", s.fqdn("db-0", "db"))
 			early.well("db")
 		})
@@ -96,12 +96,12 @@ func doctorsAlone(t *testing.T, w world) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
 		s.sliced("db", 2) // the first one, too
-		c := s.finds("db", identity.NotInDNS, "EndpointSlice", "published the Pod for", "passes")
+		c := s.finds("db", diagnosis.NotInDNS, "EndpointSlice", "published the Pod for", "passes")
 		if c.Command != "" {
 			t.Errorf("it may pass by itself: %s", c.Command)
 		}
 		for ; c.Command == ""; time.Sleep(5 * time.Second) { // the command comes with the time
-			c = s.finds("db", identity.NotInDNS, "EndpointSlice")
+			c = s.finds("db", diagnosis.NotInDNS, "EndpointSlice")
 		}
 		s.does(c)
 		s.published("db", s.fqdn("db-0", "db"))

@@ -27,7 +27,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // examined is what kubectl podfqdn doctor POD prints with -o json.
@@ -36,10 +36,10 @@ type examined struct {
 	Healthy        bool
 	Namespace, Pod string
 	State          string
-	Facts          []identity.Seen
-	Wire           *identity.Diagnosis
+	Facts          []diagnosis.Seen
+	Wire           *diagnosis.Diagnosis
 	NoWire         string
-	Causes         []identity.Cause
+	Causes         []diagnosis.Cause
 	Lacks          []struct{ Verb, APIGroup, Resource, Namespace string }
 	Grant          []string
 }
@@ -81,14 +81,14 @@ func (s *space) doctor(pod string) examined {
 
 // finds examines a Pod, and checks that the first cause is of a kind and that
 // its sentence and its field have the words.
-func (s *space) finds(pod string, kind identity.CauseKind, words ...string) identity.Cause {
+func (s *space) finds(pod string, kind diagnosis.Kind, words ...string) diagnosis.Cause {
 	s.Helper()
 	e := s.doctor(pod)
 	if len(e.Causes) == 0 || e.Causes[0].Kind != kind {
 		b, _ := json.MarshalIndent(e, "", "  ")
 		s.Fatalf("%s: want %q first:\n%s", pod, kind, b)
 	}
-	ends := []identity.CauseKind{identity.HostNetwork, identity.HostnameOverride, identity.NoHostname, identity.NoSubdomain}
+	ends := []diagnosis.Kind{diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoHostname, diagnosis.NoSubdomain}
 	if e.State == "waiting" && e.Wire == nil && !slices.Contains(ends, kind) {
 		s.Errorf("%s: podfqdn runs, and there is no view from the wire: %s", pod, e.NoWire)
 	}
@@ -115,7 +115,7 @@ func (s *space) well(pod string) {
 }
 
 // does runs a cause's command as a user does who copies it into a shell.
-func (s *space) does(c identity.Cause) {
+func (s *space) does(c diagnosis.Cause) {
 	s.Helper()
 	if c.Command == "" {
 		s.Fatalf("%s: there is no command", c.Kind)
@@ -193,7 +193,7 @@ func doctors(t *testing.T, w world) {
 	w.parallel(t, "service-missing", func(s *space) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
-		s.does(s.finds("db", identity.NoService, `"db"`, s.name, "publishNotReadyAddresses: true"))
+		s.does(s.finds("db", diagnosis.NoService, `"db"`, s.name, "publishNotReadyAddresses: true"))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -201,7 +201,7 @@ func doctors(t *testing.T, w world) {
 		s.headless("db", "database")
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
-		s.does(s.finds("db", identity.SelectorMismatch, `"db"`, "app=database", "app=db"))
+		s.does(s.finds("db", diagnosis.SelectorMismatch, `"db"`, "app=database", "app=db"))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -211,7 +211,7 @@ func doctors(t *testing.T, w world) {
 		s.start(other, named(s.podOf("db"), "db-0", "db"))
 		s.published("database", s.fqdn("db-1", "db"))
 		s.waits("db", "NXDOMAIN")
-		c := s.finds("db", identity.SelectorMismatch, "app=database", "app=db", "other Pods")
+		c := s.finds("db", diagnosis.SelectorMismatch, "app=database", "app=db", "other Pods")
 		if !strings.Contains(c.Command, "label pod/db ") {
 			s.Errorf("want that the Pod changes, and not the Service of others: %s", c.Command)
 		}
@@ -229,7 +229,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(1, named(s.podOf("db"), "db-0", "db"))
 		before := s.latest("db", 2, "other")
 		s.waits(before, "NXDOMAIN")
-		s.does(s.finds(before, identity.SelectorMismatch, "tier=data", "which the Pod has not", "spec.template.metadata.labels"))
+		s.does(s.finds(before, diagnosis.SelectorMismatch, "tier=data", "which the Pod has not", "spec.template.metadata.labels"))
 		s.kubectl("rollout", "status", "deployment/db", "--timeout=3m")
 		after := s.latest("db", 2, "other", before)
 		s.published(after, s.fqdn("db-0", "db"))
@@ -240,7 +240,7 @@ func doctors(t *testing.T, w world) {
 		s.headless("db", "db", late)
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
-		c := s.finds("db", identity.NotReadyHidden, `"db"`, "spec.publishNotReadyAddresses: true")
+		c := s.finds("db", diagnosis.NotReadyHidden, `"db"`, "spec.publishNotReadyAddresses: true")
 		readme, err := os.ReadFile("../../README.md")
 		if err != nil {
 			s.Fatal(err)
@@ -269,7 +269,7 @@ func doctors(t *testing.T, w world) {
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"publishNotReadyAddresses":false,"selector":{"app":"nobody"}}}`)
 		s.until("db", "it is not Ready", func(p *corev1.Pod) bool { return !ready(p) })
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
-		s.does(s.finds("db", identity.ReadinessDeadlock, `"db"`, `"app"`, "waits for the other", "spec.publishNotReadyAddresses: true"))
+		s.does(s.finds("db", diagnosis.ReadinessDeadlock, `"db"`, `"app"`, "waits for the other", "spec.publishNotReadyAddresses: true"))
 		s.until("db", "it is Ready", ready)
 		s.well("db")
 	})
@@ -277,7 +277,7 @@ func doctors(t *testing.T, w world) {
 		s.headless("db", "db", late)
 		s.start(sidecar(named(s.podOf("db"), "db-0", "db")))
 		s.waits("db", "NXDOMAIN")
-		s.does(s.finds("db", identity.ReadinessDeadlock, `"db"`, "podfqdn's probe", "each waits for the other", "spec.publishNotReadyAddresses: true"))
+		s.does(s.finds("db", diagnosis.ReadinessDeadlock, `"db"`, "podfqdn's probe", "each waits for the other", "spec.publishNotReadyAddresses: true"))
 		s.keeps("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -285,7 +285,7 @@ func doctors(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.stateful(1, "databases", s.podOf("db"))
 		s.waits("db-0", "NXDOMAIN")
-		s.does(s.finds("db-0", identity.SubdomainMismatch, `"databases"`, `"db"`, "serviceName"))
+		s.does(s.finds("db-0", diagnosis.SubdomainMismatch, `"databases"`, `"db"`, "serviceName"))
 		s.named("db-0", "db")
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
@@ -295,7 +295,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(1, named(s.podOf("db"), "db-0", "databases"))
 		before := s.pods("db", 1)[0]
 		s.waits(before, "NXDOMAIN")
-		s.does(s.finds(before, identity.SubdomainMismatch, `"databases"`, `"db"`, "spec.template.spec.subdomain"))
+		s.does(s.finds(before, diagnosis.SubdomainMismatch, `"databases"`, `"db"`, "spec.template.spec.subdomain"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -304,7 +304,7 @@ func doctors(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.stateful(2, "", s.podOf("db"))
 		s.refused("db-0")
-		s.does(s.finds("db-0", identity.NoSubdomain, "serviceName", "db"))
+		s.does(s.finds("db-0", diagnosis.NoSubdomain, "serviceName", "db"))
 		s.named("db-0", "db")
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.published("db-1", s.fqdn("db-1", "db"))
@@ -315,7 +315,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(1, named(s.podOf("db"), "db-0", ""))
 		before := s.pods("db", 1)[0]
 		s.refused(before)
-		s.does(s.finds(before, identity.NoSubdomain, "spec.template.spec.subdomain"))
+		s.does(s.finds(before, diagnosis.NoSubdomain, "spec.template.spec.subdomain"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -325,7 +325,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(1, named(s.podOf("db"), "", "db"))
 		before := s.pods("db", 1)[0]
 		s.refused(before)
-		s.does(s.finds(before, identity.NoHostname, "spec.template.spec.hostname", "Recreate"))
+		s.does(s.finds(before, diagnosis.NoHostname, "spec.template.spec.hostname", "Recreate"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db", "db"))
 		s.well(after)
@@ -335,7 +335,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(2, named(s.podOf("db"), "", "db"))
 		before := s.pods("db", 2)
 		s.refused(before[0])
-		s.does(s.finds(before[0], identity.NoHostname, "PODFQDN_NAME_FORM=address"))
+		s.does(s.finds(before[0], diagnosis.NoHostname, "PODFQDN_NAME_FORM=address"))
 		s.kubectl("rollout", "status", "deployment/db", "--timeout=3m")
 		for _, pod := range s.pods("db", 2) {
 			s.published(pod, s.dashed(pod, "db"))
@@ -350,7 +350,7 @@ func doctors(t *testing.T, w world) {
 		s.published("first", s.fqdn("db-0", "db"))
 		s.start(second)
 		s.waits("second", "another Pod holds this name")
-		if c := s.finds("second", identity.HostnameShared, `"first"`, `"db-0"`, "spec.hostname"); c.Command != "" {
+		if c := s.finds("second", diagnosis.HostnameShared, `"first"`, `"db-0"`, "spec.hostname"); c.Command != "" {
 			s.Errorf("a Pod's hostname cannot be changed: %s", c.Command)
 		}
 		s.kubectl("delete", "pod/second")
@@ -368,7 +368,7 @@ func doctors(t *testing.T, w world) {
 		}
 		s.headless("db", "db")
 		s.waits(before[0], "another Pod holds this name")
-		s.does(s.finds(before[0], identity.HostnameShared, "2 replicas", "PODFQDN_FORWARD=contains"))
+		s.does(s.finds(before[0], diagnosis.HostnameShared, "2 replicas", "PODFQDN_FORWARD=contains"))
 		s.kubectl("rollout", "status", "deployment/db", "--timeout=3m")
 		for _, pod := range s.pods("db", 2) {
 			s.published(pod, s.fqdn("db-0", "db"))
@@ -386,7 +386,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 `, "create", "--filename=-")
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "another Pod holds this name")
-		c := s.finds("db", identity.HostnameShared, "10.244.255.1", `"db-0"`)
+		c := s.finds("db", diagnosis.HostnameShared, "10.244.255.1", `"db-0"`)
 		if strings.Contains(c.Why+c.Change+c.Command, "exit 1") {
 			s.Errorf("a hand's words are passed on: %+v", c)
 		}
@@ -402,7 +402,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.kubectl("rollout", "restart", "deployment/db")
 		next := s.latest("db", 2, before)
 		s.waits(next, "another Pod holds this name")
-		s.does(s.finds(next, identity.RollingUpdate, `"`+before+`"`, "each waits for the other", "Recreate"))
+		s.does(s.finds(next, diagnosis.RollingUpdate, `"`+before+`"`, "each waits for the other", "Recreate"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -419,7 +419,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		p.Name = "new"
 		s.start(p)
 		s.waits("new", "another Pod holds this name")
-		s.does(s.finds("new", identity.Terminating, `"old"`, "passes"))
+		s.does(s.finds("new", diagnosis.Terminating, `"old"`, "passes"))
 		s.published("new", s.fqdn("db-0", "db"))
 		s.well("new")
 	})
@@ -430,10 +430,10 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.kubectl("debug", "pod/db-0", "--copy-to=copy", "--keep-labels", "--profile=restricted", "--attach=false",
 			"--image="+s.server, "--container=debugger", "--", "sh", "-c", "sleep 1000000")
 		s.waits("copy", "another Pod holds this name")
-		s.finds("copy", identity.DebugCopy, `"db-0"`, "this Pod is a copy")
+		s.finds("copy", diagnosis.DebugCopy, `"db-0"`, "this Pod is a copy")
 		s.kubectl("delete", "pod/db-0")
 		s.waits("db-0", "another Pod holds this name")
-		s.does(s.finds("db-0", identity.DebugCopy, `"copy"`, "--keep-labels"))
+		s.does(s.finds("db-0", diagnosis.DebugCopy, `"copy"`, "--keep-labels"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
 	})
@@ -449,7 +449,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.sliced("db-vip", 1) // or the name may be in DNS before the second PTR
 		s.headless("db", "db")
 		s.waits("db-0", "db-vip."+s.name)
-		s.does(s.finds("db-0", identity.SecondService, `"db-vip"`, "from the start", "PODFQDN_REVERSE=contains"))
+		s.does(s.finds("db-0", diagnosis.SecondService, `"db-vip"`, "from the start", "PODFQDN_REVERSE=contains"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
 	})
@@ -460,7 +460,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.until("db-0", "it is Ready", ready)
 		s.sliced("db-vip", 1)
-		s.does(s.finds("db-0", identity.SecondService, `"db-vip"`, "since the Pod is Ready"))
+		s.does(s.finds("db-0", diagnosis.SecondService, `"db-vip"`, "since the Pod is Ready"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
 	})
@@ -472,7 +472,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 			notShown(s.T, "needs dual-stack")
 		}
 		s.waits("db", "no data")
-		s.does(s.finds("db", identity.SingleFamily, `"db"`, "spec.ipFamilyPolicy: PreferDualStack"))
+		s.does(s.finds("db", diagnosis.SingleFamily, `"db"`, "spec.ipFamilyPolicy: PreferDualStack"))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})
@@ -484,7 +484,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		p.Spec.HostNetwork = true
 		s.stateful(1, "db", p)
 		s.refused("db-0")
-		s.does(s.finds("db-0", identity.HostNetwork, "hostNetwork: true", "PODFQDN_HOSTNAME from metadata.name", "POD_IPS from status.podIPs"))
+		s.does(s.finds("db-0", diagnosis.HostNetwork, "hostNetwork: true", "PODFQDN_HOSTNAME from metadata.name", "POD_IPS from status.podIPs"))
 		s.published("db-0", s.fqdn("db-0", "db"))
 		s.well("db-0")
 	})
@@ -495,7 +495,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.deploy(1, p)
 		before := s.pods("db", 1)[0]
 		s.refused(before)
-		s.does(s.finds(before, identity.HostnameOverride, "host.example.org", "PODFQDN_HOSTNAME=db-0", "PODFQDN_SERVICE=db"))
+		s.does(s.finds(before, diagnosis.HostnameOverride, "host.example.org", "PODFQDN_HOSTNAME=db-0", "PODFQDN_SERVICE=db"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -511,7 +511,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 			s.deploy(1, p)
 			before := s.pods("db", 1)[0]
 			s.says(before, "not yet")
-			s.does(s.finds(before, identity.ForeignDNS, "dnsPolicy: "+string(policy), "ClusterFirst"))
+			s.does(s.finds(before, diagnosis.ForeignDNS, "dnsPolicy: "+string(policy), "ClusterFirst"))
 			after := s.rolled("db", before)
 			s.published(after, s.fqdn("db-0", "db"))
 			s.well(after)
@@ -522,7 +522,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.unsliced()
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
-		s.finds("db", identity.NotInSlice, "none of its EndpointSlices", "passes")
+		s.finds("db", diagnosis.NotInSlice, "none of its EndpointSlices", "passes")
 		s.kubectl("delete", "validatingadmissionpolicybinding/"+s.name)
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
@@ -532,7 +532,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.waits("db", "NXDOMAIN")
 		free := s.silent("db")
 		s.headless("db", "db")
-		if c := s.finds("db", identity.DNSSilent, "no NetworkPolicy", "of cluster DNS", "Pods are ready", "packet filter"); !c.Guess || c.Command != "" {
+		if c := s.finds("db", diagnosis.DNSSilent, "no NetworkPolicy", "of cluster DNS", "Pods are ready", "packet filter"); !c.Guess || c.Command != "" {
 			s.Errorf("nobody can know who is silent: %+v", c)
 		}
 		free()
@@ -549,7 +549,7 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 5432}]}]
 		s.waits("db", "NXDOMAIN")
 		free := s.silent("db")
 		s.headless("db", "db")
-		s.does(s.finds("db", identity.DNSSilent, `"deny"`, "port 53"))
+		s.does(s.finds("db", diagnosis.DNSSilent, `"deny"`, "port 53"))
 		// The network plugin here has no engine for policies: this test is it.
 		allowed := s.kubectl("get", "networkpolicies", "--output=jsonpath={range .items[*]}{.spec.podSelector.matchLabels} {.spec.egress[*].ports[*].protocol} {.spec.egress[*].ports[*].port}{\"\\n\"}{end}")
 		if !strings.Contains(allowed, `{"app":"db"} UDP TCP 53 53`) {
@@ -564,7 +564,7 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 5432}]}]
 		s.deploy(1, with(named(s.podOf("db"), "db-0", "db"), "PODFQDN_NAME_FORM=address"))
 		before := s.pods("db", 1)[0]
 		s.waits(before, "NXDOMAIN")
-		s.does(s.finds(before, identity.Misconfigured, "PODFQDN_NAME_FORM", `"db-0"`, "leave it out"))
+		s.does(s.finds(before, diagnosis.Misconfigured, "PODFQDN_NAME_FORM", `"db-0"`, "leave it out"))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -577,7 +577,7 @@ spec: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 5432}]}]
 		s.deploy(1, with(named(s.podOf("db"), "db-0", "db"), "PODFQDN_HOSTNAME=db-1"))
 		before := s.pods("db", 1)[0]
 		s.waits(before, "NXDOMAIN")
-		s.does(s.finds(before, identity.Misconfigured, "PODFQDN_HOSTNAME", `"db-0"`, `"db-1"`))
+		s.does(s.finds(before, diagnosis.Misconfigured, "PODFQDN_HOSTNAME", `"db-0"`, `"db-1"`))
 		after := s.rolled("db", before)
 		s.published(after, s.fqdn("db-0", "db"))
 		s.well(after)
@@ -777,7 +777,7 @@ func rights(s *space) {
 	for _, line := range e.Grant {
 		s.sh(line)
 	}
-	if e = examine(); len(e.Lacks) > 0 || e.Wire == nil || e.Causes[0].Kind != identity.NotReadyHidden || e.Causes[0].Guess {
+	if e = examine(); len(e.Lacks) > 0 || e.Wire == nil || e.Causes[0].Kind != diagnosis.NotReadyHidden || e.Causes[0].Guess {
 		s.Errorf("with all rights: %+v", e)
 	}
 }
@@ -890,7 +890,7 @@ func tables(s *space) {
 		if err := read([]byte(out), &e); err != nil || code != 11 || errs != "" {
 			s.Fatalf("-o %s: exit code %d: %v: %s%s", form, code, err, out, errs)
 		}
-		e.Facts = slices.DeleteFunc(e.Facts, func(f identity.Seen) bool { return f.Name == "podfqdn" }) // tells a time
+		e.Facts = slices.DeleteFunc(e.Facts, func(f diagnosis.Seen) bool { return f.Name == "podfqdn" }) // tells a time
 		forms[form] = e
 	}
 	if !reflect.DeepEqual(forms["json"], forms["yaml"]) {

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 func readyOnly(t *testing.T, w world) {
@@ -28,8 +28,8 @@ func readyOnly(t *testing.T, w world) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
 		out, code := s.exec("db", "podfqdn", "/podfqdn", "doctor", "-o", "json")
-		var d identity.Diagnosis
-		if err := json.Unmarshal([]byte(out), &d); err != nil || code != 11 || d.Healthy || len(d.Causes) == 0 || d.Causes[0].Kind != identity.NotReadyHidden {
+		var d diagnosis.Diagnosis
+		if err := json.Unmarshal([]byte(out), &d); err != nil || code != 11 || d.Healthy || len(d.Causes) == 0 || d.Causes[0].Kind != diagnosis.NotReadyHidden {
 			s.Fatalf("exit code %d, %v: %s", code, err, out)
 		}
 		command, patch, _ := strings.Cut(d.Causes[0].Command, " --patch ")

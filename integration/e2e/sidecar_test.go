@@ -309,7 +309,7 @@ func clusterLost(t *testing.T, w world) {
 	}
 	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), before.Data["Corefile"]) })
 	set(t.Context(), bad)
-	looks("missing", "foreign server", "unanswered")
+	looks("missing", "foreign-server", "unanswered")
 	set(t.Context(), before.Data["Corefile"])
 	s.says("db", "forward and reverse DNS agree again")
 	s.scale(0)

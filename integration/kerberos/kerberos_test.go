@@ -325,12 +325,12 @@ func (r *Realm) db0(t *testing.T, templates, source string) *pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claim, err := facts.Claim(identity.Policy{})
+	claim, err := facts.Claim(identity.Policy{Rounds: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &pod{t: t, realm: r, volume: t.TempDir(), ccache: filepath.Join(t.TempDir(), "ccache")}
-	p.agreement, _, err = identity.Verify(t.Context(), resolver.New([]netip.AddrPort{server.Addr()}, false), claim, identity.Policy{})
+	p.agreement, _, err = identity.Verify(t.Context(), resolver.New([]netip.AddrPort{server.Addr()}, false, claim.Rounds()), claim, identity.Instead)
 	if err != nil {
 		t.Fatal(err)
 	}

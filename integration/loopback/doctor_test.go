@@ -23,6 +23,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
@@ -54,10 +55,10 @@ func (p *pod) doctor(args ...string) (out string, code int) {
 }
 
 // diagnosis runs podfqdn doctor -o json, and holds it to the type.
-func (p *pod) diagnosis() identity.Diagnosis {
+func (p *pod) diagnosis() diagnosis.Diagnosis {
 	p.t.Helper()
 	out, code := p.doctor("-o", "json")
-	var d identity.Diagnosis
+	var d diagnosis.Diagnosis
 	in := json.NewDecoder(strings.NewReader(out))
 	in.DisallowUnknownFields()
 	if err := in.Decode(&d); err != nil {
@@ -81,7 +82,7 @@ func (p *pod) diagnosis() identity.Diagnosis {
 }
 
 // causes are the kinds, each with a ? if it is a guess.
-func causes(d identity.Diagnosis) string {
+func causes(d diagnosis.Diagnosis) string {
 	var all []string
 	for _, c := range d.Causes {
 		s := string(c.Kind)
@@ -525,10 +526,10 @@ func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
 			"A kubernetes.default.svc.cluster.local. PTR 1.0.96.10.in-addr.arpa."},
 		"no Service": {dnstest.Kubeadm, nil,
 			`says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`,
-			"A kubernetes.default.svc.cluster.local. KEY db.default.svc.cluster.local."},
+			"A kubernetes.default.svc.cluster.local. PROBE db.default.svc.cluster.local."},
 		"other Pods": {dnstest.Kubeadm, []dnstest.Endpoint{{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"}},
 			`says NXDOMAIN; Service "db" publishes 10.244.0.18, but not this Pod: see that a headless Service`,
-			"A kubernetes.default.svc.cluster.local. KEY db.default.svc.cluster.local. A db.default.svc.cluster.local."},
+			"A kubernetes.default.svc.cluster.local. PROBE db.default.svc.cluster.local. A db.default.svc.cluster.local."},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -169,7 +169,7 @@ type pod struct {
 }
 
 func newPod(t testing.TB, servers ...netip.AddrPort) *pod {
-	return &pod{t: t, root: t.TempDir(), ips: []string{ip}, servers: servers, policy: identity.Policy{Confirm: 1}, timeout: time.Minute}
+	return &pod{t: t, root: t.TempDir(), ips: []string{ip}, servers: servers, timeout: time.Minute}
 }
 
 // lay writes the Pod's files.
@@ -211,8 +211,7 @@ func (p *pod) nameservers() string {
 func (p *pod) environ() []string {
 	return []string{
 		"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_NAMESERVERS=" + p.nameservers(),
-		"PODFQDN_TIMEOUT=" + p.timeout.String(), fmt.Sprintf("PODFQDN_CONFIRM=%d", p.policy.Confirm),
-		"PODFQDN_FORWARD=" + p.policy.Forward.String(), "PODFQDN_REVERSE=" + p.policy.Reverse.String(),
+		"PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_FORWARD=" + p.policy.Forward.String(), "PODFQDN_REVERSE=" + p.policy.Reverse.String(),
 		"PODFQDN_FAMILIES=" + p.policy.Families.String(), "KUBERNETES_SERVICE_HOST=" + api,
 	}
 }
@@ -251,8 +250,8 @@ func (p *pod) process() (e end) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), p.timeout)
 	defer cancel()
 	start := time.Now()
-	r := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
-	for turn := range (identity.Walk{Claim: claim, Resolver: r, Policy: p.policy}).Turns(ctx) {
+	r := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, claim.Rounds())
+	for turn := range (identity.Walk{Claim: claim, Resolver: r}).Turns(ctx) {
 		if turn.Err != nil {
 			e.reason = turn.Err.Error()
 			e.tell(e.reason)
@@ -383,15 +382,15 @@ func settled(types string) string {
 	return strings.Join(slices.Compact(strings.Fields(types)), " ")
 }
 
-// kind shows a type; of a private key only that it is one.
+// kind shows a type; of a probe type only that it is one.
 func kind(qtype uint16) string {
 	if private(qtype) {
-		return "KEY"
+		return "PROBE"
 	}
 	return dns.Type(qtype).String()
 }
 
-// types shows what was asked, "KEY A PTR"; a question that came by TCP has a star.
+// types shows what was asked, "PROBE A PTR"; a question that came by TCP has a star.
 func types(trace *dnstest.Trace) string {
 	var all []string
 	for _, q := range trace.Queries() {

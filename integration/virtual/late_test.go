@@ -21,7 +21,7 @@ func TestARecordThatIsThereTakesSevenPacketsOnTwoSockets(t *testing.T) {
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"KEY A PTR", "KEY A AAAA PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"PROBE A PTR", "PROBE A AAAA PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 			if o.packets[0].port == o.packets[3].port {
@@ -38,7 +38,7 @@ func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"KEY A AAAA PTR PTR", "KEY A AAAA PTR PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"PROBE A AAAA PTR PTR", "PROBE A AAAA PTR PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 			if got := len(o.agreed.Addrs()); got != 2 {
@@ -50,11 +50,11 @@ func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
 
 func TestConfirmingRoundsEachHaveASocket(t *testing.T) {
 	for confirm, want := range map[int][]string{
-		0: {"KEY A AAAA PTR"},
-		2: {"KEY A PTR", "KEY A PTR", "KEY A AAAA PTR"},
+		0: {"PROBE A AAAA PTR"},
+		2: {"PROBE A PTR", "PROBE A PTR", "PROBE A AAAA PTR"},
 	} {
 		play(t, fmt.Sprint(confirm), func(s *stage) {
-			s.policy.Confirm = confirm
+			s.policy.Rounds = identity.Rounds(1 + confirm)
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
@@ -79,7 +79,7 @@ func TestAnIPv6PodIsProvenByItsOwnFamily(t *testing.T) {
 }
 
 // corefiles are the ways in which clusters cache. share is the part of a wait that a record may be seen late: where a
-// denial is kept for two minutes the private keys have to last longer.
+// denial is kept for two minutes the probe types have to last longer.
 var corefiles = []struct {
 	name, text string
 	node       bool
@@ -140,12 +140,12 @@ func TestALateRecordIsSeenInProportionToTheWait(t *testing.T) {
 	}
 }
 
-func TestKeysAreKeptForTheConfirmingRounds(t *testing.T) {
+func TestProbeTypesAreKeptForTheConfirmingRounds(t *testing.T) {
 	for _, confirm := range []int{1, 3} {
 		for _, ms := range []time.Duration{22900, 25000, 40000, 53600, 56000, 58000, 61000} {
 			late := ms * time.Millisecond
 			play(t, fmt.Sprint(confirm, " ", late), func(s *stage) {
-				s.policy.Confirm = confirm
+				s.policy.Rounds = identity.Rounds(1 + confirm)
 				s.publish(late)
 				o := s.walk()
 				o.agrees(late, late+6*time.Second)
@@ -153,7 +153,7 @@ func TestKeysAreKeptForTheConfirmingRounds(t *testing.T) {
 				for _, turn := range o.turns {
 					var m *identity.Mismatch
 					if errors.As(turn.Err, &m) && m.Is == identity.Unasked {
-						t.Errorf("a proof that had begun found no key after %v", turn.Waited)
+						t.Errorf("a proof that had begun found no probe type after %v", turn.Waited)
 					}
 				}
 				if n := o.asked(dns.TypeA); n != 1+confirm {

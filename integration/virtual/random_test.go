@@ -189,7 +189,7 @@ func (c scenario) stage(t failing) *stage {
 	if c.Dual {
 		s.ips, theirs = []string{ip, ip6}, []string{old, old6}
 	}
-	s.timeout, s.policy.Confirm = c.Timeout, c.Confirm
+	s.timeout, s.policy.Rounds = c.Timeout, identity.Rounds(1+c.Confirm)
 	if c.Ignore {
 		s.policy.Reverse = identity.ReverseIgnore
 	}
@@ -292,7 +292,7 @@ func (c scenario) settled() time.Duration {
 	if c.Mesh == byName {
 		last += c.denied()
 	}
-	// Then the walk looks as after any wait, or when there are keys again.
+	// Then the walk looks as after any wait, or when there are probe types again.
 	return last + max(share(4, last), c.denied(), 30*time.Second) + time.Duration(2*c.questions())*c.Slow
 }
 
@@ -306,10 +306,10 @@ func (c scenario) undisturbed() bool {
 		!(c.Mesh == dropsSOA && c.Cache > 30)
 }
 
-const privateKeys = 34
+const probeTypes = 34
 
 // bound is when the walk has agreed if nothing delays it but its own rules: a quarter of the wait, 30 ms and the round
-// trips after the record is known everywhere, or a little more where the keys have to last.
+// trips after the record is known everywhere, or a little more where the probe types have to last.
 func (c scenario) bound(o outcome) time.Duration {
 	rtts := func(n int) time.Duration { return time.Duration(n) * c.Slow }
 	// A question that was under way may yet be denied, and then each name asked for that DNS may publish instead.
@@ -326,20 +326,20 @@ func (c scenario) bound(o outcome) time.Duration {
 		life = 30 * time.Second
 	}
 	before := slices.DeleteFunc(slices.Clone(o.packets), func(p *packet) bool { return p.at > wait })
-	var spent []time.Duration // when each key is free again that was not when the last turn before ended
+	var spent []time.Duration // when each probe type is free again that was not when the last turn before ended
 	for _, p := range before {
 		if p.private() && p.name == dns.Fqdn(o.name) && p.until+life > before[len(before)-1].until {
 			spent = append(spent, p.until+life)
 		}
 	}
-	left := privateKeys - len(spent)
-	// How long the keys have to last is told by an answer, and counts from the end of its turn.
+	left := probeTypes - len(spent)
+	// How long the probe types have to last is told by an answer, and counts from the end of its turn.
 	late := rtts(len(o.ips))
 	switch {
 	case len(spent) == 0:
 	case left > c.Confirm:
 		// Those that are left, but for the confirming rounds', make the wait grow by one ratio until the next is free.
-		// That is less than a quarter where a denial is cached for 30 s and a turn spends one key; it is not where
+		// That is less than a quarter where a denial is cached for 30 s and a turn spends one; it is not where
 		// lagging replicas let a turn spend one a round.
 		ratio := math.Pow(float64(spent[0])/float64(wait), 1/float64(left-c.Confirm))
 		late += time.Microsecond // the ratio is no exact number

@@ -157,7 +157,7 @@ func TestALostPacketIsSentOnceMore(t *testing.T) {
 
 func TestAThirdOfAllPacketsLostIsNoReasonToGiveUp(t *testing.T) {
 	play(t, "", func(s *stage) {
-		s.ips, s.policy.Confirm = []string{ip, ip6}, 2
+		s.ips, s.policy.Rounds = []string{ip, ip6}, 3
 		s.publish(time.Second)
 		n := 0
 		s.loss = func() bool { n++; return n%3 == 0 }

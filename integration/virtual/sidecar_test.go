@@ -19,11 +19,12 @@ import (
 // follow walks on behind an agreement, for so long.
 func (s *stage) follow(every, grace, long time.Duration) (turns []identity.Turn) {
 	s.Helper()
-	r := resolver.New([]netip.AddrPort{server}, false)
-	r.Dial, r.Rounds = s.dial, 1+s.policy.Confirm
+	claim := s.claim()
+	r := resolver.New([]netip.AddrPort{server}, false, claim.Rounds())
+	r.Dial = s.dial
 	ctx, cancel := context.WithTimeout(s.Context(), long)
 	defer cancel()
-	w := identity.Walk{Claim: s.claim(), Resolver: r, Policy: s.policy, Every: every, Agreed: true, Grace: grace}
+	w := identity.Walk{Claim: claim, Resolver: r, Every: every, Agreed: true, Grace: grace}
 	for turn := range w.Turns(ctx) {
 		turns = append(turns, turn)
 	}
@@ -35,7 +36,7 @@ func (s *stage) follow(every, grace, long time.Duration) (turns []identity.Turn)
 func TestACorefileThatHidesEverythingTakesNothingFromBehindAStaleCache(t *testing.T) {
 	for _, confirm := range []int{0, 1} {
 		play(t, fmt.Sprint(confirm), func(s *stage) {
-			s.policy.Confirm = confirm
+			s.policy.Rounds = identity.Rounds(1 + confirm)
 			s.corefile = dnstest.Kubeadm
 			var hidden dnstest.Cluster // a Corefile with "namespaces kube-system" shows as much
 			hidden.Service("kube-system", "kube-dns", "10.96.0.10")

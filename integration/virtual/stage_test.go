@@ -164,8 +164,7 @@ func play(t *testing.T, name string, act func(s *stage)) {
 
 func newStage(t tester) *stage {
 	return &stage{
-		tester: t, hosts: db0, ips: []string{ip}, corefile: dnstest.Kubeadm, policy: identity.Policy{Confirm: 1},
-		timeout: 15 * time.Minute, lags: []time.Duration{0}, start: time.Now(),
+		tester: t, hosts: db0, ips: []string{ip}, corefile: dnstest.Kubeadm, timeout: 15 * time.Minute, lags: []time.Duration{0}, start: time.Now(),
 	}
 }
 
@@ -454,13 +453,14 @@ func (s *stage) walk() outcome {
 	if s.replicas == nil {
 		s.open()
 	}
-	r := resolver.New([]netip.AddrPort{server}, false)
-	r.Dial, r.Rounds = s.dial, 1+s.policy.Confirm
+	claim := s.claim()
+	r := resolver.New([]netip.AddrPort{server}, false, claim.Rounds())
+	r.Dial = s.dial
 	ctx, cancel := context.WithTimeout(s.Context(), s.timeout)
 	defer cancel()
 	begin := time.Since(s.start)
 	o := outcome{stage: s, err: errors.New("no turn")}
-	for turn := range (identity.Walk{Claim: s.claim(), Resolver: r, Policy: s.policy}).Turns(ctx) {
+	for turn := range (identity.Walk{Claim: claim, Resolver: r}).Turns(ctx) {
 		o.turns = append(o.turns, turn)
 		o.agreed, o.err = turn.Agreement, turn.Err
 	}
@@ -520,7 +520,7 @@ func (o outcome) check(deadline time.Duration) {
 		case p.qtype == dns.TypePTR && o.policy.Reverse == identity.ReverseIgnore:
 			o.Errorf("asked what is to be ignored: %v", p)
 		case name == "kubernetes.default.svc.cluster.local.":
-			// Whether a server that leaves private keys unanswered answers applications.
+			// Whether a server that leaves probe types unanswered answers applications.
 			if before := o.packets[max(i, 1)-1]; before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
 				o.Errorf("a witness is asked that nobody needs: %v", p)
 			}
@@ -545,7 +545,7 @@ func (o outcome) check(deadline time.Duration) {
 // checkApplication asks what the application asks when it starts, of the replicas that the last proof came from.
 func (o outcome) checkApplication() {
 	o.Helper()
-	first := len(o.lastOf) - 1 - o.policy.Confirm
+	first := len(o.lastOf) - o.claim().Rounds()
 	if first < 0 {
 		o.Errorf("agreed after %d rounds", len(o.lastOf))
 		return
@@ -602,7 +602,7 @@ func (o outcome) story() string {
 	return b.String()
 }
 
-// rounds shows the types asked on each socket, "KEY A PTR", in order; of a private key only that it is one.
+// rounds shows the types asked on each socket, "PROBE A PTR", in order; of a probe type only that it is one.
 func (o outcome) rounds() (all []string) {
 	last := -1
 	for _, p := range o.packets {
@@ -610,7 +610,7 @@ func (o outcome) rounds() (all []string) {
 			all = append(all, "")
 			last = p.socket
 		}
-		kind := "KEY"
+		kind := "PROBE"
 		if !p.private() {
 			kind = dns.Type(p.qtype).String()
 		}

@@ -86,12 +86,11 @@ func walk(ctx context.Context, p pod, server string) (func() (end, error), error
 	if err != nil {
 		return nil, err
 	}
-	policy := identity.Policy{Confirm: 1}
-	claim, err := facts.Claim(policy)
+	claim, err := facts.Claim(identity.Policy{})
 	if err != nil {
 		return nil, err
 	}
-	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC), Policy: policy}
+	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, claim.Rounds())}
 	var at time.Time
 	result := make(chan error, 1)
 	go func() {
