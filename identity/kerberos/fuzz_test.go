@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // Beside the seeds that the targets add, of keytabs that MIT krb5 wrote and of
@@ -45,11 +46,11 @@ func keytabs(t testing.TB) (all [][]byte) {
 	for _, data := range mit(t) {
 		all = append(all, data, data[:len(data)-3])
 	}
-	one := keytabOf(aes256(db0, 1))
+	one := podtest.KeytabOf(aes256(db0, 1))
 	return append(all,
 		[]byte{5, 1, 0, 0}, []byte{5, 2},
-		slices.Concat(one, hole(40), keytabOf(aes256(db1, 300))[2:], []byte{0, 0, 0, 0}, []byte("behind the end")),
-		keytabOf(aes256(db0, 1), aes256(db0, 2), aes256(db0, 3).with(enctype(23, 16)), aes256(strings.ToLower(db0), 1)),
+		slices.Concat(one, hole(40), podtest.KeytabOf(aes256(db1, 300))[2:], []byte{0, 0, 0, 0}, []byte("behind the end")),
+		podtest.KeytabOf(aes256(db0, 1), aes256(db0, 2), aes256(db0, 3, enctype(23, 16)), aes256(strings.ToLower(db0), 1)),
 	)
 }
 

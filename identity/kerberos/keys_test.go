@@ -16,6 +16,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // settings are what a person writes.
@@ -142,7 +143,7 @@ func TestEveryLineOfAKrb5ConfIsOneThatLibkrb5Knows(t *testing.T) {
 
 // Of what a Secret may lack, time or a person may mend all.
 func TestKeysThatAreMissingAreAwaited(t *testing.T) {
-	whole := keytabOf(aes256(db0, 1))
+	whole := podtest.KeytabOf(aes256(db0, 1))
 	for name, test := range map[string]struct {
 		files map[string][]byte
 		path  string // in the Secret
@@ -154,7 +155,7 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		"format 0x0501":   {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)`},
 		"text":            {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is no keytab: a keytab begins with the bytes 0x05 0x02`},
 		"an empty folder": {nil, "", `SOURCE has no key for ` + db0 + `; it has nothing`},
-		"other keys": {map[string][]byte{"k": keytabOf(aes256(db1, 1))}, "",
+		"other keys": {map[string][]byte{"k": podtest.KeytabOf(aes256(db1, 1))}, "",
 			`SOURCE has no key for ` + db0 + `; it has keys for ` + db1 + ``},
 		"half a file in a folder": {map[string][]byte{"k": whole[:50], "l": {5, 1}}, "",
 			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; and 1 more`},
@@ -182,13 +183,13 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 }
 
 func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
-	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db1, 1), aes256(db0, 1))})
+	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
 	for _, step := range []struct{ source, want []byte }{
-		{nil, keytabOf(aes256(db0, 1))},
-		{keytabOf(aes256(db0, 1), aes256(db1, 1), aes256(db0, 2)), keytabOf(aes256(db0, 2), aes256(db0, 1))},
-		{keytabOf(aes256(db0, 1), aes256(db0, 2), aes256(db0, 3)), keytabOf(aes256(db0, 3), aes256(db0, 2))},
-		{keytabOf(aes256(db0, 3)), keytabOf(aes256(db0, 3))},
+		{nil, podtest.KeytabOf(aes256(db0, 1))},
+		{podtest.KeytabOf(aes256(db0, 1), aes256(db1, 1), aes256(db0, 2)), podtest.KeytabOf(aes256(db0, 2), aes256(db0, 1))},
+		{podtest.KeytabOf(aes256(db0, 1), aes256(db0, 2), aes256(db0, 3)), podtest.KeytabOf(aes256(db0, 3), aes256(db0, 2))},
+		{podtest.KeytabOf(aes256(db0, 3)), podtest.KeytabOf(aes256(db0, 3))},
 	} {
 		if step.source != nil {
 			m.set(map[string][]byte{"k": step.source})
@@ -202,7 +203,7 @@ func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
 
 func TestASourceThatHangsHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		whole := keytabOf(aes256(db0, 1))
+		whole := podtest.KeytabOf(aes256(db0, 1))
 		path := write(t, filepath.Join(t.TempDir(), "k"), whole)
 		keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
 		end := keys.Hang()
@@ -234,19 +235,19 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 	})
 }
 
-// A principal that is made anew begins with version 1 again.
+// A principal that is made again begins with version 1 again.
 func TestOlderKeysThanThePublishedOnesAreNone(t *testing.T) {
-	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db0, 2))})
+	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 2))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
 	files, err := keys.Require(t.Context(), agreement)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys.Published(files)
-	m.set(map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	_, err = keys.Require(t.Context(), agreement)
 	checkKeyless(t, err, fmt.Sprintf("%q has no key for %s (its newest version is 1, and version 2 is published); it has keys for %s", m.dir, db0, db0))
-	anew := keytabOf(aes256(db0, 1).with(func(e *made) { e.time++ }))
+	anew := podtest.KeytabOf(aes256(db0, 1, func(e *podtest.Entry) { e.Time++ }))
 	m.set(map[string][]byte{"k": anew})
 	if files, err := keys.Require(t.Context(), agreement); err != nil || !bytes.Equal(files[0].Data, anew) {
 		t.Errorf("%v, %v", files, err)
@@ -255,7 +256,7 @@ func TestOlderKeysThanThePublishedOnesAreNone(t *testing.T) {
 
 // What Require has read is cleared but for what it gives.
 func TestKeysAreClearedAfterUse(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1), aes256(db1, 1)))
+	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1), aes256(db1, 1)))
 	r := kerberos.NewReader(path)
 	entries, _, err := r.Read(t.Context(), principals(t, db0)...)
 	if err != nil || !bytes.Equal(entries[0].Key(), keyOf(db0, 1, 32)) {
@@ -268,7 +269,7 @@ func TestKeysAreClearedAfterUse(t *testing.T) {
 }
 
 func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	keys, _ := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
 	for _, other := range []identity.Agreement{{}, proven(t, claimOf(t, "kdc1.example.org"))} {
 		if files, err := keys.Require(t.Context(), other); err == nil || files != nil {
@@ -278,7 +279,7 @@ func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
 }
 
 func TestAFolderCannotBeUsedInPlace(t *testing.T) {
-	m := mount(t, map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir, inPlace: true}.keys(t)
 	_, err := keys.Require(t.Context(), agreement)
 	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %q is a folder: name a keytab in it, such as with {hostname}", m.dir))
@@ -286,8 +287,8 @@ func TestAFolderCannotBeUsedInPlace(t *testing.T) {
 
 func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
 	volume, outside := t.TempDir(), t.TempDir()
-	write(t, filepath.Join(volume, "below/k"), keytabOf(aes256(db0, 1)))
-	write(t, filepath.Join(outside, "k"), keytabOf(aes256(db0, 1)))
+	write(t, filepath.Join(volume, "below/k"), podtest.KeytabOf(aes256(db0, 1)))
+	write(t, filepath.Join(outside, "k"), podtest.KeytabOf(aes256(db0, 1)))
 	if err := os.Symlink(volume, filepath.Join(outside, "link")); err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +314,7 @@ func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
 	if err := os.Mkdir(inner, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	source := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	source := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	for _, dir := range []string{volume, inner} {
 		c := settings{principals: "a@R", source: source}.config(t)
 		c.Dir, c.Mount = dir, "/krb5"
@@ -333,7 +334,7 @@ func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
 }
 
 func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
-	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db1, 1), aes256(db0, 1), aes256("user@EXAMPLE.COM", 1)))
+	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1), aes256("user@EXAMPLE.COM", 1)))
 	s := settings{principals: "HTTP/{fqdn},user", realm: "EXAMPLE.COM", source: path}
 	keys, agreement := s.keys(t)
 	given := func() []identity.File {
@@ -351,7 +352,7 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 		files[i].Data = data
 		return files
 	}
-	both := keytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1))
+	both := podtest.KeytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1))
 	for _, test := range []struct {
 		what  string
 		files []identity.File
@@ -362,8 +363,8 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 		{"an empty krb5.conf", with(1, nil), "its krb5.conf is not what this Pod's would be"},
 		{"other principals", with(2, []byte(db0+"\n")), "its principals is not what this Pod's would be"},
 		{"half a keytab", with(0, both[:len(both)-1]), "its keytab is damaged at byte 111: the file ends within an entry or a hole"},
-		{"one key of two", with(0, keytabOf(aes256(db0, 1))), "its keytab has no key for user@EXAMPLE.COM"},
-		{"a stranger's", with(0, keytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1), aes256(db1, 1))), "its keytab has keys of others"},
+		{"one key of two", with(0, podtest.KeytabOf(aes256(db0, 1))), "its keytab has no key for user@EXAMPLE.COM"},
+		{"a stranger's", with(0, podtest.KeytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1), aes256(db1, 1))), "its keytab has keys of others"},
 	} {
 		err := keys.Keeps(test.files)
 		if err == nil || err.Error() != test.want {
@@ -389,7 +390,7 @@ func TestLookGivesTheErrorOfRequire(t *testing.T) {
 	if err := keys.Look(t.Context()); err == nil || err.Error() != want.Error() {
 		t.Errorf("%v, not %v", err, want)
 	}
-	m.set(map[string][]byte{"k": keytabOf(aes256(db0, 1))})
+	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	if err := keys.Look(t.Context()); err != nil {
 		t.Error(err)
 	}

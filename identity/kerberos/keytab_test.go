@@ -2,7 +2,6 @@ package kerberos_test
 
 import (
 	"bytes"
-	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -14,69 +13,24 @@ import (
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
-// made is an entry to be written by the tests' own writer, so that the reader
-// is not held to what it writes itself.
-type made struct {
-	realm      string
-	components []string
-	nameType   uint32
-	time       uint32
-	vno8       uint8
-	enctype    int16
-	key        []byte
-	tail       []byte // behind the key: a 32-bit key version, and what was there before
-}
-
-// aes256 gives an entry for a principal "A/B@REALM" as MIT krb5 1.14 writes it.
-func aes256(principal string, version uint32) made {
-	name, realm, _ := strings.Cut(principal, "@")
-	return made{
-		realm: realm, components: strings.Split(name, "/"), nameType: 1, time: 1_700_000_000, vno8: uint8(version), enctype: 18,
-		key:  keyOf(principal, version, 32),
-		tail: binary.BigEndian.AppendUint32(nil, version),
+// aes256 returns an entry for a principal "A/B@REALM" as MIT krb5 1.14 writes it.
+func aes256(principal string, version uint32, changes ...func(*podtest.Entry)) podtest.Entry {
+	e := podtest.ParseEntry(fmt.Sprintf("%s:%d", principal, version))
+	for _, change := range changes {
+		change(&e)
 	}
+	return e
 }
 
-// keyOf gives key bytes that are recognised anywhere, of at most 64.
+// keyOf returns the key of such an entry, cut to a length of at most 32.
 func keyOf(principal string, version uint32, length int) []byte {
-	sum := sha512.Sum512(fmt.Appendf(nil, "%d %s", version, principal))
-	return sum[:length]
+	return podtest.Key(fmt.Sprintf("%s:%d", principal, version))[:length]
 }
 
-func (m made) with(change func(*made)) made {
-	change(&m)
-	return m
-}
-
-func (m made) record() []byte {
-	put := func(b []byte, part []byte) []byte {
-		return append(binary.BigEndian.AppendUint16(b, uint16(len(part))), part...)
-	}
-	b := binary.BigEndian.AppendUint16(nil, uint16(len(m.components)))
-	b = put(b, []byte(m.realm))
-	for _, c := range m.components {
-		b = put(b, []byte(c))
-	}
-	b = binary.BigEndian.AppendUint32(b, m.nameType)
-	b = binary.BigEndian.AppendUint32(b, m.time)
-	b = append(b, m.vno8)
-	b = binary.BigEndian.AppendUint16(b, uint16(m.enctype))
-	b = put(b, m.key)
-	return append(b, m.tail...)
-}
-
-// keytabOf writes entries one behind the other.
-func keytabOf(entries ...made) []byte {
-	b := []byte{5, 2}
-	for _, m := range entries {
-		b = append(binary.BigEndian.AppendUint32(b, uint32(len(m.record()))), m.record()...)
-	}
-	return b
-}
-
-// hole gives a hole of n bytes.
+// hole returns a hole of n bytes.
 func hole(n int) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(-int32(n))), make([]byte, n)...)
 }
@@ -98,9 +52,9 @@ func parsed(t testing.TB, data []byte) []kerberos.Entry {
 
 func TestAKeytabIsReadAsItWasWritten(t *testing.T) {
 	first := aes256(db0, 3)
-	second := aes256("user@EXAMPLE.COM", 4).with(func(m *made) { m.enctype, m.time, m.nameType = 17, 0xffffffff, 0x80000000; m.key = m.key[:16] })
+	second := aes256("user@EXAMPLE.COM", 4, func(m *podtest.Entry) { m.Enctype, m.Time, m.NameType = 17, 0xffffffff, 0x80000000; m.Key = m.Key[:16] })
 	third := aes256("caf\u00e9\x1b[2J@EXAMPLE.COM", 5)
-	entries := parsed(t, keytabOf(first, second, third))
+	entries := parsed(t, podtest.KeytabOf(first, second, third))
 	if len(entries) != 3 {
 		t.Fatalf("%d entries", len(entries))
 	}
@@ -112,8 +66,8 @@ func TestAKeytabIsReadAsItWasWritten(t *testing.T) {
 		if got := entries[i].String(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
-		m := []made{first, second, third}[i]
-		if !bytes.Equal(entries[i].Key(), m.key) || !bytes.Equal(entries[i].Record(), m.record()) || entries[i].Time != m.time {
+		m := []podtest.Entry{first, second, third}[i]
+		if !bytes.Equal(entries[i].Key(), m.Key) || !bytes.Equal(entries[i].Record(), m.Record()[4:]) || entries[i].Time != m.Time {
 			t.Errorf("entry %d is another: %q at %d", i, entries[i].Record(), entries[i].Time)
 		}
 	}
@@ -141,8 +95,8 @@ func TestTheKeyVersionIsThe32BitOneWhereThereIsOne(t *testing.T) {
 		{255, number(math.MaxUint32), math.MaxUint32},
 		{0, number(5), 5},
 	} {
-		m := aes256(db0, 1).with(func(m *made) { m.vno8, m.tail = test.vno8, test.tail })
-		data := keytabOf(m)
+		m := aes256(db0, 1, func(m *podtest.Entry) { m.Version8, m.Tail = test.vno8, test.tail })
+		data := podtest.KeytabOf(m)
 		entries := parsed(t, data)
 		if entries[0].Version != test.want || !bytes.Equal(kerberos.WriteKeytab(entries), data) {
 			t.Errorf("%d and %x: version %d, written as %x", test.vno8, test.tail, entries[0].Version, kerberos.WriteKeytab(entries))
@@ -151,8 +105,8 @@ func TestTheKeyVersionIsThe32BitOneWhereThereIsOne(t *testing.T) {
 }
 
 func TestHolesAreSkippedAndALengthOf0EndsTheFile(t *testing.T) {
-	one := keytabOf(aes256(db0, 1))[2:]
-	two := keytabOf(aes256(db1, 1))[2:]
+	one := podtest.KeytabOf(aes256(db0, 1))[2:]
+	two := podtest.KeytabOf(aes256(db1, 1))[2:]
 	end := []byte{0, 0, 0, 0}
 	for name, test := range map[string]struct {
 		data []byte
@@ -174,17 +128,17 @@ func TestHolesAreSkippedAndALengthOf0EndsTheFile(t *testing.T) {
 }
 
 func TestTrailingBytesOfAnEntryAreKept(t *testing.T) {
-	m := aes256(db0, 9).with(func(m *made) { m.tail = append(m.tail, "what an earlier entry left"...) })
-	data := slices.Concat([]byte{5, 2}, hole(5), keytabOf(m)[2:])
-	if got := kerberos.WriteKeytab(parsed(t, data)); !bytes.Equal(got, keytabOf(m)) {
+	m := aes256(db0, 9, func(m *podtest.Entry) { m.Tail = append(m.Tail, "what an earlier entry left"...) })
+	data := slices.Concat([]byte{5, 2}, hole(5), podtest.KeytabOf(m)[2:])
+	if got := kerberos.WriteKeytab(parsed(t, data)); !bytes.Equal(got, podtest.KeytabOf(m)) {
 		t.Errorf("%q", got)
 	}
 }
 
 func TestWhatIsNoKeytabIsRefusedWithAReason(t *testing.T) {
-	entry := func(change func(*made)) []byte { return keytabOf(aes256(db0, 1).with(change)) }
+	entry := func(change func(*podtest.Entry)) []byte { return podtest.KeytabOf(aes256(db0, 1, change)) }
 	within := func(length uint32) []byte {
-		data := keytabOf(aes256(db0, 1))
+		data := podtest.KeytabOf(aes256(db0, 1))
 		binary.BigEndian.PutUint32(data[2:], length)
 		return data
 	}
@@ -202,11 +156,11 @@ func TestWhatIsNoKeytabIsRefusedWithAReason(t *testing.T) {
 		"the least length":           {[]byte{5, 2, 0x80, 0, 0, 0}, "is damaged at byte 2: the file ends within an entry or a hole"},
 		"the greatest length":        {[]byte{5, 2, 0x7f, 0xff, 0xff, 0xff}, "is damaged at byte 2: the file ends within an entry or a hole"},
 		"an entry of one byte":       {[]byte{5, 2, 0, 0, 0, 1, 0}, "is damaged at byte 6: an entry ends within the count of its components"},
-		"no component":               {entry(func(m *made) { m.components = nil }), "is damaged at byte 8: the count of its components is out of range"},
-		"an empty component":         {entry(func(m *made) { m.components = []string{"HTTP", ""} }), "is damaged at byte 29: the length of a component is out of range"},
-		"an empty realm":             {entry(func(m *made) { m.realm = "" }), "is damaged at byte 10: the length of its realm is out of range"},
-		"an empty key":               {entry(func(m *made) { m.key = nil }), "is damaged at byte 75: the length of its key is out of range"},
-		"a length beyond 15 bits":    {entry(func(m *made) { m.realm = strings.Repeat("R", 1<<15) }), "is damaged at byte 10: the length of its realm is out of range"},
+		"no component":               {entry(func(m *podtest.Entry) { m.Components = nil }), "is damaged at byte 8: the count of its components is out of range"},
+		"an empty component":         {entry(func(m *podtest.Entry) { m.Components = []string{"HTTP", ""} }), "is damaged at byte 29: the length of a component is out of range"},
+		"an empty realm":             {entry(func(m *podtest.Entry) { m.Realm = "" }), "is damaged at byte 10: the length of its realm is out of range"},
+		"an empty key":               {entry(func(m *podtest.Entry) { m.Key = nil }), "is damaged at byte 75: the length of its key is out of range"},
+		"a length beyond 15 bits":    {entry(func(m *podtest.Entry) { m.Realm = strings.Repeat("R", 1<<15) }), "is damaged at byte 10: the length of its realm is out of range"},
 		"an entry that is cut off":   {within(90), "is damaged at byte 75: an entry ends within its key"},
 		"an entry without name type": {within(58), "is damaged at byte 62: an entry ends within its name type"},
 	} {
@@ -219,8 +173,8 @@ func TestWhatIsNoKeytabIsRefusedWithAReason(t *testing.T) {
 
 // A cut between two entries cannot be told from a keytab with fewer.
 func TestAKeytabCutOffAtAnyByteIsDamagedOrHasFewerEntries(t *testing.T) {
-	data := slices.Concat(keytabOf(aes256(db0, 1), aes256(db0, 2)), hole(9), keytabOf(aes256(db1, 300))[2:])
-	one := len(keytabOf(aes256(db0, 1)))
+	data := slices.Concat(podtest.KeytabOf(aes256(db0, 1), aes256(db0, 2)), hole(9), podtest.KeytabOf(aes256(db1, 300))[2:])
+	one := len(podtest.KeytabOf(aes256(db0, 1)))
 	whole := map[int]int{2: 0, one: 1, 2*one - 2: 2, 2*one - 2 + 13: 2, len(data): 3}
 	for n := range len(data) + 1 {
 		entries, err := kerberos.ParseKeytab(data[:n:n])

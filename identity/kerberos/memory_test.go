@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 const memoryVar = "KERBEROS_TEST_MEMORY"
@@ -71,7 +73,7 @@ func inMemory(t *testing.T, masked []byte) (places int) {
 func TestNoKeyIsLeftInMemory(t *testing.T) {
 	source, text, child := strings.Cut(os.Getenv(memoryVar), "=")
 	if !child {
-		path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db1, 1), aes256(db0, 1)))
+		path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1)))
 		theirs, ours := mask(keyOf(db1, 1, 32)), mask(keyOf(db0, 1, 32))
 		cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
 		cmd.Env = append(os.Environ(), memoryVar+"="+path+"="+hex.EncodeToString(ours)+hex.EncodeToString(theirs), "GORACE=atexit_sleep_ms=0")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // spellings are the ways in which bytes come out of a printer.
@@ -115,14 +116,19 @@ func TestASecretPrintsAsRedacted(t *testing.T) {
 // Where a printer meets a secret in an unexported field it does not ask its
 // methods.
 func TestNothingThatHoldsAKeyPrintsIt(t *testing.T) {
-	entries := parsed(t, keytabOf(aes256(db0, 3)))
+	made := aes256(db0, 3, func(m *podtest.Entry) {
+		for i := range m.Key {
+			m.Key[i] ^= 0x80 // a key is not text; encoding/xml would show a File that is
+		}
+	})
+	entries := parsed(t, podtest.KeytabOf(made))
 	type outer struct {
 		Entry  kerberos.Entry
 		inner  kerberos.Entry
 		list   []kerberos.Entry
 		secret any
 	}
-	key := pieces(keyOf(db0, 3, 32))
+	key := pieces(made.Key)
 	file := identity.File{Name: "keytab", Data: kerberos.WriteKeytab(entries), Mode: 0o440}
 	for _, v := range []any{
 		entries[0], &entries[0], entries, map[string]kerberos.Entry{"a": entries[0]},

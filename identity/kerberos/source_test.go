@@ -16,6 +16,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 // write writes a file, in folders that it makes.
@@ -76,20 +77,20 @@ func names(entries []kerberos.Entry) (all []string) {
 
 func TestASourceIsAKeytabOrAFolderOfThem(t *testing.T) {
 	t.Parallel()
-	file := write(t, filepath.Join(t.TempDir(), "x"), keytabOf(aes256(db0, 1), aes256(db1, 2)))
+	file := write(t, filepath.Join(t.TempDir(), "x"), podtest.KeytabOf(aes256(db0, 1), aes256(db1, 2)))
 	link := filepath.Join(t.TempDir(), "link")
 	folder := t.TempDir()
-	write(t, filepath.Join(folder, "b.keytab"), keytabOf(aes256(db0, 2)))
-	write(t, filepath.Join(folder, "a"), keytabOf(aes256(db1, 1), aes256(db0, 1)))
+	write(t, filepath.Join(folder, "b.keytab"), podtest.KeytabOf(aes256(db0, 2)))
+	write(t, filepath.Join(folder, "a"), podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1)))
 	write(t, filepath.Join(folder, "ca.crt"), []byte("-----BEGIN CERTIFICATE-----"))
-	write(t, filepath.Join(folder, ".hidden"), keytabOf(aes256(db0, 3)))
-	write(t, filepath.Join(folder, "..2026/old"), keytabOf(aes256(db0, 4)))
-	write(t, filepath.Join(folder, "below/c.keytab"), keytabOf(aes256(db0, 5)))
+	write(t, filepath.Join(folder, ".hidden"), podtest.KeytabOf(aes256(db0, 3)))
+	write(t, filepath.Join(folder, "..2026/old"), podtest.KeytabOf(aes256(db0, 4)))
+	write(t, filepath.Join(folder, "below/c.keytab"), podtest.KeytabOf(aes256(db0, 5)))
 	if err := errors.Join(os.Symlink(file, link), os.Symlink("nowhere", filepath.Join(folder, "dangling")),
 		syscall.Mkfifo(filepath.Join(folder, "fifo"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	secret := mount(t, map[string][]byte{"db-0.keytab": keytabOf(aes256(db0, 7)), "db-1.keytab": keytabOf(aes256(db1, 8))})
+	secret := mount(t, map[string][]byte{"db-0.keytab": podtest.KeytabOf(aes256(db0, 7)), "db-1.keytab": podtest.KeytabOf(aes256(db1, 8))})
 	for path, want := range map[string][]string{
 		file:                                     {db0 + " 1", "[" + db1 + " 2]"},
 		link:                                     {db0 + " 1", "[" + db1 + " 2]"},
@@ -115,7 +116,7 @@ func TestAFolderOfAThousandKeytabsIsRead(t *testing.T) {
 	files := map[string][]byte{}
 	for i := range 1000 {
 		name := fmt.Sprintf("db-%d", i)
-		files[name+".keytab"] = keytabOf(aes256("HTTP/"+name+".db.default.svc.cluster.local@EXAMPLE.COM", 1))
+		files[name+".keytab"] = podtest.KeytabOf(aes256("HTTP/"+name+".db.default.svc.cluster.local@EXAMPLE.COM", 1))
 	}
 	m := mount(t, files)
 	r := kerberos.NewReader(m.dir)
@@ -134,7 +135,7 @@ func TestAFolderOfAThousandKeytabsIsRead(t *testing.T) {
 // A FIFO that takes a keytab's place meanwhile has nobody wait for its writer.
 func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
 	t.Parallel()
-	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	read, err := kerberos.NewReader(path).Look()
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +159,7 @@ func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
 func TestABadLinkInAFolderStopsNobody(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	write(t, filepath.Join(folder, "k"), keytabOf(aes256(db0, 1)))
+	write(t, filepath.Join(folder, "k"), podtest.KeytabOf(aes256(db0, 1)))
 	if err := errors.Join(os.Symlink("loop", filepath.Join(folder, "loop")), os.Symlink("k/below", filepath.Join(folder, "through"))); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +176,7 @@ func TestABadLinkInAFolderStopsNobody(t *testing.T) {
 // A file of a folder that cannot be read is most likely another Pod's.
 func TestADamagedFileOfAFolderIsSkippedAndTold(t *testing.T) {
 	t.Parallel()
-	whole := keytabOf(aes256(db0, 1))
+	whole := podtest.KeytabOf(aes256(db0, 1))
 	m := mount(t, map[string][]byte{
 		"a": whole[:len(whole)-1], "b": {5, 1, 0, 0}, "c": {}, "d": []byte("text"), "e": whole, "f": []byte{5, 2},
 	})
@@ -239,7 +240,7 @@ func TestAFolderWithTooMuchInItIsNotReadToItsEnd(t *testing.T) {
 	}
 
 	dir = t.TempDir()
-	hollow := slices.Concat(keytabOf(aes256(db0, 1)), hole(kerberos.MaxBytes/2))
+	hollow := slices.Concat(podtest.KeytabOf(aes256(db0, 1)), hole(kerberos.MaxBytes/2))
 	write(t, filepath.Join(dir, "a"), hollow)
 	write(t, filepath.Join(dir, "b"), hollow)
 	entries, skipped, err := kerberos.NewReader(dir).Read(t.Context(), principals(t, db0)...)
@@ -280,12 +281,12 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		path = dir
-		write(t, filepath.Join(dir, "one"), keytabOf(aes256(db0, 1)))
-		write(t, filepath.Join(dir, "all/a"), keytabOf(aes256(db0, 1)))
-		write(t, filepath.Join(dir, "all/b"), keytabOf(aes256(db0, 1)))
-		write(t, filepath.Join(dir, "some/a"), keytabOf(aes256(db1, 1)))
-		write(t, filepath.Join(dir, "some/b"), keytabOf(aes256(db0, 1)))
-		write(t, filepath.Join(dir, "closed/a"), keytabOf(aes256(db0, 1)))
+		write(t, filepath.Join(dir, "one"), podtest.KeytabOf(aes256(db0, 1)))
+		write(t, filepath.Join(dir, "all/a"), podtest.KeytabOf(aes256(db0, 1)))
+		write(t, filepath.Join(dir, "all/b"), podtest.KeytabOf(aes256(db0, 1)))
+		write(t, filepath.Join(dir, "some/a"), podtest.KeytabOf(aes256(db1, 1)))
+		write(t, filepath.Join(dir, "some/b"), podtest.KeytabOf(aes256(db0, 1)))
+		write(t, filepath.Join(dir, "closed/a"), podtest.KeytabOf(aes256(db0, 1)))
 		if err := os.Chmod(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +329,7 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 
 func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 	t.Parallel()
-	ours, theirs := keytabOf(aes256(db0, 1)), keytabOf(aes256(db1, 1))
+	ours, theirs := podtest.KeytabOf(aes256(db0, 1)), podtest.KeytabOf(aes256(db1, 1))
 	secret := mount(t, map[string][]byte{"a": ours, "b": theirs})
 	plain := t.TempDir()
 	path := func(name string) string { return filepath.Join(plain, name) }
@@ -377,13 +378,13 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 // folder that was looked at is removed.
 func TestWhatWasLookedAtIsReadOrNothing(t *testing.T) {
 	t.Parallel()
-	m := mount(t, map[string][]byte{"a": keytabOf(aes256(db0, 1)), "b": keytabOf(aes256(db0, 1))})
+	m := mount(t, map[string][]byte{"a": podtest.KeytabOf(aes256(db0, 1)), "b": podtest.KeytabOf(aes256(db0, 1))})
 	m.remove = false
 	read, err := kerberos.NewReader(m.dir).Look()
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.set(map[string][]byte{"a": keytabOf(aes256(db0, 2)), "b": keytabOf(aes256(db0, 2))})
+	m.set(map[string][]byte{"a": podtest.KeytabOf(aes256(db0, 2)), "b": podtest.KeytabOf(aes256(db0, 2))})
 	entries, _, err := read(t.Context(), principals(t, db0)...)
 	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1", db0 + " 1"}) {
 		t.Errorf("two states at once: %q, %v", names(entries), err)
@@ -403,7 +404,7 @@ func TestASecretThatIsSwappedWhileItIsReadIsReadFromOneState(t *testing.T) {
 	files := func(version uint32) map[string][]byte {
 		all := map[string][]byte{}
 		for i := range 20 {
-			all[fmt.Sprint("k", i)] = keytabOf(aes256(db0, version))
+			all[fmt.Sprint("k", i)] = podtest.KeytabOf(aes256(db0, version))
 		}
 		return all
 	}
@@ -455,11 +456,11 @@ func (m meddled) Err() error {
 func TestASourceThatNeverStandsStillIsAnErrorAndThenReadAgain(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "k")
-	r := kerberos.NewReader(write(t, path, keytabOf(aes256(db0, 1))))
+	r := kerberos.NewReader(write(t, path, podtest.KeytabOf(aes256(db0, 1))))
 	written := uint32(1)
 	ctx := meddled{t.Context(), func() {
 		written++
-		write(t, path, keytabOf(slices.Repeat([]made{aes256(db0, written)}, int(written))...)) // each of a size of its own
+		write(t, path, podtest.KeytabOf(slices.Repeat([]podtest.Entry{aes256(db0, written)}, int(written))...)) // each of a size of its own
 	}}
 	entries, _, err := r.Read(ctx, principals(t, db0)...)
 	if want := fmt.Sprintf("%q was changed each of the %d times that it was read", path, kerberos.Tries); entries != nil || err == nil || err.Error() != want {
@@ -476,7 +477,7 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("the end")
 	cancel(cause)
-	path := write(t, filepath.Join(t.TempDir(), "k"), keytabOf(aes256(db0, 1)))
+	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	if entries, _, err := kerberos.NewReader(path).Read(ctx, principals(t, db0)...); err != cause || entries != nil {
 		t.Errorf("%q, %v", names(entries), err)
 	}

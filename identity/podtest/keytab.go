@@ -9,6 +9,7 @@ import (
 )
 
 // Entry is one of a keytab, of format 2 (MIT krb5, doc/formats/keytab_file_format).
+// Package kerberos writes keytabs too; its reader is held to this writer.
 type Entry struct {
 	Realm      string
 	Components []string
