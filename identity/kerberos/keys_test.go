@@ -51,7 +51,7 @@ func (s settings) keys(t testing.TB) (*kerberos.Keys, identity.Agreement) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keys, proven(t, claim)
+	return keys, podtest.Proven(claim)
 }
 
 // contract are Pods whose files stand in testdata/contract, each in a folder
@@ -271,7 +271,7 @@ func TestKeysAreClearedAfterUse(t *testing.T) {
 func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	keys, _ := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
-	for _, other := range []identity.Agreement{{}, proven(t, claimOf(t, "kdc1.example.org"))} {
+	for _, other := range []identity.Agreement{{}, podtest.Proven(claimOf(t, "kdc1.example.org"))} {
 		if files, err := keys.Require(t.Context(), other); err == nil || files != nil {
 			t.Errorf("%v", files)
 		}

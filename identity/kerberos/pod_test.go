@@ -14,16 +14,6 @@ func claimOf(t testing.TB, fqdn string) identity.Claim {
 	return podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.0.27"), identity.Given{FQDN: fqdn}, identity.Policy{})
 }
 
-// proven returns the agreement on a claim.
-func proven(t testing.TB, claim identity.Claim) identity.Agreement {
-	t.Helper()
-	agreement, _, err := identity.Verify(t.Context(), podtest.Agreeing(t, claim), claim, identity.Instead)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return agreement
-}
-
 // checkRefusal wants a refusal with this sentence.
 func checkRefusal(t testing.TB, err error, want string) {
 	t.Helper()

@@ -4,7 +4,11 @@ package podtest
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing/fstest"
 
@@ -67,7 +71,19 @@ func (p Pod) Files(clusterDomain string, ips ...string) fstest.MapFS {
 		"etc/resolv.conf": {Data: []byte(fmt.Sprintf(
 			"search %[1]s.svc.%[2]s svc.%[2]s %[2]s\nnameserver 10.96.0.10\noptions ndots:5\n", p.Namespace, clusterDomain))},
 		"var/run/secrets/kubernetes.io/serviceaccount/namespace": {Data: []byte(p.Namespace)},
+		"dev/termination-log": {},
 	}
+}
+
+// Lay writes files below a directory, over those that are there.
+func Lay(root string, files fstest.MapFS) error {
+	for name, file := range files {
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, file.Data, 0o644)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Managed begins each hosts file of the kubelet's, but for those of a node.
@@ -98,3 +114,20 @@ func Claim(root fstest.MapFS, given identity.Given, p identity.Policy) identity.
 	}
 	return claim
 }
+
+// Proven returns the agreement on a claim, of a DNS on which everything agrees
+// with it. It panics where there is none.
+func Proven(c identity.Claim) identity.Agreement {
+	agreement, _, err := identity.Verify(context.Background(), Agreeing(program{}, c), c, 0)
+	if err != nil {
+		panic(err)
+	}
+	return agreement
+}
+
+// program is the T of a program that is not a test.
+type program struct{}
+
+func (program) Helper()                      {}
+func (program) Error(args ...any)            { panic(fmt.Sprint(args...)) }
+func (program) Errorf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
