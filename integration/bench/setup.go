@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podfqdn/podfqdn/integration/cluster"
+	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
 const (
@@ -84,17 +85,8 @@ func require(setups []setup) error {
 	return nil
 }
 
-// nodeLocal is the Corefile of kubernetes/dns, nodelocaldns.yaml.
 func nodeLocal(w *world) ([]string, error) {
-	var b strings.Builder
-	for _, zone := range []struct{ name, cache string }{
-		{w.own.Domain, "cache {\n success 9984 30\n denial 9984 5\n }"},
-		{"in-addr.arpa", "cache 30"},
-		{"ip6.arpa", "cache 30"},
-	} {
-		fmt.Fprintf(&b, "%s:53 {\n errors\n %s\n bind %s\n forward . %s {\n force_tcp\n }\n prometheus :9253\n}\n", zone.name, zone.cache, front, clusterDNS)
-	}
-	file, err := w.file("nodelocal.Corefile", b.String())
+	file, err := w.file("nodelocal.Corefile", dnstest.NodeLocal(w.own.Domain, clusterDNS, "bind "+front, "prometheus :9253"))
 	return []string{w.own.Binary("coredns"), "-conf", file}, err
 }
 

@@ -56,6 +56,20 @@ var Cached = strings.Replace(Kubeadm, ` {
        disable denial cluster.local
     }`, "", 1)
 
+// NodeLocal returns the Corefile of NodeLocal DNSCache (kubernetes/dns, nodelocaldns.yaml) in front of a server: denials
+// of names below the cluster domain are kept for 5 s, whatever the server says. Each zone gets more directives too.
+func NodeLocal(domain, server string, more ...string) string {
+	text := ""
+	for _, zone := range []struct{ name, cache string }{
+		{domain, "cache {\n success 9984 30\n denial 9984 5\n }"},
+		{"in-addr.arpa", "cache 30"},
+		{"ip6.arpa", "cache 30"},
+	} {
+		text += fmt.Sprintf("%s:53 {\n errors\n %s\n forward . %s {\n force_tcp\n }\n %s\n}\n", zone.name, zone.cache, server, strings.Join(more, "\n "))
+	}
+	return text
+}
+
 // serverType is a Caddy server type beside CoreDNS's own "dns": the plugin registry has one entry for each type and
 // name, so here "kubernetes" can be the plugin without a client, and no global list of CoreDNS's is touched.
 const serverType = "dnstest"

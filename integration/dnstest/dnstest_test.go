@@ -376,20 +376,7 @@ func TestAReplicaIsTheUpstreamOfANodeCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := new(Cluster)
 		c.Service("default", "db")
-		node := replica(t, CoreDNS{Upstream: replica(t, CoreDNS{Cluster: c}), Corefile: `
-			cluster.local:53 {
-				cache {
-					success 9984 30
-					denial 9984 5
-				}
-				forward . 10.96.0.10 {
-					force_tcp
-				}
-			}
-			.:53 {
-				cache 30
-				forward . /etc/resolv.conf
-			}`})
+		node := replica(t, CoreDNS{Upstream: replica(t, CoreDNS{Cluster: c}), Corefile: NodeLocal("cluster.local", "10.96.0.10")})
 		if m := ask(t, node.Dial, "169.254.20.10:53", db0, dns.TypeA); m.Rcode != dns.RcodeNameError {
 			t.Fatal(m)
 		}

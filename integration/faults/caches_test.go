@@ -66,19 +66,6 @@ func TestCaches(t *testing.T) {
 	}
 }
 
-// nodelocal is what NodeLocal DNSCache has for the cluster's zone.
-const nodelocal = `.:53 {
-    errors
-    cache {
-       success 9984 30
-       denial 9984 5
-    }
-    forward . 10.96.0.10 {
-       force_tcp
-    }
-}
-`
-
 // What clusters of several makers have, in the words of their Corefiles.
 func TestFlavours(t *testing.T) {
 	t.Parallel()
@@ -91,7 +78,7 @@ func TestFlavours(t *testing.T) {
 		"ttl 5, cache 30":        {cluster: strings.Replace(dnstest.Cached, "ttl 30", "ttl 5", 1)},
 		"bufsize 512, ttl 5, cache 900 with denials for 30 s": {cluster: strings.NewReplacer(
 			"ttl 30", "ttl 5", "cache 30", "bufsize 512\n    cache 900 {\n       denial 9984 30\n    }").Replace(dnstest.Cached)},
-		"a cache on the node": {cluster: dnstest.Kubeadm, node: nodelocal},
+		"a cache on the node": {cluster: dnstest.Kubeadm, node: dnstest.NodeLocal("cluster.local", "10.96.0.10")},
 		"a cache on the node that gives what is stale at once": {cluster: dnstest.Kubeadm,
 			node: ".:53 {\n errors\n cache 3600 {\n  serve_stale 3600s immediate\n }\n forward . 10.96.0.10\n}\n", early: 45 * time.Second},
 	} {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
@@ -177,7 +177,7 @@ func (s *stage) open() {
 		r.cluster.Service("default", "db")
 		r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: s.corefile, Cluster: &r.cluster, Upstream: s.upstream})
 		if s.node {
-			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: nodeLocal, Upstream: r.Replica})
+			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: dnstest.NodeLocal("cluster.local", "10.96.0.10"), Upstream: r.Replica})
 		}
 		if s.front != nil {
 			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: ".:53 {\nforward . 10.96.0.10\n}", Upstream: s.front(r.Replica)})
@@ -226,23 +226,6 @@ func (s *stage) coreDNS(c dnstest.CoreDNS) *dnstest.Replica {
 	}
 	return r
 }
-
-// nodeLocal is the Corefile of NodeLocal DNSCache: what is denied is kept for 5 s, whatever the server behind says.
-const nodeLocal = `cluster.local:53 {
-	cache {
-		success 9984 30
-		denial 9984 5
-	}
-	forward . 10.96.0.10 {
-		force_tcp
-	}
-}
-.:53 {
-	cache 30
-	forward . 10.96.0.10 {
-		force_tcp
-	}
-}`
 
 // at changes the cluster at a time since the start; each replica learns of it with its own lag.
 func (s *stage) at(when time.Duration, change func(c *dnstest.Cluster)) {
@@ -419,21 +402,10 @@ func (c *tap) Close() error {
 // claim is made as in a Pod: from the kubelet's files.
 func (s *stage) claim() identity.Claim {
 	s.Helper()
-	hosts := "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"
-	for _, ip := range s.ips {
-		hosts += fmt.Sprintf("%s\t%s\t%s\n", ip, s.hosts, strings.Split(s.hosts, ".")[0])
-	}
-	facts, err := identity.Look(fstest.MapFS{
-		"etc/hosts":       {Data: []byte(hosts)},
-		"etc/resolv.conf": {Data: []byte("search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")},
-	}, identity.Given{}, nil)
-	if err != nil {
-		s.Fatal(err)
-	}
-	claim, err := facts.Claim(s.policy)
-	if err != nil {
-		s.Fatal(err)
-	}
+	files := podtest.DB0.Files("cluster.local")
+	hostname, _, _ := strings.Cut(s.hosts, ".")
+	files["etc/hosts"].Data = []byte(podtest.Hosts(s.hosts+"\t"+hostname, s.ips...))
+	claim := podtest.Claim(files, identity.Given{}, s.policy)
 	s.name = claim.Name().String()
 	return claim
 }
