@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/cluster"
 )
 
@@ -63,15 +64,8 @@ func startup(ctx context.Context, o options) ([]footprint, error) {
 		return nil, err
 	}
 	root := filepath.Join(dir, "root")
-	for name, text := range map[string]string{
-		"etc/hosts":           "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n" + stubAddr + "\t" + stubName + "\tdb-0\n",
-		"etc/resolv.conf":     "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver " + clusterDNS + "\noptions ndots:5\n",
-		"dev/termination-log": "",
-	} {
-		path := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			return nil, err
-		}
+	if err := podtest.Lay(root, podtest.DB0.Files("cluster.local", stubAddr)); err != nil {
+		return nil, err
 	}
 	volume := filepath.Join(dir, "identity")
 	ours := func(server *net.UDPAddr) ([]string, []string) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
@@ -27,15 +28,7 @@ import (
 const recordAfter = 2 * time.Second
 
 // pod is what a kubelet writes for db-0 of the StatefulSet db.
-var pod = map[string]string{
-	"etc/hosts": "# Kubernetes-managed hosts file.\n" +
-		"127.0.0.1\tlocalhost\n" +
-		"10.244.0.17\tdb-0.db.default.svc.cluster.local\tdb-0\n",
-	"etc/resolv.conf": "search default.svc.cluster.local svc.cluster.local cluster.local\n" +
-		"nameserver 10.96.0.10\n" +
-		"options ndots:5\n",
-	"dev/termination-log": "",
-}
+var pod = podtest.DB0.Files("cluster.local", "10.244.0.17")
 
 func main() {
 	binary := flag.String("podfqdn", "", "the podfqdn binary to show")
@@ -56,17 +49,8 @@ func run(binary string, out io.Writer) error {
 	}
 	defer os.RemoveAll(root)
 	volume := filepath.Join(root, "identity")
-	if err := os.Mkdir(volume, 0o777); err != nil {
+	if err := errors.Join(os.Mkdir(volume, 0o777), podtest.Lay(root, pod)); err != nil {
 		return err
-	}
-	for name, text := range pod {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
 	}
 
 	var cluster dnstest.Cluster
@@ -81,7 +65,7 @@ func run(binary string, out io.Writer) error {
 	fmt.Fprintf(out, "CoreDNS with kubeadm's Corefile listens on %s and does not know the Pod yet.\n", server.Addr())
 	fmt.Fprint(out, "The Pod is db-0 of the StatefulSet db, and has what a kubelet gives it:\n\n")
 	for _, name := range []string{"etc/hosts", "etc/resolv.conf"} {
-		show(out, "/"+name, pod[name])
+		show(out, "/"+name, string(pod[name].Data))
 	}
 	fmt.Fprint(out, "podfqdn init begins; there is no variable to set but where this demo's files and server are.\n\n")
 

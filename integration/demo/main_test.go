@@ -1,23 +1,21 @@
 package main
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 func TestTheDemoShowsTheWaitAndThePublishedName(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "podfqdn")
-	build := exec.Command("go", "-C", "../..", "build", "-buildvcs=false", "-o", binary, "./cmd/podfqdn")
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	dir := t.TempDir()
+	if err := programs.Product(dir, "./cmd/podfqdn"); err != nil {
+		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := run(binary, &out); err != nil {
+	if err := run(filepath.Join(dir, "podfqdn"), &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	at := 0

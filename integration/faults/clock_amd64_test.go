@@ -12,15 +12,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 // The wall clock of a node is set by an hour, forth and back: nothing is decided by it. See the command clock, which knows
 // the registers of one architecture.
 func TestTheWallClockJumps(t *testing.T) {
 	t.Parallel()
-	clock := filepath.Join(t.TempDir(), "clock")
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", clock, "./clock").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	dir := t.TempDir()
+	clock := filepath.Join(dir, "clock")
+	if err := programs.Own(dir, "./clock"); err != nil {
+		t.Fatal(err)
 	}
 	for _, hour := range []string{"1h", "-1h"} {
 		// wrong is podfqdn whose clock is wrong from the start, or from SIGUSR1 on.

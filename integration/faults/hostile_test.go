@@ -5,7 +5,6 @@ package faults
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,7 +20,9 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 // Who runs in a Pod: podfqdn as its image has it, and another container.
@@ -53,19 +54,9 @@ func (p *pod) keysDir() string { return filepath.Join(p.root, "krb5") }
 // keyed has the Pod need a key, which is the canary.
 func (p *pod) keyed() {
 	p.Helper()
-	var b []byte
-	part := func(s string) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
-	b = binary.BigEndian.AppendUint16(b, 2)
-	part("EXAMPLE.COM")
-	part("HTTP")
-	part(db0)
-	b = binary.BigEndian.AppendUint32(b, 1)             // KRB5_NT_PRINCIPAL
-	b = binary.BigEndian.AppendUint32(b, 1_700_000_000) // written then
-	b = append(b, 3)
-	b = binary.BigEndian.AppendUint16(b, 18) // AES of 256 bits
-	part(string(canary))
-	b = append(binary.BigEndian.AppendUint32([]byte{5, 2}, uint32(len(b))), b...)
-	p.write("keytabs/all.keytab", string(b))
+	entry := podtest.ParseEntry(http0 + ":3")
+	entry.Key = canary
+	p.write("keytabs/all.keytab", string(podtest.KeytabOf(entry)))
 	p.allow(os.MkdirAll(p.keysDir(), 0o777))
 	p.environ = append(p.environ, "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}", "PODFQDN_KRB5_REALM=EXAMPLE.COM", "PODFQDN_KRB5_ALLOW_DISK=true",
 		"PODFQDN_KRB5_SOURCE="+filepath.Join(p.root, "keytabs"), "PODFQDN_KRB5_DIR="+p.keysDir(), "PODFQDN_KRB5_MOUNT=/krb5")
@@ -336,11 +327,10 @@ func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
 
 // A container of the same Pod that races with podfqdn may stop it. It gets nothing written outside, and no key.
 func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
-	hostile := filepath.Join(t.TempDir(), "hostile")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", hostile, "./hostile")
-	build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	dir := t.TempDir()
+	hostile := filepath.Join(dir, "hostile")
+	if err := programs.Own(dir, "./hostile"); err != nil {
+		t.Fatal(err)
 	}
 	lasts := 5 * time.Second
 	if *long {

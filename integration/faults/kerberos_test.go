@@ -4,8 +4,6 @@ package faults
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base32"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -23,6 +21,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
 const (
@@ -30,47 +30,6 @@ const (
 	hdfs0 = "hdfs/" + db0 + "@EXAMPLE.COM"
 	http1 = "HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM"
 )
-
-// keyOf gives the key of an entry. It is printable, so that it looks the same however it is quoted.
-func keyOf(entry string) []byte {
-	sum := sha256.Sum256([]byte(entry))
-	return []byte(base32.StdEncoding.EncodeToString(sum[:]))[:32]
-}
-
-// keytab gives one with such entries: PRINCIPAL[:VERSION[:ENCTYPE]], where 1 and 18, AES of 256 bits, go without saying.
-func keytab(entries ...string) []byte {
-	file := []byte{5, 2}
-	for _, entry := range entries {
-		file = append(file, record(entry)...)
-	}
-	return file
-}
-
-// record is an entry as a keytab has it, with its length.
-func record(entry string) []byte {
-	principal, numbers, _ := strings.Cut(entry, ":")
-	name, realm, _ := strings.Cut(principal, "@")
-	var version uint32 = 1
-	var enctype uint16 = 18
-	for i, text := range strings.Split(numbers, ":") {
-		fmt.Sscan(text, []any{&version, &enctype}[i])
-	}
-	var b []byte
-	part := func(s []byte) { b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) }
-	components := strings.Split(name, "/")
-	b = binary.BigEndian.AppendUint16(b, uint16(len(components)))
-	part([]byte(realm))
-	for _, c := range components {
-		part([]byte(c))
-	}
-	b = binary.BigEndian.AppendUint32(b, 1)             // KRB5_NT_PRINCIPAL
-	b = binary.BigEndian.AppendUint32(b, 1_700_000_000) // written then
-	b = append(b, byte(version))
-	b = binary.BigEndian.AppendUint16(b, enctype)
-	part(keyOf(entry))
-	b = binary.BigEndian.AppendUint32(b, version)
-	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
-}
 
 // ring is what a Pod with Kerberos has besides.
 type ring struct {
@@ -101,7 +60,7 @@ func (l *life) kerberos(entries ...string) {
 func (l *life) source(entries ...string) {
 	l.Helper()
 	l.entries = append(l.entries, entries...)
-	l.sourceIs(map[string][]byte{"all.keytab": keytab(entries...)})
+	l.sourceIs(map[string][]byte{"all.keytab": podtest.Keytab(entries...)})
 }
 
 // sourceIs has it be a folder with these files.
@@ -120,7 +79,7 @@ func (l *life) sourceIs(files map[string][]byte) {
 // hasKeys sees that the keys of these entries are published, and no others.
 func (l *life) hasKeys(entries ...string) {
 	l.Helper()
-	if got, err := os.ReadFile(filepath.Join(l.keys, "keytab")); err != nil || !bytes.Equal(got, keytab(entries...)) {
+	if got, err := os.ReadFile(filepath.Join(l.keys, "keytab")); err != nil || !bytes.Equal(got, podtest.Keytab(entries...)) {
 		l.Errorf("the published keytab is not that of %q: %v, %d bytes", entries, err, len(got))
 	}
 }
@@ -150,7 +109,7 @@ func (l *life) secrets(e end) {
 		principal, _, _ := strings.Cut(entry, ":")
 		for where, text := range texts {
 			own := slices.Contains([]string{http0, hdfs0}, principal) && strings.HasPrefix(where, "keys ") && filepath.Base(where) == "keytab"
-			if form := shows(text, keyOf(entry)); form != "" && !own {
+			if form := shows(text, podtest.Key(entry)); form != "" && !own {
 				l.Errorf("I5: the key of %s is in %s, %s", entry, where, form)
 			}
 		}
@@ -187,7 +146,7 @@ func shows(text, key []byte) (form string) {
 
 func TestAKeyIsFoundHoweverItIsShown(t *testing.T) {
 	t.Parallel()
-	key := keyOf(http1)
+	key := podtest.Key(http1)
 	for name, text := range map[string]string{
 		"itself": string(key), "half": string(key[16:]), "hex": fmt.Sprintf("%x", key), "HEX": fmt.Sprintf("%X", key),
 		"base64": base64.StdEncoding.EncodeToString(key), "one byte before": base64.URLEncoding.EncodeToString(append([]byte("x"), key...)),
@@ -197,7 +156,7 @@ func TestAKeyIsFoundHoweverItIsShown(t *testing.T) {
 			t.Errorf("%s is not found", name)
 		}
 	}
-	if form := shows([]byte(strings.Repeat(string(keyOf(http0)), 9)), key); form != "" {
+	if form := shows([]byte(strings.Repeat(string(podtest.Key(http0)), 9)), key); form != "" {
 		t.Errorf("another key is taken for it, %s", form)
 	}
 	for name, c := range map[string]struct {
@@ -205,15 +164,15 @@ func TestAKeyIsFoundHoweverItIsShown(t *testing.T) {
 		want string
 	}{
 		"nothing":                       {func(*life, *end) {}, ""},
-		"another's in the log":          {func(_ *life, e *end) { e.log = fmt.Sprintf("%x", keyOf(http1)) }, "is in the log, in hex"},
-		"its own in the reason":         {func(_ *life, e *end) { e.reason = string(keyOf(http0)) }, "is in the reason, as it is"},
-		"its own where everybody reads": {func(l *life, _ *end) { l.write("identity/..gen-left/x", string(keyOf(http0))) }, "is in identity"},
-		"another's in the Pod's keytab": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", keytab(http0, http1), 0o600) }, "is in keys /keytab"},
-		"its own in another file there": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/krb5.conf", keytab(http0), 0o600) }, "is in keys /krb5.conf"},
-		"its own in the Pod's keytab":   {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", keytab(http0), 0o600) }, ""},
+		"another's in the log":          {func(_ *life, e *end) { e.log = fmt.Sprintf("%x", podtest.Key(http1)) }, "is in the log, in hex"},
+		"its own in the reason":         {func(_ *life, e *end) { e.reason = string(podtest.Key(http0)) }, "is in the reason, as it is"},
+		"its own where everybody reads": {func(l *life, _ *end) { l.write("identity/..gen-left/x", string(podtest.Key(http0))) }, "is in identity"},
+		"another's in the Pod's keytab": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", podtest.Keytab(http0, http1), 0o600) }, "is in keys /keytab"},
+		"its own in another file there": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/krb5.conf", podtest.Keytab(http0), 0o600) }, "is in keys /krb5.conf"},
+		"its own in the Pod's keytab":   {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", podtest.Keytab(http0), 0o600) }, ""},
 		"another's in a leftover folder": {func(l *life, _ *end) {
 			_ = os.Mkdir(l.keys+"/..gen-x", 0o700)
-			_ = os.WriteFile(l.keys+"/..gen-x/keytab", keytab(http1), 0o600)
+			_ = os.WriteFile(l.keys+"/..gen-x/keytab", podtest.Keytab(http1), 0o600)
 		}, "is in keys /..gen-x/keytab"},
 	} {
 		l := &life{pod: lay(t)}
@@ -268,8 +227,8 @@ func TestKerberos(t *testing.T) {
 		"NUL":             {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is no keytab"},
 		"one byte":        {lay: func(l *life) { l.sourceFile([]byte{5}) }, code: 14, says: "the file ends within its format"},
 		"no entry":        {lay: func(l *life) { l.sourceFile([]byte{5, 2}) }, code: 14, says: "it has nothing"},
-		"the old format":  {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
-		"huge":            {lay: func(l *life) { l.sourceFile(keytab(http0)); l.do(os.Truncate(l.root+"/keytabs", 1<<30)) }, code: 14, says: "is too large"},
+		"the old format":  {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, podtest.Keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
+		"huge":            {lay: func(l *life) { l.sourceFile(podtest.Keytab(http0)); l.do(os.Truncate(l.root+"/keytabs", 1<<30)) }, code: 14, says: "is too large"},
 		"thousands of files": {lay: func(l *life) {
 			files := map[string][]byte{}
 			for i := range 4097 {
@@ -278,17 +237,17 @@ func TestKerberos(t *testing.T) {
 			l.sourceIs(files)
 		}, code: 14, says: "more than 4096 files"},
 		"thousands of holes": {lay: func(l *life) {
-			l.sourceFile(slices.Concat([]byte{5, 2}, bytes.Repeat(hole, holes), record(http0), bytes.Repeat(hole, holes)))
+			l.sourceFile(slices.Concat([]byte{5, 2}, bytes.Repeat(hole, holes), podtest.ParseEntry(http0).Record(), bytes.Repeat(hole, holes)))
 		}},
-		"a hole beyond the end": {lay: func(l *life) { l.sourceFile(append(keytab(http0), hole[:10]...)) }, code: 14, says: "is damaged at byte"},
+		"a hole beyond the end": {lay: func(l *life) { l.sourceFile(append(podtest.Keytab(http0), hole[:10]...)) }, code: 14, says: "is damaged at byte"},
 		"a FIFO":                {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), syscall.Mkfifo(l.root+"/keytabs", 0o600)) }, code: 10, says: "neither a file nor a folder"},
 		"a device":              {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("/dev/zero", l.root+"/keytabs")) }, code: 10, says: "neither a file nor a folder"},
 		"a link to itself":      {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("keytabs", l.root+"/keytabs")) }, code: 14, says: "too many levels of symbolic links"},
 		"much that is not read besides": {lay: func(l *life) {
 			in := l.root + "/keytabs/"
 			l.do(syscall.Mkfifo(in+"fifo", 0o600), os.Symlink("/dev/zero", in+"zero"), os.Symlink("loop", in+"loop"), os.Symlink("nowhere", in+"nowhere"),
-				os.Mkdir(in+"folder", 0o755), os.WriteFile(in+"text", []byte("text"), 0o600), os.WriteFile(in+"cut", keytab(http1)[:70], 0o600),
-				os.WriteFile(in+"\x1b[31m\n", keytab(http1)[:70], 0o600))
+				os.Mkdir(in+"folder", 0o755), os.WriteFile(in+"text", []byte("text"), 0o600), os.WriteFile(in+"cut", podtest.Keytab(http1)[:70], 0o600),
+				os.WriteFile(in+"\x1b[31m\n", podtest.Keytab(http1)[:70], 0o600))
 			l.entries = append(l.entries, http1)
 		}},
 		"keys of others":           {entries: []string{http1, "hdfs/db-0@EXAMPLE.COM"}, code: 14, says: "it has keys for HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM and hdfs/db-0@EXAMPLE.COM"},
@@ -309,8 +268,8 @@ func TestKerberos(t *testing.T) {
 			r.says("has no key for")
 			l.entries = append(l.entries, http0)
 			path := filepath.Join(l.root, "keytabs/all.keytab")
-			for n := range keytab(http0) { // in place
-				l.do(os.WriteFile(path, keytab(http0)[:n+1], 0o600))
+			for n := range podtest.Keytab(http0) { // in place
+				l.do(os.WriteFile(path, podtest.Keytab(http0)[:n+1], 0o600))
 			}
 		}},
 		"a volume on a disk":  {environ: []string{"PODFQDN_KRB5_DIR={root}/disk"}, lay: func(l *life) { l.do(os.Mkdir(l.root+"/disk", 0o755)) }, code: 10, says: "is on a disk, where keys would stay after the Pod: make it an emptyDir with medium: Memory"},
@@ -396,7 +355,7 @@ func (l *life) mount(options string, flags uintptr) {
 
 // A keytab that is cut or written over at any place is waited for, and nothing of it is shown.
 func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
-	good := keytab(http1, http0, http1)
+	good := podtest.Keytab(http1, http0, http1)
 	damaged := map[string][]byte{}
 	for at := 2; at < len(good); at++ {
 		damaged[fmt.Sprintf("cut at %d", at)] = good[:at]
@@ -505,8 +464,8 @@ func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
 				dir := fmt.Sprintf("..%d", n)
 				old, _ := os.Readlink(secret + "/..data")
 				err := errors.Join(os.Mkdir(filepath.Join(secret, dir), 0o755),
-					os.WriteFile(filepath.Join(secret, dir, "a.keytab"), keytab(a...), 0o600),
-					os.WriteFile(filepath.Join(secret, dir, "b.keytab"), keytab(b...), 0o600),
+					os.WriteFile(filepath.Join(secret, dir, "a.keytab"), podtest.Keytab(a...), 0o600),
+					os.WriteFile(filepath.Join(secret, dir, "b.keytab"), podtest.Keytab(b...), 0o600),
 					os.Symlink(dir, secret+"/..data_tmp"), os.Rename(secret+"/..data_tmp", secret+"/..data"))
 				if old != "" {
 					err = errors.Join(err, os.RemoveAll(filepath.Join(secret, old)))
@@ -546,11 +505,11 @@ func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
 				l.do(err)
 				version := 0
 				for n := last; version == 0 && n < last+100_000; n++ {
-					if bytes.Contains(got, keyOf(fmt.Sprint(http0, ":", n))) {
+					if bytes.Contains(got, podtest.Key(fmt.Sprint(http0, ":", n))) {
 						version = n
 					}
 				}
-				if want := keytab(fmt.Sprint(http0, ":", version), fmt.Sprint(hdfs0, ":", version)); !bytes.Equal(got, want) {
+				if want := podtest.Keytab(fmt.Sprint(http0, ":", version), fmt.Sprint(hdfs0, ":", version)); !bytes.Equal(got, want) {
 					t.Fatalf("what is published is not state %d", version)
 				}
 				if version < last {
@@ -589,7 +548,7 @@ func TestWhatWasPublishedWithKeysIsFoundAgain(t *testing.T) {
 		"the keys are gone":       {func(l *life) error { return os.Remove(l.keys + "/..data") }, 0, "keys published", []string{http0 + ":2"}},
 		"the keytab is torn":      {func(l *life) error { return os.Truncate(l.keys+"/keytab", 40) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
 		"the keytab is NUL":       {func(l *life) error { return os.WriteFile(l.keys+"/keytab", make([]byte, 100), 0o600) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
-		"the keytab is another's": {func(l *life) error { return os.WriteFile(l.keys+"/keytab", keytab(http1), 0o600) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
+		"the keytab is another's": {func(l *life) error { return os.WriteFile(l.keys+"/keytab", podtest.Keytab(http1), 0o600) }, 0, "earlier keys were removed", []string{http0 + ":2"}},
 		"the node was booted":     {func(l *life) error { return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755)) }, 0, "keys published", []string{http0 + ":2"}},
 		"and the source is gone too": {func(l *life) error {
 			return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755), os.RemoveAll(l.root+"/keytabs"))

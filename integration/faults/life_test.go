@@ -20,6 +20,7 @@ import (
 	"github.com/coredns/coredns/plugin"
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
@@ -265,7 +266,7 @@ func TestASignalEndsItInEachPhase(t *testing.T) {
 // kubelet writes the hosts file as the kubelet does, in place.
 func (l *life) kubelet() {
 	l.Helper()
-	if err := os.WriteFile(l.hosts(), []byte("# Kubernetes-managed hosts file.\n"+ip+"\t"+db0+"\tdb-0\n"), 0o644); err != nil {
+	if err := os.WriteFile(l.hosts(), []byte(podtest.Hosts(db0+"\tdb-0", ip)), 0o644); err != nil {
 		l.Error(err)
 	}
 }
@@ -449,7 +450,7 @@ func TestDeadlinesOfNothing(t *testing.T) {
 		"the volume is held": {func(l *life) { l.lock() }, []int{13}, "another podfqdn writes to"},
 		"there is no volume": {func(l *life) { l.empty(); l.environ = append(l.environ, "PODFQDN_DIR="+l.root+"/none") }, []int{13}, "mount an emptyDir there"},
 		"no governing Service": {func(l *life) {
-			l.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+ip+"\tdb-0\n")
+			l.write("etc/hosts", podtest.Hosts("db-0", ip))
 		}, []int{10}, "no governing Service"},
 		"keys are there":   {func(l *life) { l.kerberos(http0) }, []int{0, 11}, ""},
 		"keys are missing": {func(l *life) { l.kerberos(http1) }, []int{11, 14}, ""},
@@ -509,7 +510,7 @@ func TestAContainerIsStartedAgain(t *testing.T) {
 	first := func(t *testing.T, l *life, addr string, environ ...string) {
 		t.Helper()
 		l.empty()
-		l.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+addr+"\t"+db0+"\tdb-0\n")
+		l.write("etc/hosts", podtest.Hosts(db0+"\tdb-0", addr))
 		l.cluster.Publish(ours(addr))
 		e := l.start(exec.Command(podfqdn, "init"), environ...).wait()
 		if e.code != 0 || !l.stands() {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
@@ -114,7 +115,7 @@ func TestMeaning(t *testing.T) {
 				w.cluster.Publish(ours())
 			}
 			if c.dual {
-				p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+ip+"\t"+db0+"\tdb-0\n"+ip6+"\t"+db0+"\tdb-0\n")
+				p.write("etc/hosts", podtest.Hosts(db0+"\tdb-0", ip, ip6))
 			}
 			if c.dns != nil {
 				c.dns(w)

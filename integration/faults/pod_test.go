@@ -26,7 +26,9 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 const (
@@ -46,40 +48,22 @@ var counted []string
 var long = flag.Bool("long", false, "every fault at every place")
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "podfqdn-faults-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
+	code := programs.Main(m, func(dir string) error {
 		podfqdn, kubectlPodfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "kubectl-podfqdn"), filepath.Join(dir, "writer")
-		product := []string{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
+		product := []string{"./cmd/podfqdn", "./cmd/kubectl-podfqdn"}
 		if folder := os.Getenv("GOCOVERDIR"); folder != "" {
 			counted = []string{"GOCOVERDIR=" + folder}
-			product = append(product, "-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/...")
-		}
-		for _, args := range [][]string{
-			append(product, "./cmd/podfqdn", "./cmd/kubectl-podfqdn"),
-			{"build", "-buildvcs=false", "-o", writer, "./writer"},
-		} {
-			build := exec.Command("go", args...)
-			build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-			if out, err := build.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
-				return 1
-			}
+			product = slices.Concat([]string{"-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/..."}, product)
 		}
 		// Most tests wait more than they work, and run together; those that work all the time run before them, one after the
 		// other, with their cases side by side: a deadline says nothing of podfqdn where the machine has no time for it.
 		flag.Parse()
-		if err := flag.Set("test.parallel", "12"); err != nil {
-			panic(err)
-		}
+		err := errors.Join(flag.Set("test.parallel", "12"), programs.Product(dir, product...), programs.Own(dir, "./writer"))
 		go ran.follow()
-		code := m.Run()
-		ran.print()
-		return code
-	}())
+		return err
+	})
+	ran.print()
+	os.Exit(code)
 }
 
 // tally counts the cases that were run, by group.
@@ -164,16 +148,13 @@ func layAs(t *testing.T, root, fqdn, ip string) *pod {
 	return p
 }
 
-// files are what the kubelet gives.
+// files writes what the kubelet gives.
 func (p *pod) files() {
 	p.Helper()
-	hostname, _, _ := strings.Cut(p.fqdn, ".")
-	p.write("etc/hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"+p.ip+"\t"+p.fqdn+"\t"+hostname+"\n")
-	p.write("etc/hostname", hostname+"\n")
-	p.write("etc/resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n")
+	labels := strings.Split(p.fqdn, ".")
+	spec := podtest.Pod{Name: labels[0], Namespace: "default", Hostname: labels[0], Subdomain: labels[1]}
+	p.allow(podtest.Lay(p.root, spec.Files("cluster.local", p.ip)))
 	p.write("var/run/secrets/kubernetes.io/serviceaccount/token", token)
-	p.write("var/run/secrets/kubernetes.io/serviceaccount/namespace", "default")
-	p.write("dev/termination-log", "")
 }
 
 // serve has the Pod ask a real CoreDNS.

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
@@ -242,7 +243,7 @@ func TestADoctorEndsInTime(t *testing.T) {
 		t.Parallel()
 		p := newPod(t, "files")
 		// Ten questions, none of which takes as long as anybody waits for it.
-		p.write("etc/hosts", "# Kubernetes-managed hosts file.\n"+ip+"\t"+db0+"\tdb-0\n"+ip6+"\t"+db0+"\tdb-0\n")
+		p.write("etc/hosts", podtest.Hosts(db0+"\tdb-0", ip, ip6))
 		b := &breaker{pod: p, count: map[string]int{}, faults: []fault{{kind: "any", network: "any", last: 1 << 30, ops: []string{"delay 1600ms"}}}}
 		p.serve(dnstest.CoreDNS{Cluster: published(ours(), ours(ip6)), Front: b.plugin})
 		p.timeout = 15 * time.Second // is its patience
@@ -277,17 +278,21 @@ func TestASidecarThatCannotListenSaysSoAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for name, c := range map[string]struct{ address, hosts, says string }{
-		"the port is taken":         {taken.Addr().String(), "", "address already in use: choose a port that no other container of this Pod uses"},
-		"the address is another's":  {"192.0.2.1:8053", "", "cannot assign requested address"},
-		"every address of the node": {":8053", " (host network)", "this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:8053"},
-		"every address, in figures": {"[::]:8053", " (host network)", "this Pod has hostNetwork: true"},
+	for name, c := range map[string]struct {
+		address     string
+		hostNetwork bool
+		says        string
+	}{
+		"the port is taken":         {taken.Addr().String(), false, "address already in use: choose a port that no other container of this Pod uses"},
+		"the address is another's":  {"192.0.2.1:8053", false, "cannot assign requested address"},
+		"every address of the node": {":8053", true, "this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:8053"},
+		"every address, in figures": {"[::]:8053", true, "this Pod has hostNetwork: true"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t, "files")
 			p.known()
-			if c.hosts != "" {
-				p.write("etc/hosts", "# Kubernetes-managed hosts file"+c.hosts+".\n127.0.0.1\tlocalhost\n")
+			if c.hostNetwork {
+				p.allow(podtest.Lay(p.root, podtest.Pod{HostNetwork: true}.Files("cluster.local")))
 				p.environ = append(p.environ, "PODFQDN_FQDN="+db0, "POD_IP="+ip)
 			}
 			e := p.start(exec.Command(podfqdn, "sidecar"), "PODFQDN_LISTEN="+c.address).wait()

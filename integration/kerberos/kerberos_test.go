@@ -14,11 +14,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
@@ -317,18 +317,7 @@ func (r *Realm) db0(t *testing.T, templates, source string) *pod {
 			t.Error(err)
 		}
 	})
-	root := fstest.MapFS{
-		"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n" + ip + "\tdb-0.db.default.svc.cluster.local\tdb-0\n")},
-		"etc/resolv.conf": {Data: []byte("search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n")},
-	}
-	facts, err := identity.Look(root, identity.Given{PodIPs: ip}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	claim, err := facts.Claim(identity.Policy{Rounds: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	claim := podtest.Claim(podtest.DB0.Files("cluster.local", ip), identity.Given{}, identity.Policy{})
 	p := &pod{t: t, realm: r, volume: t.TempDir(), ccache: filepath.Join(t.TempDir(), "ccache")}
 	p.agreement, _, err = identity.Verify(t.Context(), resolver.New([]netip.AddrPort{server.Addr()}, false, claim.Rounds()), claim, identity.Instead)
 	if err != nil {

@@ -126,7 +126,7 @@ func TestUseVCAsksByTCPOnly(t *testing.T) {
 		var trace dnstest.Trace
 		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 		p := newPod(t, s.Addr())
-		p.options = " use-vc"
+		p.options = "options use-vc\n"
 		run(p).published(t)
 		if got, want := types(&trace), "PROBE* A* PTR* PROBE* A* AAAA* PTR*"; got != want {
 			t.Errorf("asked %q, not %q", got, want)

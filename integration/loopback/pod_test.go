@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -22,8 +21,10 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 const (
@@ -37,31 +38,12 @@ const (
 var binary, maxrss string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "podfqdn-loopback-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
+	os.Exit(programs.Main(m, func(dir string) error {
 		binary, maxrss = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "maxrss")
-		for _, args := range [][]string{
-			{"-C", "../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, "./cmd/podfqdn"},
-			{"build", "-o", maxrss, "./testdata/maxrss"},
-		} {
-			build := exec.Command("go", args...)
-			build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-			if out, err := build.CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(args, " "), err, out)
-				return 1
-			}
-		}
 		// These tests wait more than they work.
 		flag.Parse()
-		if err := flag.Set("test.parallel", "8"); err != nil {
-			panic(err)
-		}
-		return m.Run()
-	}())
+		return errors.Join(flag.Set("test.parallel", "8"), programs.Product(dir, "./cmd/podfqdn"), programs.Own(dir, "./testdata/maxrss"))
+	}))
 }
 
 // cluster is one in which db-0 is published or not yet.
@@ -160,7 +142,7 @@ type pod struct {
 	t       testing.TB
 	root    string
 	ips     []string
-	options string // of resolv.conf
+	options string // more lines of resolv.conf
 	servers []netip.AddrPort
 	policy  identity.Policy
 	timeout time.Duration
@@ -175,24 +157,11 @@ func newPod(t testing.TB, servers ...netip.AddrPort) *pod {
 // lay writes the Pod's files.
 func (p *pod) lay() {
 	p.t.Helper()
-	hosts := "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"
-	if p.hostNetwork {
-		hosts = strings.Replace(hosts, "file.", "file (host network).", 1)
-	}
-	for _, ip := range p.ips {
-		hosts += ip + "\t" + db0 + "\tdb-0\n"
-	}
-	for name, text := range map[string]string{
-		"etc/hosts":           hosts,
-		"etc/resolv.conf":     "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5" + p.options + "\n",
-		"dev/termination-log": "",
-	} {
-		path := filepath.Join(p.root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-	if err := os.MkdirAll(p.dir(), 0o777); err != nil {
+	spec := podtest.DB0
+	spec.HostNetwork = p.hostNetwork
+	files := spec.Files("cluster.local", p.ips...)
+	files["etc/resolv.conf"].Data = append(files["etc/resolv.conf"].Data, p.options...)
+	if err := errors.Join(podtest.Lay(p.root, files), os.MkdirAll(p.dir(), 0o777)); err != nil {
 		p.t.Fatal(err)
 	}
 }

@@ -1,9 +1,7 @@
 package herd
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,27 +10,17 @@ import (
 
 	"github.com/podfqdn/podfqdn/integration/crowd"
 	"github.com/podfqdn/podfqdn/integration/dnstest"
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 // podfqdn is built once, as it is shipped.
 var podfqdn string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "podfqdn-herd-test-")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
+	os.Exit(programs.Main(m, func(dir string) error {
 		podfqdn = filepath.Join(dir, "podfqdn")
-		build := exec.Command("go", "-C", "../../..", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", podfqdn, "./cmd/podfqdn")
-		build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "CGO_ENABLED=0", "GOWORK=off")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
+		return programs.Product(dir, "./cmd/podfqdn")
+	}))
 }
 
 func TestASmallHerdPublishesItsNamesAndAsksNoMoreThanItMay(t *testing.T) {

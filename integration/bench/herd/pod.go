@@ -1,12 +1,15 @@
 package herd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"testing/fstest"
 
 	"github.com/miekg/dns"
 
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/integration/crowd"
 )
 
@@ -25,31 +28,16 @@ func (p pod) names() []string {
 	return []string{dns.Fqdn(p.FQDN()), reverse, strings.ReplaceAll(p.IP(), ".", "-") + "." + p.Zone() + "."}
 }
 
-// files are what a kubelet gives the Pod.
-func (p pod) files() map[string]string {
-	return map[string]string{
-		"etc/hosts":           "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n" + p.IP() + "\t" + p.FQDN() + "\t" + p.Hostname() + "\n",
-		"etc/resolv.conf":     "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n",
-		"dev/termination-log": "",
-	}
+// files returns what a kubelet gives the Pod.
+func (p pod) files() fstest.MapFS {
+	service, _, _ := strings.Cut(p.Zone(), ".")
+	return podtest.Pod{Name: p.Hostname(), Namespace: "default", Hostname: p.Hostname(), Subdomain: service}.Files("cluster.local", p.IP())
 }
 
-// lay writes the Pod's files into a folder of its own below dir.
+// lay writes the Pod's files into a directory of its own below dir.
 func (p *pod) lay(dir string) error {
 	p.root = filepath.Join(dir, p.Hostname())
-	if err := os.MkdirAll(p.volume(), 0o777); err != nil {
-		return err
-	}
-	for name, text := range p.files() {
-		path := filepath.Join(p.root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(os.MkdirAll(p.volume(), 0o777), podtest.Lay(p.root, p.files()))
 }
 
 func (p pod) volume() string { return filepath.Join(p.root, "identity") }

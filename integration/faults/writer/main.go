@@ -11,14 +11,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"testing/fstest"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -33,23 +32,8 @@ func main() {
 }
 
 func run(dir string, lines []string) error {
-	const pod = "10.244.0.17\tdb-0.db.default.svc.cluster.local\tdb-0\n"
-	facts, err := identity.Look(fstest.MapFS{
-		"etc/hosts":       {Data: []byte("# Kubernetes-managed hosts file.\n" + pod)},
-		"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")},
-	}, identity.Given{}, nil)
-	if err != nil {
-		return err
-	}
-	claim, err := facts.Claim(identity.Policy{Rounds: 1})
-	if err != nil {
-		return err
-	}
-	agreement, _, err := identity.Verify(context.Background(), agreeing{claim}, claim, identity.Instead)
-	if err != nil {
-		return err
-	}
-	generation, err := identity.Render(agreement, lines...)
+	claim := podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.0.17"), identity.Given{}, identity.Policy{})
+	generation, err := identity.Render(podtest.Proven(claim), lines...)
 	if err != nil {
 		return err
 	}
@@ -71,21 +55,4 @@ func run(dir string, lines []string) error {
 	_, _ = os.Stat("/podfqdn-faults-asked")
 	_, err = v.Publish(generation)
 	return err
-}
-
-// agreeing is a DNS that agrees with a claim.
-type agreeing struct{ claim identity.Claim }
-
-func (a agreeing) Open(context.Context) (identity.Exchange, error) { return a, nil }
-func (a agreeing) Close() error                                    { return nil }
-
-func (a agreeing) Ask(_ context.Context, q identity.Question) identity.Answer {
-	answer := identity.Answer{Question: q, Server: netip.MustParseAddrPort("10.96.0.10:53"), Is: identity.NoData}
-	switch q.Kind {
-	case identity.Forward4:
-		answer.Is, answer.Addrs = identity.Found, a.claim.Addrs()
-	case identity.Reverse:
-		answer.Is, answer.Names = identity.Found, []identity.Name{a.claim.Name()}
-	}
-	return answer
 }
