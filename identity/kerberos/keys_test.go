@@ -27,7 +27,7 @@ type settings struct {
 
 func (s settings) config(t testing.TB) kerberos.Config {
 	t.Helper()
-	c := kerberos.Config{Dir: "/krb5", Mount: s.mount, InPlace: s.inPlace}
+	c := kerberos.Config{Dir: "/krb5", Mount: s.mount, InPlace: kerberos.InPlace(s.inPlace)}
 	for _, field := range []struct {
 		into interface{ UnmarshalText([]byte) error }
 		text string
@@ -387,11 +387,11 @@ func TestLookGivesTheErrorOfRequire(t *testing.T) {
 	m := mount(t, nil)
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
 	_, want := keys.Require(t.Context(), agreement)
-	if err := keys.Look(t.Context()); err == nil || err.Error() != want.Error() {
+	if err := keys.Check(t.Context()); err == nil || err.Error() != want.Error() {
 		t.Errorf("%v, not %v", err, want)
 	}
 	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
-	if err := keys.Look(t.Context()); err != nil {
+	if err := keys.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

@@ -89,7 +89,7 @@ func TestAConfigThatDoesNotFitThePodIsRefused(t *testing.T) {
 		{principals: "a/b@R", source: "/k:l", inPlace: true,
 			want: `"/k:l" is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told: change PODFQDN_KRB5_SOURCE`},
 	} {
-		config := kerberos.Config{Realm: kerberos.Realm(test.realm), Dir: "/krb5", Mount: test.mount, InPlace: test.inPlace}
+		config := kerberos.Config{Realm: kerberos.Realm(test.realm), Dir: "/krb5", Mount: test.mount, InPlace: kerberos.InPlace(test.inPlace)}
 		if test.dir != "" {
 			config.Dir = test.dir
 		}
