@@ -65,7 +65,7 @@ func (c Claim) Dashed() bool { return len(c.addrs) > 0 && c.name.first() == dash
 // or several joined.
 func (f Facts) Claim(p Policy) (Claim, error) {
 	if untold := f.untold(p.NameForm); len(untold) > 0 {
-		return Claim{}, refuse(HostNetwork, "this Pod has hostNetwork: true and sees the node's files, not its own").mend("set %s", list(untold))
+		return Claim{}, refuse(HostNetwork, "this Pod has hostNetwork: true and sees the node's files, not its own").mend("set %s", List(untold))
 	}
 	addrs, err := f.wanted(p.Families)
 	if err != nil {
@@ -240,17 +240,18 @@ func cut(hostname string) string {
 	return strings.TrimRight(hostname[:maxLabel], "-.")
 }
 
-// Enumerate shows things to people: "a", "a and b", "a, b and c"; of more than
-// six the first five and how many follow.
+// Enumerate is List of things that have a String.
 func Enumerate[T fmt.Stringer](items []T) string {
 	var words []string
 	for _, item := range items {
 		words = append(words, item.String())
 	}
-	return list(words)
+	return List(words)
 }
 
-func list(words []string) string {
+// List shows words to people: "a", "a and b", "a, b and c"; of more than six the
+// first five and how many follow.
+func List(words []string) string {
 	const most = 6
 	n := len(words)
 	switch {

@@ -6,19 +6,21 @@
 //	(seen)        (believed)  (DNS)      (proven)              (the files)
 //	                             └► *Mismatch: not yet, and why ─► round again
 //
-// Left of Verify nothing is believed: the kubelet writes a name into
+// Left of [Verify] nothing is believed: the kubelet writes a name into
 // /etc/hosts whether or not DNS will ever publish it. Right of it nothing is
-// doubted: only Verify makes an Agreement, and only an Agreement can be
-// rendered. "Not yet" (*Mismatch) is another thing than "never" (*Refusal).
+// doubted: only Verify makes an [Agreement], and only an Agreement can be
+// rendered. "Not yet" ([Mismatch]) is not the same as "never" ([Refusal]). A
+// [Walk] verifies until DNS agrees; a [Requirement] is what has to be there too.
 //
-// Where the path leads to no Agreement, Diagnose tells why, for people: nothing
-// is decided by it.
+// Why there is no Agreement is explained by package diagnosis, for people.
+// Nothing is decided by it.
 //
-// What an Agreement proves is this: the Pod's own DNS servers, asked over the
-// Pod's own path, at that moment, answered with the Pod's address for its name
-// and with its name for its address. It is a start signal. It is no lease, no
-// fence and no authentication.
+// An Agreement proves this: the Pod's own DNS servers, asked over the Pod's own
+// path, at that moment, answered with the Pod's address for its name and with
+// its name for its address. It is a start signal, not a lease, a fence or an
+// authentication.
 //
-// The package knows no socket: DNS comes through Resolver, files through
-// fs.FS. It imports the standard library only, and not net.
+// The package knows no socket: DNS comes through [Resolver], files through
+// fs.FS. It imports the standard library only, without net. The Go packages of
+// podfqdn are not a public API: its files, variables and exit codes are.
 package identity

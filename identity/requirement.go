@@ -1,19 +1,16 @@
 package identity
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Requirement is what a Pod needs in addition to its name before its application
 // starts, such as the keys of its Kerberos principals. A package makes one from
 // a Claim and reads nothing then; the path asks it once DNS agrees.
 type Requirement struct {
-	Name  string         // in logs: "keys"
-	Title string         // in the doctor's facts: "Kerberos keys"
-	From  string         // which variable names their source
-	Label string         // what Wants are: "principals"
-	Wants []fmt.Stringer // what is needed
+	Name  string   // in logs: "keys"
+	Title string   // in the doctor's facts: "Kerberos keys"
+	From  string   // which variable names their source
+	Label string   // what Wants are: "principals"
+	Wants []string // what is needed
 	// Secret: the process must hide its memory before it asks.
 	Secret bool
 

@@ -134,7 +134,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		t.Report = append(t.Report, w.Witnesses(ctx, m))
 		cancel()
 	}
-	t.Report, w.untold = slices.Concat(w.untold, t.Report), nil
+	t.Report, w.untold = append(w.untold, t.Report...), nil
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
 

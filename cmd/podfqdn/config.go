@@ -67,8 +67,8 @@ func interfaceAddrs() ([]netip.Addr, error) {
 	}
 	var addrs []netip.Addr
 	for _, a := range all {
-		if ipNet, ok := a.(*net.IPNet); ok {
-			if addr, ok := netip.AddrFromSlice(ipNet.IP); ok {
+		if network, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(network.IP); ok {
 				addrs = append(addrs, addr)
 			}
 		}

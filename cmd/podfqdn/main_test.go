@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
 )
@@ -67,8 +68,11 @@ func TestExitCodes(t *testing.T) {
 	}
 	shared, silent, keyless, missing := of(identity.Shared), of(identity.Unanswered), of(identity.Keyless), of(identity.Missing)
 	gaveUp := func(last, said *identity.Mismatch, cause error) error {
-		w := waiting{last: last, said: said}
-		return w.end(cause, identity.Claim{}, func() string { return "" })
+		n := narrator{said: said}
+		if last != nil {
+			n.last.Err = last
+		}
+		return n.end(cause, time.Minute, time.Second)
 	}
 	deadline := context.DeadlineExceeded
 	for _, c := range []struct {

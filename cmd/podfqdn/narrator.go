@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -45,9 +44,10 @@ type narrator struct {
 	told   once // reasons, since they were last forgotten
 	next   time.Duration
 
-	last     identity.Turn  // the last that did not agree
-	heard    identity.Round // what the witnesses said last,
-	heardFor identity.Verdict
+	last     identity.Turn      // the last that did not agree
+	said     *identity.Mismatch // the last that says anything about the name; or nil
+	heard    identity.Round     // what the witnesses said last,
+	heardFor identity.Verdict   // about which verdict
 }
 
 // hintAfter is how long a reason usually lasts when nothing is wrong.
@@ -74,7 +74,9 @@ func (n *narrator) turn(t identity.Turn) {
 	if !ok {
 		return
 	}
-	n.last = t
+	if n.last = t; m.Verdict != identity.Unanswered {
+		n.said = m
+	}
 	reason := m.Error()
 	if t.Waited >= n.next && (!t.Agreed || n.healed) {
 		n.told, n.healed = nil, false
@@ -105,7 +107,7 @@ func (n *narrator) turn(t identity.Turn) {
 func (n *narrator) hint() string {
 	report := n.last.Report
 	if m, ok := errors.AsType[*identity.Mismatch](n.last.Err); ok && m.Verdict == n.heardFor {
-		report = append(slices.Clone(report), n.heard)
+		report = append(report[:len(report):len(report)], n.heard)
 	}
 	return diagnosis.Causes(n.facts, n.claim, report, n.last.Err)[0].String()
 }
@@ -122,62 +124,28 @@ func (n *narrator) asked(r identity.Report) {
 	}
 }
 
-// waiting is the wait for the first agreement, and its last reasons.
-type waiting struct {
-	limit   time.Duration // 0 is none
-	servers []netip.AddrPort
-
-	began time.Time
-	last  *identity.Mismatch // nil if no answer came at all
-	said  *identity.Mismatch // the last that says anything about the name; or nil
-}
-
-// bound begins the wait.
-func (w *waiting) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	w.began = time.Now()
-	if w.limit == 0 {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, w.limit)
-}
-
-// goesOn learns why a turn did not agree, and reports whether that is "not yet".
-func (w *waiting) goesOn(t identity.Turn) bool {
-	m, ok := errors.AsType[*identity.Mismatch](t.Err)
-	if !ok {
-		return false
-	}
-	if w.last = m; m.Verdict != identity.Unanswered {
-		w.said = m
-	}
-	return true
-}
-
 // deadlines are the exit codes of a wait that ends without agreement, by its last
 // reason; 11 where it has none of its own.
 var deadlines = map[identity.Verdict]int{identity.Shared: exitShared, identity.Keyless: exitKeyless}
 
-// end returns why the wait ended without agreement: by the deadline, or by a
-// signal, which is cause then; with its last reason, and with a hint.
-func (w *waiting) end(cause error, claim identity.Claim, hint func() string) error {
-	code, text := exitDeadline, fmt.Sprintf("gave up after %s", w.limit)
-	signal, signaled := errors.AsType[exit](cause)
-	if signaled {
-		code, text = signal.code, fmt.Sprintf("ended by %s after %s", signal, time.Since(w.began).Round(10*time.Millisecond))
-	}
-	if w.last == nil {
-		return exit{code, fmt.Errorf("%s: %s: no answer yet from %s", text, claim.Name(), identity.Enumerate(w.servers))}
-	}
-	switch {
-	case signaled:
-	case w.said != nil && w.said.Verdict == identity.Shared: // even if DNS says nothing now
+// end returns why the wait ended without agreement: by its limit, or by a signal,
+// which is cause then; with its last reason, and with the likeliest cause.
+func (n *narrator) end(cause error, limit, waited time.Duration) error {
+	code, text := exitDeadline, fmt.Sprintf("gave up after %s", limit)
+	last, answered := errors.AsType[*identity.Mismatch](n.last.Err)
+	if signal, ok := errors.AsType[exit](cause); ok {
+		code, text = signal.code, fmt.Sprintf("ended by %s after %s", signal, waited.Round(10*time.Millisecond))
+	} else if n.said != nil && n.said.Verdict == identity.Shared { // even if DNS says nothing now
 		code = exitShared
-	default:
-		code = cmp.Or(deadlines[w.last.Verdict], exitDeadline)
+	} else if answered {
+		code = cmp.Or(deadlines[last.Verdict], exitDeadline)
 	}
-	text = fmt.Sprintf("%s: %s; %s", text, w.last, hint())
-	if w.said != nil && w.said != w.last {
-		text += fmt.Sprintf("; before that: %s", w.said)
+	if !answered {
+		return exit{code, fmt.Errorf("%s: %s: no answer yet from %s", text, n.claim.Name(), identity.Enumerate(n.facts.Nameservers))}
+	}
+	text = fmt.Sprintf("%s: %s; %s", text, last, n.hint())
+	if n.said != nil && n.said != last {
+		text += fmt.Sprintf("; before that: %s", n.said)
 	}
 	return exit{code, errors.New(text)}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,18 +31,11 @@ func (o *outlet) open(ctx context.Context, keeps func([]identity.File) error) (e
 		return err
 	}
 	o.stands.Store(verified)
-	if len(files) > 0 {
-		o.learn(files)
+	if len(files) > 0 && o.Published != nil {
+		o.Published(files)
 	}
 	forget(files)
 	return nil
-}
-
-// learn hands on which files are published now.
-func (o *outlet) learn(files []identity.File) {
-	if o.Published != nil {
-		o.Published(files)
-	}
 }
 
 // forget overwrites what was read, which may be keys.
@@ -60,7 +54,9 @@ func (o *outlet) publish(g identity.Generation) (changed bool, err error) {
 		return changed, err
 	}
 	o.stands.Store(true)
-	o.learn(g.Files())
+	if o.Published != nil {
+		o.Published(g.Files())
+	}
 	return changed, nil
 }
 
@@ -87,21 +83,15 @@ type need struct {
 	path *path
 }
 
-// lacks reports whether the volume can be read and keeps refuses what is there.
-func (n *need) lacks(keeps func([]identity.File) error) bool {
-	files, _, err := volume.Read(n.Dir)
-	defer forget(files)
-	return err == nil && keeps(files) != nil
-}
-
-// missing returns why the volume does not have what is needed.
-func (n *need) missing() error {
-	files, _, err := volume.Read(n.Dir)
-	if err == nil {
-		err = n.Keeps(files)
+// check returns why the volume cannot be read, or why keeps refuses what is
+// there.
+func (o *outlet) check(keeps func([]identity.File) error) (unread, refused error) {
+	files, _, err := volume.Read(o.Dir)
+	if err != nil {
+		return err, nil
 	}
-	forget(files)
-	return err
+	defer forget(files)
+	return nil, keeps(files)
 }
 
 // onDisk refuses a volume that is not in memory where it has to be.
@@ -132,7 +122,8 @@ func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 // earlier turn are there.
 func (n *need) publish(g identity.Generation) error {
 	if len(g.Files()) == 0 {
-		if err := n.missing(); err != nil {
+		unread, refused := n.check(n.Keeps)
+		if err := cmp.Or(unread, refused); err != nil {
 			return fmt.Errorf("the %s in %+q do not stand any more: %w", n.Name, n.Dir, err)
 		}
 		return nil
@@ -141,7 +132,7 @@ func (n *need) publish(g identity.Generation) error {
 	stood := n.stands.Load()
 	changed, err := n.outlet.publish(g)
 	if err == nil && (changed || !stood) {
-		n.path.log.Info(n.Name+" published", zap.Stringers(n.Label, n.Wants), zap.String("dir", n.Dir), zap.Bool("changed", changed))
+		n.path.log.Info(n.Name+" published", zap.Strings(n.Label, n.Wants), zap.String("dir", n.Dir), zap.Bool("changed", changed))
 	}
 	return err
 }

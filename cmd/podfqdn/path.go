@@ -64,19 +64,19 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 	if err != nil {
 		return err
 	}
-	p.probes = newProbes(p.name.stands.Load)
-	p.sidecar = command == "sidecar"
-	wait := waiting{limit: time.Duration(cfg.Timeout), servers: facts.Nameservers}
+	p.sidecar, p.probes = command == "sidecar", newProbes(p.name.stands.Load)
+	began, limit := time.Now(), time.Duration(cfg.Timeout)
 	if p.sidecar {
-		wait.limit = 0
 		end, err := p.probes.serve(cfg.Listen, facts.HostNetwork)
 		if err != nil {
 			return err
 		}
 		defer end()
+	} else if limit > 0 {
+		bound, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		ctx = bound
 	}
-	ctx, cancel := wait.bound(ctx)
-	defer cancel()
 
 	// Claim: who this Pod believes it is, and what it needs besides.
 	if p.claim, err = facts.Claim(cfg.Policy); err != nil {
@@ -101,14 +101,16 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, p.claim.Rounds())
 	}
 	tell := narrator{log: p.log, facts: facts, claim: p.claim, dns: p.dns, stands: p.name.stands.Load}
-	walk := identity.Walk{Claim: p.claim, Resolver: p.dns, Witnesses: tell.witnesses}
+	walk := identity.Walk{Claim: p.claim, Resolver: p.dns, Agreed: p.name.stands.Load(), Witnesses: tell.witnesses}
+	if p.sidecar {
+		walk.Every, walk.Grace = time.Duration(cfg.Interval), time.Duration(cfg.Grace)
+	}
+	waits := []zap.Field{zap.Stringer("fqdn", p.claim.Name()), zap.Stringers("ips", p.claim.Addrs()), zap.Stringers("nameservers", facts.Nameservers)}
 	for _, n := range p.needs {
 		walk.Require = append(walk.Require, n.require)
+		waits = append(waits, zap.Strings(n.Label, n.Wants))
 	}
-	if p.sidecar {
-		walk.Every, walk.Grace, walk.Agreed = time.Duration(cfg.Interval), time.Duration(cfg.Grace), p.name.stands.Load()
-	}
-	p.announce(facts.Nameservers)
+	p.log.Info("waiting for forward and reverse DNS to agree", waits...)
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
 		tell.turn(turn)
@@ -119,14 +121,14 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 				return err
 			}
 			agreed = true
-		} else if !wait.goesOn(turn) {
-			return turn.Err
+		} else if !errors.As(turn.Err, new(*identity.Mismatch)) {
+			return turn.Err // never
 		} else if turn.Lost && cfg.Withdraw {
 			p.withdraw(turn)
 		}
 	}
 	if !agreed {
-		return wait.end(context.Cause(ctx), p.claim, tell.hint)
+		return tell.end(context.Cause(ctx), limit, time.Since(began))
 	}
 	if p.sidecar {
 		p.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", p.name.stands.Load()))
@@ -156,19 +158,6 @@ func (p *path) require() error {
 	return nil
 }
 
-// announce says what is waited for.
-func (p *path) announce(servers []netip.AddrPort) {
-	fields := []zap.Field{
-		zap.Stringer("fqdn", p.claim.Name()),
-		zap.Stringers("ips", p.claim.Addrs()),
-		zap.Stringers("nameservers", servers),
-	}
-	for _, n := range p.needs {
-		fields = append(fields, zap.Stringers(n.Label, n.Wants))
-	}
-	p.log.Info("waiting for forward and reverse DNS to agree", fields...)
-}
-
 // open takes the volumes. Where what the name needs does not stand next to it,
 // the name does not stand either.
 func (p *path) open(ctx context.Context) error {
@@ -188,7 +177,7 @@ func (p *path) open(ctx context.Context) error {
 			keeps = func([]identity.File) error { return errors.New("no identity stands beside it") }
 		}
 		// First the signal goes, then the files that it speaks for.
-		if n.lacks(keeps) {
+		if _, refused := n.check(keeps); refused != nil {
 			if err := p.name.withdraw(); err != nil {
 				return err
 			}
@@ -196,7 +185,7 @@ func (p *path) open(ctx context.Context) error {
 		if err := n.open(ctx, keeps); err != nil {
 			return err
 		}
-		if !n.stands.Load() { // what stood could not be read whole
+		if !n.stands.Load() { // nor could it be read whole
 			if err := p.name.withdraw(); err != nil {
 				return err
 			}

@@ -43,8 +43,8 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 		if !causes[0].Guess {
 			after = 1
 		}
-		causes = slices.Insert(causes, after, Cause{Kind: ReplicasDisagree, Guess: true, Why: what,
-			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"})
+		causes = append(append(causes[:after:after], Cause{Kind: ReplicasDisagree, Guess: true, Why: what,
+			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"}), causes[after:]...)
 	}
 	return causes
 }

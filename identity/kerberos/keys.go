@@ -75,7 +75,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 		Outlet: identity.Outlet{Dir: c.Dir, Names: Files(), Keeps: k.Keeps, Published: k.Published},
 	}
 	for _, p := range k.principals {
-		r.Wants = append(r.Wants, p)
+		r.Wants = append(r.Wants, p.String())
 	}
 	if !bool(c.InPlace) && !c.AllowDisk {
 		r.Outlet.OnDisk = identity.Refuse(identity.Misconfigured,
