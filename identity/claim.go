@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -42,7 +43,7 @@ func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 }
 
 // Rounds returns how many rounds of questions the proof takes.
-func (c Claim) Rounds() int { return c.policy.Rounds.count() }
+func (c Claim) Rounds() int { return cmp.Or(int(c.policy.Rounds), 2) }
 
 // Hostname returns the first label of the name.
 func (c Claim) Hostname() string { return c.parts.hostname }
@@ -86,26 +87,15 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if err := f.complete(); err != nil {
 		return Claim{}, err
 	}
-	var odd []error
-	for _, part := range []struct {
-		what string
-		Fact
-		variable string
-	}{
-		{"the hostname", f.Hostname, "PODFQDN_HOSTNAME"},
-		{"the governing Service", f.Service, "PODFQDN_SERVICE"},
-		{"the namespace", f.Namespace, "POD_NAMESPACE"},
-	} {
-		if err := checkLabel(lower(part.Value)); err != nil {
-			odd = append(odd, refuse(Misconfigured, "%s %+q (from %s) cannot stand in a DNS name: %w", part.what, part.Value, part.From, err).mend("set %s", part.variable))
-		}
+	odd := errors.Join(
+		f.Hostname.checkLabel("the hostname", "PODFQDN_HOSTNAME"),
+		f.Service.checkLabel("the governing Service", "PODFQDN_SERVICE"),
+		f.Namespace.checkLabel("the namespace", "POD_NAMESPACE"))
+	if odd != nil {
+		return Claim{}, odd
 	}
-	if len(odd) > 0 {
-		return Claim{}, errors.Join(odd...)
-	}
-	c.zone, err = ParseName(f.ClusterDomain.Value)
-	if err != nil {
-		return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+	if c.zone, err = f.zone(); err != nil {
+		return Claim{}, err
 	}
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
@@ -123,6 +113,23 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	return c, nil
 }
 
+// checkLabel refuses what cannot be one label of the name.
+func (part Fact) checkLabel(what, variable string) error {
+	if err := checkLabel(lower(part.Value)); err != nil {
+		return refuse(Misconfigured, "%s %+q (from %s) cannot stand in a DNS name: %w", what, part.Value, part.From, err).mend("set %s", variable)
+	}
+	return nil
+}
+
+// zone returns the cluster domain as a name.
+func (f Facts) zone() (Name, error) {
+	zone, err := ParseName(f.ClusterDomain.Value)
+	if err != nil {
+		return Name{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+	}
+	return zone, nil
+}
+
 // claimGiven claims PODFQDN_FQDN, which may lie outside the cluster zone.
 func (f Facts) claimGiven(c Claim) (Claim, error) {
 	name, err := ParseName(f.FQDN.Value)
@@ -137,9 +144,8 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 	}
 	c.name = name
 	if f.ClusterDomain.Value != "" {
-		c.zone, err = ParseName(f.ClusterDomain.Value)
-		if err != nil {
-			return Claim{}, refuse(Misconfigured, "the cluster domain (from %s): %w", f.ClusterDomain.From, err).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+		if c.zone, err = f.zone(); err != nil {
+			return Claim{}, err
 		}
 	} else if labels := strings.SplitN(name.String(), ".", 5); len(labels) == 5 && labels[3] == "svc" {
 		// The name says it itself: no other one has this form.

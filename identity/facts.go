@@ -97,23 +97,15 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		f.Stray = h.lines[0].addr
 	}
 	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})
-	f.Hostname = firstOf(
-		Fact{given.Hostname, "PODFQDN_HOSTNAME"},
-		Fact{pod.hostname, "/" + hostsPath})
+	f.Hostname = firstOf(Fact{given.Hostname, "PODFQDN_HOSTNAME"}, Fact{pod.hostname, "/" + hostsPath})
 	if f.Hostname.Value == "" && pod.override == "" && !h.hostNetwork {
 		// Nothing from the kubelet: a container with an /etc/hosts of its own.
-		var err error
 		f.Hostname, err = factIn(root, hostnamePath, "set PODFQDN_HOSTNAME")
 		mistakes = errors.Join(mistakes, err)
 	}
-	f.Service = firstOf(
-		Fact{given.Service, "PODFQDN_SERVICE"},
-		Fact{pod.service, "/" + hostsPath})
-	f.Namespace = firstOf(
-		Fact{given.PodNamespace, "POD_NAMESPACE"},
-		Fact{pod.namespace, "/" + hostsPath})
+	f.Service = firstOf(Fact{given.Service, "PODFQDN_SERVICE"}, Fact{pod.service, "/" + hostsPath})
+	f.Namespace = firstOf(Fact{given.PodNamespace, "POD_NAMESPACE"}, Fact{pod.namespace, "/" + hostsPath})
 	if f.Namespace.Value == "" {
-		var err error
 		f.Namespace, err = factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
 		mistakes = errors.Join(mistakes, err)
 	}

@@ -99,11 +99,3 @@ func (r *Rounds) UnmarshalText(text []byte) error {
 	*r = Rounds(1 + n)
 	return nil
 }
-
-// count returns the number of rounds.
-func (r Rounds) count() int {
-	if r == 0 {
-		return 2
-	}
-	return int(r)
-}

@@ -86,11 +86,3 @@ type Answer struct {
 	// nothing else, so nothing is decided by it: a shown.Answer.
 	Shown fmt.Stringer
 }
-
-// says returns the answer in the server's words.
-func (a Answer) says() string {
-	if a.Shown == nil {
-		return "nothing"
-	}
-	return a.Shown.String()
-}

@@ -134,12 +134,15 @@ func (r record) files() []File {
 // generation, if they are this Pod's identity and whole. It does not prove them
 // again. The error says why they are not.
 func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
-	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON })
-	if i < 0 {
+	content := map[string][]byte{}
+	for _, f := range files {
+		content[f.Name] = f.Data
+	}
+	if content[fileJSON] == nil {
 		return nil, fmt.Errorf("it has no %s", fileJSON)
 	}
 	var r record
-	if err := json.Unmarshal(files[i].Data, &r); err != nil {
+	if err := json.Unmarshal(content[fileJSON], &r); err != nil {
 		return nil, fmt.Errorf("its %s cannot be read: %w", fileJSON, err)
 	}
 	switch {
@@ -158,15 +161,10 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 		}
 	}
 	for _, want := range r.files() {
-		i := slices.IndexFunc(files, func(f File) bool { return f.Name == want.Name })
-		torn := i < 0
-		if !torn {
-			// A doctor, for one, may not have all the variables of the writer, and
-			// so does not know the lines that Render was given.
-			more, begins := bytes.CutPrefix(files[i].Data, want.Data)
-			torn = !begins || len(more) > 0 && (want.Name != fileEnv || !assigns(more))
-		}
-		if torn {
+		// A doctor, for one, may not have all the variables of the writer, and so
+		// does not know the lines that Render was given.
+		more, begins := bytes.CutPrefix(content[want.Name], want.Data)
+		if !begins || len(more) > 0 && (want.Name != fileEnv || !assigns(more)) {
 			return nil, fmt.Errorf("its file %s is torn", want.Name)
 		}
 	}

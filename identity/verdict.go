@@ -15,7 +15,6 @@ const (
 	Agrees Verdict = "agrees"
 
 	// Of the name's addresses.
-
 	Shared        Verdict = "shared"         // ours and others: another Pod holds this name
 	Stale         Verdict = "stale"          // only others: the predecessor's record
 	Missing       Verdict = "missing"        // no such name, or no address
@@ -26,7 +25,6 @@ const (
 	Unsettled     Verdict = "unsettled"      // two rounds agreed, but not on the same addresses
 
 	// Of an address's names.
-
 	ReverseExtra   Verdict = "reverse-extra"   // ours and others, where only ours may be
 	ReverseOther   Verdict = "reverse-other"   // only other names of the cluster
 	ReverseForeign Verdict = "reverse-foreign" // names from outside the cluster
@@ -34,7 +32,6 @@ const (
 	ReverseRefused Verdict = "reverse-refused"
 
 	// Of what is needed in addition to DNS.
-
 	Keyless Verdict = "keyless" // DNS agrees; the source lacks Kerberos keys of the Pod
 
 	// Absent: the name exists but has no address of this family, which a
@@ -66,7 +63,7 @@ type Finding struct {
 // String returns a finding as a sentence, the same for the same answer in
 // another order.
 func (f Finding) String() string {
-	says := fmt.Sprintf("%s says %s", ShowServer(f.Server), f.says())
+	says := fmt.Sprintf("%s says %v", ShowServer(f.Server), f.Shown)
 	if f.Kind != Exists && f.Is != Found {
 		says += " to " + f.Kind.String()
 	}

@@ -26,16 +26,10 @@ func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
 type Also uint8
 
 const (
-	// Instead: where the name is missing, the names that DNS may publish in
-	// place of it.
-	Instead Also = 1 << iota
-	// Attest: where the answer lacks the Pod, whether the server knows the
-	// cluster, so that it can be believed.
-	Attest
-	// Doubt: where a probe type has no answer, whether a plain question has one.
-	Doubt
-	// Plainly: where it has one, go on with plain questions.
-	Plainly
+	Instead Also = 1 << iota // where the name is missing: names that DNS may publish in place of it
+	Attest                   // where the answer lacks the Pod: whether the server knows the cluster
+	Doubt                    // where a probe type has no answer: whether a plain question has one,
+	Plainly                  // and if it has, go on with plain questions
 )
 
 func (a Also) has(one Also) bool { return a&one != 0 }
@@ -195,17 +189,17 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 		return false, a.mismatch(f, f.Verdict)
 	}
 	for _, name := range a.claim.instead {
-		other := a.from.Ask(ctx, Question{Kind: Exists, Name: name})
+		other := Finding{Answer: a.from.Ask(ctx, Question{Kind: Exists, Name: name}), Verdict: Unanswered, Want: a.claim.name.String()}
 		switch other.Is {
 		case Found, NoData:
-			named := Finding{Answer: other, Verdict: Unnamed, Want: a.claim.name.String()}
-			a.note(named)
-			return false, a.mismatch(named, Unnamed)
+			other.Verdict = Unnamed
 		case Denied:
-			a.note(Finding{Answer: other, Verdict: Missing})
-		default:
-			a.note(Finding{Answer: other, Verdict: Unanswered})
-			return false, a.mismatch(f, Missing)
+			other.Verdict = Missing
+		}
+		if a.note(other); other.Verdict == Unnamed {
+			return false, a.mismatch(other, Unnamed)
+		} else if other.Verdict == Unanswered {
+			break
 		}
 	}
 	return false, a.mismatch(f, Missing)

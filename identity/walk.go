@@ -25,22 +25,22 @@ type Walk struct {
 	// Lost.
 	Grace time.Duration
 
-	// Require are called once DNS has agreed, one after the other, each for the
-	// files of a Requirement. After a *Mismatch all are called again, after a pause
-	// and without a question to DNS, until each has what it needs; if that took
-	// long, DNS is asked once more. A *Refusal ends the walk. Files that do not
-	// become a Turn's are cleared.
+	// Require are called in order once DNS has agreed, each for the files of a
+	// Requirement. After a *Mismatch and a pause all are called again, without a
+	// question to DNS, until each has what it needs; if that took long, DNS is asked
+	// once more. A *Refusal ends the walk. Files that no Turn gets are cleared.
 	Require []func(context.Context, Agreement) ([]File, error)
 
-	// Witnesses asks about other names, for people, why DNS does not agree; nil
-	// asks nothing. It is called when a wait has lasted three seconds, and then
-	// each time that it has doubled; after an agreement at most once an hour. It
-	// has a second.
+	// Witnesses asks about other names, for people, why DNS does not agree; nil is
+	// nobody. It is called when a wait has lasted 3 s, and each time that it has
+	// doubled; after an agreement at most once an hour. It has a second.
 	Witnesses func(context.Context, *Mismatch) Round
 }
 
-// stale is how old an agreement may be when it is published.
-const stale = time.Second
+const (
+	stale    = time.Second // the age from which on an agreement is not published
+	patience = time.Second // for which the witnesses may hold up the walk
+)
 
 // Turn is one verification of a Walk.
 type Turn struct {
@@ -55,10 +55,9 @@ type Turn struct {
 	// Agreed: DNS has agreed before this turn, so that what was published
 	// stands.
 	Agreed bool
-	// Lost, after an agreement: DNS does not know this Pod any more. For
-	// Walk.Grace it has answered without this Pod's address each time that it
-	// answered, and the server that says so now knows the cluster, as it
-	// resolves kubernetes.default, and not from what a cache had before.
+	// Lost, after an agreement: for Walk.Grace DNS has answered without this Pod's
+	// address each time that it answered, and the server that says so now knows the
+	// cluster: it resolves kubernetes.default, and not from what a cache had before.
 	Lost   bool
 	Waited time.Duration // since the walk began
 	Pause  time.Duration // until the next turn; 0 for the last
@@ -108,7 +107,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	case !isMismatch && (t.Err != nil || w.Every == 0):
 		goesOn = false
 	case !isMismatch:
-		w.people.rest(w.Agreed)
+		w.people.agreed(w.Agreed)
 		w.Agreed, w.gone = true, absence{}
 		t.Pause = w.rest()
 	case w.Agreed:
@@ -137,9 +136,6 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	t.Report, w.untold = append(w.untold, t.Report...), nil
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
-
-// patience is how long the witnesses may hold up the walk.
-const patience = time.Second
 
 // also says what a turn that begins after so long asks besides the proof.
 func (w *walker) also(waited time.Duration) (also Also) {
@@ -193,8 +189,7 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 	return t
 }
 
-// rest returns the pause after an agreement. The jitter keeps Pods that started
-// together from asking together.
+// rest returns the pause after an agreement, with a jitter as that of pause.
 func (w Walk) rest() time.Duration {
 	return w.Every - time.Duration(rand.Int64N(int64(w.Every)/2+1))
 }
@@ -221,10 +216,9 @@ func pause(waited, slow, again time.Duration) time.Duration {
 const maxBackoff = 5 * time.Second
 
 // slower returns the least pause after a turn that took so long, from that after
-// the one before. A server that is slow is given as long again. For one that is
-// silent, cannot say or will not, the pause doubles, and it halves when the
-// server is there again: a crowd that is too much for its DNS has to become
-// less, or useless questions crowd out the others.
+// the one before. A slow server is given as long again. For one that is silent,
+// cannot say or will not, the pause doubles, and it halves when the server is
+// there again: useless questions of a crowd would crowd out the others.
 func slower(before, took time.Duration, m *Mismatch) time.Duration {
 	switch {
 	case m.unasked(): // which says nothing about the server
@@ -277,9 +271,9 @@ func (l *lookout) saw(m *Mismatch, waited time.Duration) error {
 	return nil
 }
 
-// doubt is whether the server answers any probe type at all. That is looked for
-// rarely, and believed when it is seen in a row: the third time where a probe
-// type fails, the fifth where it is not answered, as packets get lost.
+// doubt is whether the server answers any probe type. That is looked for rarely,
+// and believed when it is seen in a row: the third time where a probe type fails,
+// the fifth where it is not answered, as packets get lost.
 type doubt struct {
 	next time.Duration // when to look again, since the walk began
 	seen int           // that it answered what applications ask, and no probe type; twice for a failure
@@ -323,22 +317,19 @@ func (c *curiosity) due(waited time.Duration) bool {
 	return true
 }
 
-// rest learns that DNS agrees, as it did before or not. Of several replicas one
-// may never do so, and is not asked after each time.
-func (c *curiosity) rest(before bool) {
-	if !before {
-		c.again = 0
+// agreed learns that DNS agrees, as it did before or not: of several replicas one
+// may never do so.
+func (c *curiosity) agreed(before bool) {
+	if c.next = c.again; !before {
+		*c = curiosity{}
 	}
-	c.next = c.again
 }
 
 // absence tracks how long DNS has answered without this Pod since it last
 // agreed.
 type absence struct {
-	since time.Time // the first answer without the Pod
-	// believed is from when on the witness is: what a cache had of it before
-	// has run out by then.
-	believed time.Time
+	since    time.Time // the first answer without the Pod
+	believed time.Time // from then on the witness is: no cache has what it had before
 }
 
 // saw learns what a turn that began then came to, and reports whether this Pod

@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
-	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 func main() {
@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "kubectl podfqdn: interrupted")
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "kubectl podfqdn: %s\n", diagnosis.Printable(err.Error()))
+	fmt.Fprintf(stderr, "kubectl podfqdn: %s\n", shown.Printable(err.Error()))
 	return exitCode(err)
 }
 

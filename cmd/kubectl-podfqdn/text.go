@@ -8,6 +8,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // text is for a person: what the API says, the view from the wire, the causes.
@@ -40,7 +41,7 @@ func (l list) text(w io.Writer) {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(words ...string) {
 		for i, word := range words {
-			words[i] = diagnosis.Printable(word)
+			words[i] = shown.Printable(word)
 		}
 		fmt.Fprintln(columns, strings.TrimRight(strings.Join(words, "\t"), "\t"))
 	}
@@ -58,6 +59,6 @@ func (l list) text(w io.Writer) {
 	}
 	columns.Flush()
 	if worst != nil {
-		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", diagnosis.Printable(worst.Namespace), diagnosis.Printable(worst.Pod))
+		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", shown.Printable(worst.Namespace), shown.Printable(worst.Pod))
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
 )
 
@@ -27,11 +28,11 @@ type config struct {
 	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
 	identity.Given
 	identity.Policy
-	Timeout   duration `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS, and for keys; 0 for ever"`
-	Interval  duration `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
-	Withdraw  bool     `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
-	Grace     duration `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
-	Listen    listen   `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
+	Timeout   duration       `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init: how long to wait for DNS, and for keys; 0 for ever"`
+	Interval  duration       `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
+	Withdraw  bool           `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
+	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
+	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
 	Root      string    `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
 	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
@@ -217,33 +218,6 @@ func (d *duration) UnmarshalText(text []byte) error {
 	}
 	*d = duration(parsed)
 	return nil
-}
-
-// listen is where HTTP is served, or "".
-type listen string
-
-func (l *listen) UnmarshalText(text []byte) error {
-	*l = ""
-	if string(text) == "off" {
-		return nil
-	}
-	host, port, err := net.SplitHostPort(string(text))
-	if err == nil && host != "" {
-		_, err = netip.ParseAddr(host)
-	}
-	number, bad := strconv.ParseUint(port, 10, 16)
-	if err != nil || bad != nil || number == 0 {
-		return errors.New("must be off, :PORT or ADDRESS:PORT, such as :8053")
-	}
-	*l = listen(text)
-	return nil
-}
-
-// open reports whether it is every address of the machine.
-func (l listen) open() bool {
-	host, _, _ := net.SplitHostPort(string(l))
-	addr, err := netip.ParseAddr(host)
-	return l != "" && (err != nil || addr.IsUnspecified())
 }
 
 // level is the least that is logged.

@@ -254,25 +254,6 @@ func TestLogLevelsAreThoseOfItsRow(t *testing.T) {
 	}
 }
 
-func TestListen(t *testing.T) {
-	t.Parallel()
-	for text, open := range map[string]bool{
-		"off": false, ":8053": true, "0.0.0.0:8053": true, "[::]:8053": true,
-		"127.0.0.1:8053": false, "[::1]:8053": false, "10.244.1.7:1": false,
-	} {
-		var l listen
-		if err := l.UnmarshalText([]byte(text)); err != nil || l.open() != open || (l == "") != (text == "off") {
-			t.Errorf("%q: %q, open to everybody: %t, %v", text, l, l.open(), err)
-		}
-	}
-	for _, text := range []string{"", "on", "8053", ":", ":0", ":65536", ":-1", ":http", "localhost:8053", "127.0.0.1", "::1:8053", "[127.0.0.1:8053", " :8053", ":8053\n"} {
-		var l listen
-		if err := l.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "such as :8053") || l != "" {
-			t.Errorf("%q: %q, %v", text, l, err)
-		}
-	}
-}
-
 func TestTheIntervalLeavesKeysFree(t *testing.T) {
 	t.Parallel()
 	for environ, want := range map[string]string{

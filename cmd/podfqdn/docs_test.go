@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/health"
 )
 
 func TestTheReferenceHasEveryVerdict(t *testing.T) {
@@ -63,12 +65,12 @@ func TestTheReferenceHasEveryExitCode(t *testing.T) {
 
 func TestTheReferenceHasEveryMetric(t *testing.T) {
 	t.Parallel()
-	p := newProbes(func() bool { return true })
+	p := health.New(func() bool { return true }, "v1", "abc")
 	// With an agreement and a question, each metric has a sample.
-	p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
+	p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
 	var names []string
 	types, labels := map[string]string{}, map[string][]string{}
-	for line := range strings.Lines(string(p.text())) {
+	for line := range strings.Lines(metrics(p)) {
 		if declared, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			name, kind, _ := strings.Cut(strings.TrimSpace(declared), " ")
 			names, types[name] = append(names, name), kind
@@ -318,4 +320,11 @@ func written(t *testing.T, c *ast.ValueSpec) string {
 	}
 	t.Fatalf("constant %s is not written out", c.Names[0].Name)
 	return ""
+}
+
+// metrics returns what Prometheus is told.
+func metrics(h *health.Health) string {
+	w := httptest.NewRecorder()
+	h.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
 }

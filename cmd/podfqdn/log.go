@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // newLogger writes one line an event: JSON, or for people on a terminal.
@@ -54,9 +55,9 @@ func escaped(fields []zapcore.Field) []zapcore.Field {
 	for i, f := range fields {
 		switch f.Type {
 		case zapcore.StringType:
-			f = zap.String(f.Key, diagnosis.Printable(f.String))
+			f = zap.String(f.Key, shown.Printable(f.String))
 		case zapcore.StringerType, zapcore.ErrorType:
-			f = zap.String(f.Key, diagnosis.Printable(fmt.Sprint(f.Interface)))
+			f = zap.String(f.Key, shown.Printable(fmt.Sprint(f.Interface)))
 		}
 		safe[i] = f
 	}
@@ -74,6 +75,6 @@ func writeTerminationLog(root string, reason error) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(file, diagnosis.Printable(reason.Error()))
+	_, err = io.WriteString(file, shown.Printable(reason.Error()))
 	return errors.Join(err, file.Close())
 }

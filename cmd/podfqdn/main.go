@@ -14,7 +14,7 @@ import (
 	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 func main() {
@@ -90,7 +90,7 @@ func exitCode(err error) int {
 
 // fail says on stderr what ended a command, and returns its exit code.
 func fail(stderr io.Writer, err error) int {
-	fmt.Fprintf(stderr, "podfqdn: %s\n", diagnosis.Printable(err.Error()))
+	fmt.Fprintf(stderr, "podfqdn: %s\n", shown.Printable(err.Error()))
 	return exitCode(err)
 }
 

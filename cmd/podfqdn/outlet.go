@@ -113,7 +113,7 @@ func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 	if err == nil || !n.stands.Load() || ctx.Err() != nil {
 		return files, err
 	}
-	n.path.probes.keysMissed()
+	n.path.health.KeysMissed()
 	n.path.warn("the published "+n.Name+" stay", err.Error())
 	return nil, nil
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
 
@@ -45,7 +46,7 @@ type path struct {
 	claim   identity.Claim
 	name    outlet  // the identity, whose start signal is that of the application
 	needs   []*need // what has to be there before it
-	probes  *probes
+	health  *health.Health
 
 	// What was published last, even if it is withdrawn: its addresses, and its
 	// files, unless an earlier process wrote them.
@@ -64,10 +65,11 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 	if err != nil {
 		return err
 	}
-	p.sidecar, p.probes = command == "sidecar", newProbes(p.name.stands.Load)
+	version, revision := built()
+	p.sidecar, p.health = command == "sidecar", health.New(p.name.stands.Load, version, revision)
 	began, limit := time.Now(), time.Duration(cfg.Timeout)
 	if p.sidecar {
-		end, err := p.probes.serve(cfg.Listen, facts.HostNetwork)
+		end, err := p.health.Serve(cfg.Listen, facts.HostNetwork)
 		if err != nil {
 			return err
 		}
@@ -114,7 +116,7 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
 		tell.turn(turn)
-		p.probes.turn(turn)
+		p.health.Turn(turn)
 		if turn.Err == nil {
 			// Publish: what was proven, whole.
 			if err := p.publish(turn); err != nil && !turn.Agreed {
@@ -276,13 +278,13 @@ func (p *path) withdraw(turn identity.Turn) {
 		_ = p.failed(err)
 		return
 	}
-	p.probes.withdrew()
+	p.health.Withdrew()
 	p.log.Warn("withdrawn", zap.String("reason", turn.Err.Error()), zap.Duration("grace", time.Duration(p.cfg.Grace)))
 }
 
 // failed says that a volume could not be written.
 func (p *path) failed(err error) error {
-	p.probes.volumeFailed(err)
+	p.health.VolumeFailed(err)
 	p.warn("the volume is not as it should be", err.Error())
 	return volumeError(err)
 }

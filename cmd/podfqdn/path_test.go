@@ -21,7 +21,7 @@ func (s *sidecar) readyz() string {
 	s.Helper()
 	synctest.Wait()
 	w := httptest.NewRecorder()
-	s.p.probes.readyz(w, nil)
+	s.p.health.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
 	return strings.TrimSpace(w.Body.String())
 }
 

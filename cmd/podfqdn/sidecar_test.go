@@ -126,7 +126,7 @@ func (s *sidecar) holds(want bool) {
 		s.Errorf("verified: %v, but it is to stand: %t", err, want)
 	}
 	w := httptest.NewRecorder()
-	s.p.probes.readyz(w, nil)
+	s.p.health.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/readyz", nil))
 	if code := w.Code; (code == 200) != want || strings.Count(w.Body.String(), "\n") != 1 {
 		s.Errorf("/readyz gives %d, %q, but it is to stand: %t\n%s", code, w.Body, want, s.log.Bytes())
 	}
@@ -152,7 +152,7 @@ func (s *sidecar) said(level string) (all []string) {
 func (s *sidecar) counts(metric string) string {
 	s.Helper()
 	w := httptest.NewRecorder()
-	s.p.probes.metrics(w, nil)
+	s.p.health.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for line := range strings.Lines(w.Body.String()) {
 		if value, ok := strings.CutPrefix(line, metric+" "); ok {
 			return strings.TrimSpace(value)

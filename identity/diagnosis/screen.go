@@ -7,11 +7,11 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf16"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // Screen shows people what was found out: the verdict first, and last, where
@@ -35,32 +35,6 @@ func IsTerminal(w io.Writer) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
-
-// Printable escapes what a terminal or a log viewer may act on: control
-// characters, and all that is not ASCII. Line ends between sentences become
-// "; ".
-func Printable(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		quoted := strconv.QuoteToASCII(line)
-		quoted = quoted[1 : len(quoted)-1]
-		// What was quoted before must not be so twice.
-		lines[i] = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted)
-	}
-	shown := strings.Join(lines, "; ")
-	if len(shown) <= most {
-		return shown
-	}
-	const (
-		end   = most / 4        // which says what to change
-		begin = most - end - 32 // the words between them are less
-	)
-	return fmt.Sprintf("%s [%d bytes left out] %s", shown[:begin], len(shown)-begin-end, shown[len(shown)-end:])
-}
-
-// most is how many bytes of one text are shown: the kubelet reads 4096 of a
-// termination log, and what is longer was never meant for people.
-const most = 3 << 10
 
 // JSON gives v for programs, indented, and in ASCII: a program reads the same,
 // and a terminal finds nothing to act on where somebody looks.
@@ -108,7 +82,7 @@ const (
 
 // show escapes text and gives it a colour; "" is none. It is the one way out.
 func (s Screen) show(colour, text string) string {
-	if text = Printable(text); !s.Colour || colour == "" || text == "" {
+	if text = shown.Printable(text); !s.Colour || colour == "" || text == "" {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
@@ -120,7 +94,7 @@ func (s Screen) cell(colour, text string, width int) string {
 }
 
 // wide returns how many columns text takes.
-func wide(text string) int { return len(Printable(text)) }
+func wide(text string) int { return len(shown.Printable(text)) }
 
 // maxWide bounds the columns that are aligned.
 const maxWide = 60

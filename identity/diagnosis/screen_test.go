@@ -11,6 +11,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 // sick is a diagnosis with everything in it that a screen shows in its own way.
@@ -107,13 +108,13 @@ func TestPrintable(t *testing.T) {
 		"\xff\xfe":                      `\xff\xfe`,
 		"\u2028":                        `\u2028`,
 	} {
-		if got := diagnosis.Printable(text); got != want {
+		if got := shown.Printable(text); got != want {
 			t.Errorf("%+q: %s, not %s", text, got, want)
 		}
 	}
 	for _, foreign := range []string{"é", "\x1b", `"`, `\`, "\n", `\n`, `\"`, "a\"\x1b\\"} {
 		quoted := fmt.Sprintf("%+q is no name", foreign)
-		if got := diagnosis.Printable(quoted); got != quoted {
+		if got := shown.Printable(quoted); got != quoted {
 			t.Errorf("what was quoted as %s is shown as %s", quoted, got)
 		}
 	}
@@ -140,11 +141,11 @@ func FuzzPrintable(f *testing.F) {
 	f.Add("plain")
 	f.Add("\x1b[31m\"é\\\n\xff")
 	f.Fuzz(func(t *testing.T, text string) {
-		got := diagnosis.Printable(text)
+		got := shown.Printable(text)
 		if strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%+q", got)
 		}
-		if again := diagnosis.Printable(got); again != got {
+		if again := shown.Printable(got); again != got {
 			t.Errorf("%s becomes %s", got, again)
 		}
 	})

@@ -1,4 +1,4 @@
-package main
+package health
 
 import (
 	"bufio"
@@ -14,8 +14,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// serving gives probes and the address that they answer on.
-func serving(t *testing.T) (*probes, string) {
+// serving returns a Health and the address that it answers on.
+func serving(t *testing.T) (*Health, string) {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -23,8 +23,8 @@ func serving(t *testing.T) (*probes, string) {
 	}
 	address := free.Addr().String()
 	free.Close()
-	p := newProbes(func() bool { return false })
-	end, err := p.serve(listen(address), false)
+	p := New(func() bool { return false }, "v1", "abc")
+	end, err := p.Serve(Address(address), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestAReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
 		}
 	}
 	start := time.Now()
-	p.turn(identity.Turn{Err: nil})
+	p.Turn(identity.Turn{Err: nil})
 	r, err := http.Get("http://" + address + "/readyz")
 	if err != nil {
 		t.Fatal(err)
@@ -117,14 +117,33 @@ func TestAConnectionEndsWithItsAnswer(t *testing.T) {
 
 // Nobody can make a metric grow by what DNS says.
 func TestWhatDNSSaysIsNoLabel(t *testing.T) {
-	p := newProbes(func() bool { return false })
+	p := New(func() bool { return false }, "v1", "abc")
 	for i := range 1000 {
 		answer := identity.Answer{Question: identity.Question{Kind: identity.Kind(i % 4)}, Is: identity.Failed,
 			Shown: shown.Answer{Rcode: fmt.Sprintf("RCODE%d\n\x1b", i), Wire: fmt.Sprint(i)}}
-		p.turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: answer, Others: fmt.Sprint(i)}}}}})
+		p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: answer, Others: fmt.Sprint(i)}}}}})
 	}
 	text := string(p.text())
 	if n := strings.Count(text, "podfqdn_dns_questions_total{"); n != 4 || !strings.Contains(text, `{type="A",rcode="other"} 250`) {
 		t.Errorf("%d lines of questions:\n%s", n, text)
+	}
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	for text, open := range map[string]bool{
+		"off": false, ":8053": true, "0.0.0.0:8053": true, "[::]:8053": true,
+		"127.0.0.1:8053": false, "[::1]:8053": false, "10.244.1.7:1": false,
+	} {
+		var l Address
+		if err := l.UnmarshalText([]byte(text)); err != nil || l.open() != open || (l == "") != (text == "off") {
+			t.Errorf("%q: %q, open to everybody: %t, %v", text, l, l.open(), err)
+		}
+	}
+	for _, text := range []string{"", "on", "8053", ":", ":0", ":65536", ":-1", ":http", "localhost:8053", "127.0.0.1", "::1:8053", "[127.0.0.1:8053", " :8053", ":8053\n"} {
+		var l Address
+		if err := l.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "such as :8053") || l != "" {
+			t.Errorf("%q: %q, %v", text, l, err)
+		}
 	}
 }
