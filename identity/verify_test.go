@@ -626,3 +626,31 @@ func TestOurAddressBehindADNS64PrefixIsNobodyElses(t *testing.T) {
 		}.run(t)
 	}
 }
+
+// What nobody has filled in claims nothing, proves nothing and asks nobody.
+func TestZeroValuesWork(t *testing.T) {
+	var c identity.Claim
+	if c.Dashed() || !c.Name().IsZero() || len(c.Addrs()) > 0 || c.Rounds() != 2 {
+		t.Errorf("%+v", c)
+	}
+	s := podtest.Agreeing(t, c)
+	for _, r := range []identity.Resolver{s, nil} {
+		if _, _, err := identity.Verify(t.Context(), r, c, 0); err == nil || errors.As(err, new(*identity.Mismatch)) {
+			t.Errorf("got %v", err)
+		}
+	}
+	for turn := range (identity.Walk{}).Turns(t.Context()) {
+		if turn.Err == nil || turn.Pause != 0 {
+			t.Errorf("%+v", turn)
+		}
+	}
+	if len(s.Rounds) > 0 {
+		t.Errorf("asked %s", s.Asked())
+	}
+	if _, err := identity.Render(identity.Agreement{}); err == nil {
+		t.Error("rendered what nothing proved")
+	}
+	if (identity.Policy{}).Forward != identity.ForwardOnly || db0(t, identity.Policy{Rounds: 3}, ip4, "").Rounds() != 3 {
+		t.Error("the policy is not the claim's")
+	}
+}

@@ -282,6 +282,82 @@ func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 	})
 }
 
+// A verification for which no probe type is left is not a turn; its questions were
+// asked all the same.
+func TestATurnReportsWhatWasAskedSinceTheOneBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
+		whole, start, rounds, asked := podtest.Agreeing(t, claim), time.Now(), 0, 0
+		dns := resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+			rounds++
+			exchange, err := whole.Open(ctx)
+			return exchangeFunc(func(q identity.Question) identity.Answer {
+				if rounds%2 == 0 && time.Since(start) < 5*time.Second {
+					return identity.Answer{Question: q, Again: time.Second}
+				}
+				asked++
+				return exchange.Ask(ctx, q)
+			}), err
+		})
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: dns}, time.Minute)
+		if len(turns) != 1 || turns[0].Err != nil || rounds < 6 {
+			t.Fatalf("%d rounds, turns %v", rounds, turns)
+		}
+		reported := 0
+		for _, f := range turns[0].Report.Findings() {
+			if f.Is != identity.Unasked {
+				reported++
+			}
+		}
+		if reported != asked {
+			t.Errorf("%d questions were asked, %d reported", asked, reported)
+		}
+	})
+}
+
+// Witnesses explain and decide nothing.
+func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: 10.96.0.1")
+		s.Later(100*time.Second, "exists: nodata")
+		s.Later(2*time.Hour, "exists: nxdomain zone=cluster.local")
+		var asked []time.Duration
+		start := time.Now()
+		about := identity.Finding{Witness: true, Verdict: "about something else"}
+		w := identity.Walk{Claim: claim, Resolver: s, Every: time.Minute, Witnesses: func(ctx context.Context, m *identity.Mismatch) identity.Round {
+			if end, ok := ctx.Deadline(); !ok || time.Until(end) != time.Second || m.Verdict != identity.Missing {
+				t.Errorf("asked about %s, for %s", m.Verdict, time.Until(end))
+			}
+			asked = append(asked, time.Since(start))
+			return identity.Round{Findings: []identity.Finding{about}}
+		}}
+		turns, _ := walk(t, w, 3*time.Hour)
+		last := len(asked) - 1
+		for i, at := range asked[:last] { // after 3 s, and when the wait has doubled
+			least := 3 * time.Second
+			if i > 0 {
+				least = 2 * asked[i-1]
+			}
+			if at < least || at > least+6*time.Second {
+				t.Errorf("asked after %v", asked)
+			}
+		}
+		if last < 4 || last > 6 || asked[last] < 2*time.Hour || asked[last] > 2*time.Hour+time.Minute { // the first disagreement after that
+			t.Errorf("asked after %v", asked)
+		}
+		reported := 0
+		for _, turn := range turns {
+			if found := turn.Report.Findings(); found[len(found)-1].Verdict == about.Verdict {
+				reported++
+			}
+		}
+		if reported != len(asked) {
+			t.Errorf("asked after %v, reported %d times", asked, reported)
+		}
+	})
+}
+
 func TestWalkEndsWhenItsReaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")

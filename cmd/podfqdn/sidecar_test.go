@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -79,6 +80,7 @@ type sidecar struct {
 	says    atomic.Pointer[answers]
 	dir     string
 	log     bytes.Buffer
+	asked   atomic.Int64 // questions
 	p       *path
 	environ []string
 	kill    context.CancelCauseFunc
@@ -91,7 +93,10 @@ func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	t.Helper()
 	s := &sidecar{T: t, dir: dir, done: make(chan struct{})}
 	s.says.Store(&dns)
-	says := func(_ time.Duration, q identity.Question) identity.Answer { return (*s.says.Load())(q) }
+	says := func(_ time.Duration, q identity.Question) identity.Answer {
+		s.asked.Add(1)
+		return (*s.says.Load())(q)
+	}
 	s.p = &path{stderr: &s.log, dns: answering{time.Now(), says}}
 	s.environ = slices.Concat(podFiles(t, "10.244.1.7"), []string{"PODFQDN_DIR=" + dir}, environ)
 	ctx, kill := context.WithCancelCause(t.Context())
@@ -457,4 +462,35 @@ func TestWhatCannotBeWithdrawnStandsAndIsTried(t *testing.T) {
 		s.holds(false)
 		s.end()
 	})
+}
+
+// Those for people too, when DNS does not agree.
+func TestEveryQuestionIsCounted(t *testing.T) {
+	t.Parallel()
+	for what, dns := range map[string]answers{"without the Pod": without, "shared": besides, "silent": dead, "in trouble": broken} {
+		synctest.Test(t, func(t *testing.T) {
+			s := start(t, t.TempDir(), dns)
+			time.Sleep(30 * time.Second)
+			s.turns(agreed)
+			time.Sleep(20 * time.Second)
+			s.holds(true) // and rests
+			w := httptest.NewRecorder()
+			s.p.health.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+			var counted int64
+			for line := range strings.Lines(w.Body.String()) {
+				if _, rest, ok := strings.Cut(line, "podfqdn_dns_questions_total{"); ok {
+					_, number, _ := strings.Cut(rest, "} ")
+					n, err := strconv.ParseInt(strings.TrimSpace(number), 10, 64)
+					if err != nil {
+						t.Fatal(err)
+					}
+					counted += n
+				}
+			}
+			if asked := s.asked.Load(); asked < 20 || counted != asked {
+				t.Errorf("%s: %d questions were asked, %d counted", what, asked, counted)
+			}
+			s.end()
+		})
+	}
 }

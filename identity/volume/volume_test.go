@@ -356,6 +356,20 @@ func TestOpenDropsWhatKeepRefuses(t *testing.T) {
 	expect(t, dir, web0Listing)
 }
 
+func TestOpenWithNobodyToAskKeepsNothing(t *testing.T) {
+	t.Parallel()
+	dir := published(t, db0)
+	v, err := volume.Open(t.Context(), dir, names, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if v.Dropped() == nil {
+		t.Error("nothing was dropped")
+	}
+	expect(t, dir, "")
+}
+
 func TestOpenDropsATornGenerationWithoutAsking(t *testing.T) {
 	t.Parallel()
 	for name, tear := range map[string]func(gen string) error{
