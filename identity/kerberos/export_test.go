@@ -64,12 +64,12 @@ func (r *Reader) Read(ctx context.Context, want ...Principal) ([]Entry, []string
 
 // Changed reports whether it is another than when it was read.
 func (r *Reader) Changed() bool {
-	now, _ := r.look()
+	now, _ := r.stat()
 	return !now.equal(r.seen)
 }
 
 // Look sees the source as it is now; ReadLooked reads what was seen then.
 func (r *Reader) Look() (func(context.Context, ...Principal) ([]Entry, []string, error), error) {
-	l, err := r.look()
+	l, err := r.stat()
 	return func(ctx context.Context, want ...Principal) ([]Entry, []string, error) { return l.read(ctx, want) }, err
 }

@@ -54,17 +54,17 @@ func (s Source) IsZero() bool { return s.template == "" }
 // source is a Source whose path is known.
 type source struct {
 	path string
-	seen look // when it was read last
+	seen state // when it was read last
 }
 
-// look is a source from outside. Two looks that are equal are at the same
+// state is a source from outside. Two states that are equal are at the same
 // bytes, as far as a file system can tell.
-type look struct {
+type state struct {
 	folder string // that holds the files; "" where the source is a file
 	files  []file
 }
 
-func (l look) equal(other look) bool {
+func (l state) equal(other state) bool {
 	return l.folder == other.folder && slices.Equal(l.files, other.files)
 }
 
@@ -83,22 +83,22 @@ func newFile(path, shown string, info fs.FileInfo) file {
 	return file{path, shown, uint64(stat.Dev), stat.Ino, info.Size(), info.Mode(), stat.Mtim, stat.Ctim}
 }
 
-// look looks at the source. A folder that the kubelet or a CSI driver writes is
+// stat looks at the source. A folder that the kubelet or a CSI driver writes is
 // entered through its "..data", which is replaced by one rename when anything
 // in it changes (Kubernetes, pkg/volume/util/atomic_writer.go).
-func (s *source) look() (look, error) {
+func (s *source) stat() (state, error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
-		return look{}, explain(s.path, err)
+		return state{}, explain(s.path, err)
 	}
 	if info.Mode().IsRegular() {
-		return look{files: []file{newFile(s.path, s.path, info)}}, nil
+		return state{files: []file{newFile(s.path, s.path, info)}}, nil
 	}
 	if !info.IsDir() {
-		return look{}, identity.Refuse(identity.Misconfigured,
+		return state{}, identity.Refuse(identity.Misconfigured,
 			fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, is neither a file nor a folder", s.path), "name a keytab or a folder of keytabs")
 	}
-	l := look{folder: s.path}
+	l := state{folder: s.path}
 	if target, err := os.Readlink(filepath.Join(s.path, "..data")); err == nil {
 		if l.folder = target; !filepath.IsAbs(target) {
 			l.folder = filepath.Join(s.path, target)
@@ -106,15 +106,15 @@ func (s *source) look() (look, error) {
 	}
 	folder, err := os.Open(l.folder)
 	if err != nil {
-		return look{}, explain(s.path, err)
+		return state{}, explain(s.path, err)
 	}
 	defer folder.Close()
 	names, err := folder.Readdirnames(maxFiles + 1)
 	if err != nil && err != io.EOF {
-		return look{}, explain(s.path, err)
+		return state{}, explain(s.path, err)
 	}
 	if len(names) > maxFiles {
-		return look{}, fmt.Errorf("%+q has more than %d files in it: name one keytab, such as with {hostname}, or a folder with fewer", s.path, maxFiles)
+		return state{}, fmt.Errorf("%+q has more than %d files in it: name one keytab, such as with {hostname}, or a folder with fewer", s.path, maxFiles)
 	}
 	slices.Sort(names)
 	for _, name := range names {
@@ -141,7 +141,7 @@ func (s *source) look() (look, error) {
 func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
 	var failed error
 	for range tries {
-		before, err := s.look()
+		before, err := s.stat()
 		s.seen = before
 		if failed = err; err != nil {
 			continue // it may just have been replaced
@@ -151,7 +151,7 @@ func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, s
 			forget(entries)
 			return nil, nil, context.Cause(ctx)
 		}
-		if after, _ := s.look(); after.equal(before) {
+		if after, _ := s.stat(); after.equal(before) {
 			return entries, skipped, err
 		}
 		forget(entries)
@@ -163,7 +163,7 @@ func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, s
 }
 
 // read reads what was looked at.
-func (l look) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
+func (l state) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
 	left := int64(maxBytes)
 	var denied error
 	readable := false

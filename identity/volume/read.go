@@ -37,18 +37,18 @@ func Read(dir string) (files []identity.File, verified bool, err error) {
 	}
 	defer f.root.Close()
 	for range tries {
-		_, current, err := f.look(data)
+		_, current, err := f.stat(data)
 		if err != nil || current == "" {
 			return nil, false, err
 		}
-		_, signal, err := f.look(Verified)
+		_, signal, err := f.stat(Verified)
 		if err != nil {
 			return nil, false, err
 		}
 		files, err := f.generation(current)
 		// A generation is removed only after the flip away from it, and its
 		// name never comes again: the same name means that all was there.
-		if _, again, _ := f.look(data); again == current {
+		if _, again, _ := f.stat(data); again == current {
 			return unsigned(files), signal != "" && err == nil, err
 		}
 	}
@@ -80,9 +80,9 @@ func openFolder(dir string) (folder, error) {
 	return f, fmt.Errorf("uid %d cannot open %+q: %w", os.Geteuid(), dir, errno(err))
 }
 
-// look says what stands under one of our names: info is nil if nothing does;
+// stat says what stands under one of our names: info is nil if nothing does;
 // target is where the link leads. Anything but ours is an error.
-func (f folder) look(name string) (info fs.FileInfo, target string, err error) {
+func (f folder) stat(name string) (info fs.FileInfo, target string, err error) {
 	info, err = f.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil

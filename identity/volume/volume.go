@@ -266,7 +266,7 @@ func (v *Volume) survey() (current string, err error) {
 		return "", v.explain("look", err)
 	}
 	for _, name := range append(slices.Clone(v.names), dataTmp, data) {
-		info, target, err := v.look(name)
+		info, target, err := v.stat(name)
 		if err != nil {
 			return "", err
 		}
@@ -389,7 +389,7 @@ func (v *Volume) write(in *os.Root, file identity.File) error {
 // flip they may lead nowhere.
 func (v *Volume) link(files []identity.File) (linked []string, err error) {
 	for _, file := range files {
-		info, _, err := v.look(file.Name)
+		info, _, err := v.stat(file.Name)
 		if err == nil && info == nil {
 			linked = append(linked, file.Name)
 			err = v.do("link "+file.Name, func() error { return v.root.Symlink(data+"/"+file.Name, file.Name) })
@@ -415,7 +415,7 @@ func (v *Volume) flip(next string) error {
 
 // unlink removes a name of ours; an absent one is no error.
 func (v *Volume) unlink(name string) error {
-	if info, _, err := v.look(name); err != nil || info == nil {
+	if info, _, err := v.stat(name); err != nil || info == nil {
 		return err
 	}
 	return v.do("unlink "+name, func() error { return v.root.Remove(name) })
