@@ -42,7 +42,7 @@ const module = "github.com/podfqdn/podfqdn/"
 
 // In the Pod there is no token, and nothing that could use one.
 func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
-	for _, pkg := range []string{".", "./resolver", "./volume", "./kerberos", "./diagnosis", "../cmd/podfqdn"} {
+	for _, pkg := range []string{".", "./resolver", "./volume", "./kerberos", "./health", "./diagnosis", "../cmd/podfqdn"} {
 		for _, dep := range depends(t, pkg) {
 			if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, module+"identity/kube") {
 				t.Errorf("%s imports %s", pkg, dep)
@@ -53,7 +53,7 @@ func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
 
 // The explanation is for people: nothing that decides can see it.
 func TestNothingOnThePathImportsTheDiagnosis(t *testing.T) {
-	for _, pkg := range []string{".", "./shown", "./resolver", "./volume", "./kerberos"} {
+	for _, pkg := range []string{".", "./shown", "./resolver", "./volume", "./kerberos", "./health"} {
 		if slices.Contains(depends(t, pkg), module+"identity/diagnosis") {
 			t.Errorf("%s imports package diagnosis", pkg)
 		}
@@ -74,7 +74,7 @@ func TestNothingOnThePathImportsTheDiagnosis(t *testing.T) {
 
 // Adapters meet in the command alone.
 func TestAdaptersDoNotImportEachOther(t *testing.T) {
-	adapters := []string{"resolver", "volume", "kerberos"}
+	adapters := []string{"resolver", "volume", "kerberos", "health"}
 	for _, pkg := range adapters {
 		for _, other := range adapters {
 			if other != pkg && slices.Contains(depends(t, "./"+pkg), module+"identity/"+other) {
