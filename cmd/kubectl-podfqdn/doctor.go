@@ -201,7 +201,7 @@ type list struct {
 
 // examine looks at one Pod from both sides.
 func examine(ctx context.Context, client *kube.Client, namespace, pod string) (report, error) {
-	view, err := client.Look(ctx, namespace, pod)
+	view, err := client.See(ctx, namespace, pod)
 	if err != nil {
 		return report{}, err
 	}

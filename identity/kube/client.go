@@ -55,13 +55,10 @@ var (
 )
 
 func init() {
-	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme,
-		authenticationv1.AddToScheme, authorizationv1.AddToScheme,
-	} {
-		if err := add(scheme); err != nil {
-			panic(err) // a type registered twice
-		}
+	add := runtime.NewSchemeBuilder(corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme)
+	if err := add.AddToScheme(scheme); err != nil {
+		panic(err) // a type registered twice
 	}
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 }
@@ -139,9 +136,7 @@ type Forbidden struct {
 	Err error // as the API server says it
 }
 
-func (f *Forbidden) Error() string {
-	return fmt.Sprintf("you may not %s", f.Right)
-}
+func (f *Forbidden) Error() string { return fmt.Sprintf("you may not %s", f.Right) }
 
 func (f *Forbidden) Unwrap() error { return f.Err }
 
@@ -193,9 +188,7 @@ func answer(result rest.Result, object runtime.Object) error {
 	return nil
 }
 
-func kind(object runtime.Object) string {
-	return "a " + reflect.TypeOf(object).Elem().Name()
-}
+func kind(object runtime.Object) string { return "a " + reflect.TypeOf(object).Elem().Name() }
 
 // failed tells a missing right, and what ended a request, from the rest.
 func failed(ctx context.Context, right Right, err error) error {
@@ -239,13 +232,11 @@ func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	if apierrors.IsNotFound(err) {
 		return &NotFound{fmt.Sprintf("there is no namespace %+q: name another by --namespace", namespace)}
 	}
-	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or name another namespace by --namespace", pod, namespace, c.kubectl(namespace))}
+	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or name another namespace by --namespace", pod, namespace, in(c.Kubectl, namespace))}
 }
 
-// kubectl begins a command in a namespace.
-func (c *Client) kubectl(namespace string) string {
-	return c.Kubectl + " --namespace " + Quote(namespace)
-}
+// in returns how a command in a namespace begins.
+func in(kubectl, namespace string) string { return kubectl + " --namespace " + Quote(namespace) }
 
 // Grant gives the commands by which an administrator grants the user the
 // rights, one line each.
@@ -255,13 +246,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	type where struct{ namespace, verb string }
 	resources := map[where][]string{}
 	for _, r := range rights {
-		resource := strings.TrimSuffix(r.Resource, "/exec")
-		if r.Group != "" {
-			resource += "." + r.Group
-		}
-		if strings.HasSuffix(r.Resource, "/exec") {
-			resource += "/exec"
-		}
+		resource := strings.TrimSuffix(r.Resource+"."+r.Group, ".")
 		w := where{r.Namespace, r.Verb}
 		if !slices.Contains(resources[w], resource) {
 			resources[w] = append(resources[w], resource)
@@ -273,7 +258,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	for _, w := range ordered {
 		kubectl, role, name := c.Kubectl, "clusterrole", "podfqdn-doctor-"+w.verb
 		if w.namespace != "" {
-			kubectl, role = c.kubectl(w.namespace), "role"
+			kubectl, role = in(c.Kubectl, w.namespace), "role"
 		}
 		lines = append(lines,
 			fmt.Sprintf("%s create %s %s --verb=%s --resource=%s", kubectl, role, name, w.verb, strings.Join(resources[w], ",")),

@@ -96,7 +96,10 @@ func host(zone string) string {
 	return strings.ToLower(strings.TrimSuffix(zone, "."))
 }
 
-// serves tells whether PTR of an address is answered from the API.
+// zones returns what is served, for people.
+func (c corefile) zones() string { return strings.Join(slices.Concat(c.domains, c.reverse), " ") }
+
+// serves reports whether PTR of an address is answered from the API.
 func (c corefile) serves(addr netip.Addr) bool {
 	name := arpa(addr)
 	for _, zone := range c.reverse {

@@ -15,7 +15,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// looked is what Look makes of what the API server says; what is not there was
+// looked is what See makes of what the API server says; what is not there was
 // not seen.
 func looked(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, slices []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
 	v := &View{kubectl: "kubectl", pod: pod, Use: use(pod), peers: map[string]*corev1.Pod{}}
@@ -26,9 +26,9 @@ func looked(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet,
 	}
 	switch {
 	case set != nil:
-		v.owner = owner{kind: "StatefulSet", name: set.Name, statefulSet: set, replicas: wanted(set.Spec.Replicas), selector: selected(set.Spec.Selector)}
+		v.owner = owner{kind: "StatefulSet", name: set.Name, statefulSet: set, replicas: deref(set.Spec.Replicas, 1), selector: selected(set.Spec.Selector)}
 	case deployment != nil:
-		v.owner = owner{kind: "Deployment", name: deployment.Name, deployment: deployment, replicas: wanted(deployment.Spec.Replicas), selector: selected(deployment.Spec.Selector)}
+		v.owner = owner{kind: "Deployment", name: deployment.Name, deployment: deployment, replicas: deref(deployment.Spec.Replicas, 1), selector: selected(deployment.Spec.Selector)}
 	}
 	if services != nil {
 		v.services = map[string]corev1.Service{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,7 +23,7 @@ const (
 	Running   State = "running"     // a sidecar that has let the application start
 	Published State = "published"   // it has ended well
 	Refused   State = "refused"     // it ended with 10: the spec or a variable has to change
-	GaveUp    State = "gave up"     // 11 or 12: the deadline
+	GaveUp    State = "gave up"     // 11, 12 or 14: the deadline
 	Failed    State = "failed"      // anything else
 	Over      State = "over"        // the Pod has ended or is being deleted, and needs no name any more
 )
@@ -88,29 +89,29 @@ type part struct {
 	status  corev1.ContainerStatus
 }
 
-// find gives podfqdn's container: the one of that name, else one with
+// find returns podfqdn's container: the one of that name, else one with
 // podfqdn's image or command. An init container comes before all others.
 func find(p *corev1.Pod) (part, bool) {
-	named := func(c corev1.Container) bool { return c.Name == "podfqdn" }
-	for _, is := range []func(corev1.Container) bool{named, madeOf} {
-		for _, c := range p.Spec.InitContainers {
-			if is(c) {
-				always := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-				return part{c, always, statusOf(p.Status.InitContainerStatuses, c.Name)}, true
-			}
-		}
-		for _, c := range p.Spec.Containers {
-			if is(c) {
-				return part{c, true, statusOf(p.Status.ContainerStatuses, c.Name)}, true
-			}
+	var parts []part
+	for _, c := range p.Spec.InitContainers {
+		always := deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
+		parts = append(parts, part{c, always, statusOf(p.Status.InitContainerStatuses, c.Name)})
+	}
+	for _, c := range p.Spec.Containers {
+		parts = append(parts, part{c, true, statusOf(p.Status.ContainerStatuses, c.Name)})
+	}
+	named := func(c part) bool { return c.Name == "podfqdn" }
+	for _, is := range []func(part) bool{named, part.made} {
+		if i := slices.IndexFunc(parts, is); i >= 0 {
+			return parts[i], true
 		}
 	}
 	return part{}, false
 }
 
-// madeOf tells podfqdn's image, whatever registry it comes from, and its
-// binary in another image.
-func madeOf(c corev1.Container) bool {
+// made reports whether a container has podfqdn's image, from any registry, or
+// its binary in another image.
+func (c part) made() bool {
 	name, _, _ := strings.Cut(path.Base(c.Image), "@")
 	name, _, _ = strings.Cut(name, ":")
 	return strings.Contains(name, "podfqdn") || len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn"
@@ -137,13 +138,11 @@ func use(p *corev1.Pod) Use {
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded || p.DeletionTimestamp != nil:
 		u.State = Over
-	case state.Running != nil && c.sidecar:
-		u.State, u.For = Waiting, since(state.Running.StartedAt)
-		if c.status.Started != nil && *c.status.Started && c.status.Ready {
-			u.State = Running
-		}
 	case state.Running != nil:
 		u.State, u.For = Waiting, since(state.Running.StartedAt)
+		if c.sidecar && deref(c.status.Started, false) && c.status.Ready {
+			u.State = Running
+		}
 	case state.Terminated != nil:
 		u.ended(state.Terminated)
 	case last != nil && last.ExitCode != 0: // and it will be started again
@@ -191,7 +190,7 @@ func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	}
 	for _, c := range p.Spec.InitContainers { // those before it
 		s := statusOf(p.Status.InitContainerStatuses, c.Name)
-		if s.State.Running != nil && s.Started != nil && !*s.Started || s.State.Waiting != nil && s.State.Waiting.Reason != "PodInitializing" {
+		if s.State.Running != nil && !deref(s.Started, true) || s.State.Waiting != nil && s.State.Waiting.Reason != "PodInitializing" {
 			return fmt.Sprintf("init container %+q comes first, and does not get on", c.Name)
 		}
 	}

@@ -27,7 +27,8 @@ func TestTheCorefileIsEditedInOneLine(t *testing.T) {
 	edit := func(text, before string) string {
 		v := &View{kubectl: "kubectl"}
 		v.dns = clusterDNS{name: "coredns", configMap: "coredns", text: text, corefile: parseCorefile(text)}
-		return v.addZones(before, " in-addr.arpa")
+		j := judge{View: v}
+		return j.addZones(before, " in-addr.arpa").command(v.kubectl)
 	}
 	text := ".:53 {\n  kubernetes cluster.local {\n  }\n  forward . 192.0.2.1\n}\n"
 	command := edit(text, "x.y ")

@@ -1,0 +1,192 @@
+package kube
+
+import (
+	"slices"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+// Causes returns why the Pod's name is not what podfqdn waits for, the most
+// likely cause first; none if all is well. wire is what podfqdn doctor found in
+// the Pod; nil where it could not be asked.
+//
+// What the API decides, it decides: a cause from the wire passes unless
+// decidedByAPI names its kind. No command from the wire passes: a container may
+// say what it likes, and commands are run.
+func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
+	if v.State == Over || wire != nil && wire.Healthy {
+		return nil
+	}
+	if wire == nil {
+		wire = &diagnosis.Diagnosis{}
+	}
+	j := judge{View: v, wire: wire}
+	if v.State == Pending && v.Reason != "" {
+		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
+	}
+	if v.State != Published && v.State != Running && v.State != Unused {
+		j.spec()
+	}
+	j.pass(ofSilence)
+	j.domain()
+	j.pass(ofDomain)
+	j.service()
+	j.pass(ofService, ofSlices)
+	j.reverse()
+	j.pass(ofReverse)
+	j.pass(ofRefusal)
+	j.pass(ofWire)
+	j.pass(ofServers)
+	if len(j.causes) == 0 {
+		j.rest()
+	}
+	for _, c := range j.causes {
+		if slices.ContainsFunc(c.mend, func(s step) bool { return s.recreate }) {
+			c.Change += "; with strategy: {type: Recreate}, or the old Pod and the new one would wait for each other"
+		}
+		c.Command = c.mend.command(v.kubectl)
+		causes = append(causes, c.Cause)
+	}
+	return causes
+}
+
+// judge finds the causes, one subject after the other.
+type judge struct {
+	*View
+	wire   *diagnosis.Diagnosis
+	causes []cause
+}
+
+// cause is a diagnosis.Cause whose command is still a value.
+type cause struct {
+	diagnosis.Cause
+	mend fix
+	wire bool // the Pod says it, and not the API
+}
+
+// found adds a cause that the API shows. mend is nil where no command mends it.
+func (j *judge) found(kind diagnosis.Kind, why, change string, mend fix) *cause {
+	j.causes = append(j.causes, cause{Cause: diagnosis.Cause{Kind: kind, Why: why, Change: change}, mend: mend})
+	return &j.causes[len(j.causes)-1]
+}
+
+// take adds a cause from the wire, with what the API knows of it.
+func (j *judge) take(said diagnosis.Cause) {
+	c := cause{Cause: said, wire: true}
+	switch c.Kind {
+	case diagnosis.DNSSilent:
+		j.silence(&c)
+	case diagnosis.DNSRefusesPTR:
+		j.refusal(&c)
+	case diagnosis.NotReadyHidden:
+		c.mend = j.patch("service", j.claim.service, notReady)
+	case diagnosis.SingleFamily:
+		c.mend = j.patch("service", j.claim.service, dualStack)
+	}
+	j.causes = append(j.causes, c)
+}
+
+// pass takes all causes about some subjects from the wire, unless the API
+// decides their kind.
+func (j *judge) pass(about ...subject) {
+	for _, c := range j.wire.Causes {
+		if slices.Contains(about, subjectOf(c.Kind)) && !j.decidedByAPI(c.Kind) {
+			j.take(c)
+		}
+	}
+}
+
+// subject is what a cause is about, and so what in the API decides it.
+type subject int
+
+const (
+	ofWire subject = iota - 1 // nothing in the API shows it
+	ofPod
+	ofServers
+	ofSilence
+	ofDomain
+	ofService
+	ofSlices
+	ofReverse
+	ofRefusal
+)
+
+// subjects has the kinds that are not ofWire.
+var subjects = [...][]diagnosis.Kind{
+	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained},
+	ofServers: {diagnosis.ForeignDNS},
+	ofSilence: {diagnosis.DNSSilent},
+	ofDomain:  {diagnosis.ClusterDomain},
+	ofService: {diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch, diagnosis.SingleFamily},
+	ofSlices: {diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.RollingUpdate, diagnosis.Terminating, diagnosis.DebugCopy,
+		diagnosis.SecondService, diagnosis.NotInSlice, diagnosis.NotInDNS},
+	ofReverse: {diagnosis.NoReverseZone},
+	ofRefusal: {diagnosis.DNSRefusesPTR},
+}
+
+func subjectOf(kind diagnosis.Kind) subject {
+	return subject(slices.IndexFunc(subjects[:], func(kinds []diagnosis.Kind) bool { return slices.Contains(kinds, kind) }))
+}
+
+// decidedByAPI reports whether a kind of cause is decided by what the API has
+// shown, be it that there is no such cause: one from the wire does not pass
+// then.
+func (j *judge) decidedByAPI(kind diagnosis.Kind) bool {
+	ignored := j.value("PODFQDN_REVERSE") == "ignore"
+	switch subjectOf(kind) {
+	case ofPod: // it is always seen
+		return true
+	case ofServers: // a wrong one does not know the domain, nor does one that serves another
+		return j.shows(ofServers) || j.shows(ofDomain)
+	case ofDomain:
+		return j.zoned()
+	case ofService:
+		return j.services != nil || j.claim.foreign
+	case ofSlices: // what a wrong Service does to them follows
+		return j.services != nil && (j.sliced || j.shows(ofService)) || j.claim.foreign
+	case ofReverse:
+		return j.zoned() || ignored
+	case ofRefusal:
+		return j.shows(ofReverse) || ignored
+	}
+	return false
+}
+
+// shows reports whether the API has shown a cause about a subject.
+func (j *judge) shows(about subject) bool {
+	return slices.ContainsFunc(j.causes, func(c cause) bool { return !c.wire && subjectOf(c.Kind) == about })
+}
+
+// rest says what is left when nothing is found: the most likely cause from the
+// wire, though the API has not shown it, or how podfqdn ended.
+func (j *judge) rest() {
+	guess := func(why, change string, mend fix) { j.found(diagnosis.Unexplained, why, change, mend).Guess = true }
+	first := diagnosis.Unexplained
+	if len(j.wire.Causes) > 0 {
+		first = j.wire.Causes[0].Kind
+	}
+	switch {
+	case first != diagnosis.Unexplained:
+		for _, c := range j.wire.Causes {
+			if c.Kind == first {
+				j.take(c)
+			}
+		}
+	case j.wire.Reason != "":
+		guess(j.wire.Reason, "what the questions above show", nil)
+	case j.State == Refused:
+		j.found(diagnosis.Misconfigured, j.Reason, "what podfqdn names", nil)
+	case j.State == GaveUp || j.State == Failed:
+		var again fix
+		if j.owner.kind != "" {
+			again = j.replace()
+		}
+		guess("podfqdn said at its end: "+j.Reason, "the API shows nothing that is wrong now: start the Pod again", again)
+	case j.State == Waiting:
+		guess("podfqdn waits, and the API shows nothing that is wrong", "only the view from the wire can tell", nil)
+	case j.State == Unused && (j.services == nil || !j.sliced):
+		guess("what gives the Pod its name was not seen, and no podfqdn has asked DNS", "what keeps you from the Services and EndpointSlices of the namespace", nil)
+	case j.State == Pending:
+		guess("podfqdn has not started yet", "nothing, if the Pod is new; else see kubectl describe pod", nil)
+	}
+}

@@ -1,0 +1,165 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+// nameservers judges those that the Pod's spec gives it, unless the wire has
+// shown that they know the cluster.
+func (j *judge) nameservers() {
+	foreign := slices.ContainsFunc(j.wire.Causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.ForeignDNS })
+	asked := j.wire.Verdict != "" && j.wire.Verdict != identity.Unanswered
+	why := j.foreignDNS()
+	if why == "" || j.knows("PODFQDN_NAMESERVERS") || asked && !foreign {
+		return
+	}
+	policy := either(j.pod.Spec.HostNetwork, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst)
+	change := object{"dnsPolicy": policy}
+	if j.pod.Spec.DNSPolicy == corev1.DNSNone {
+		change["dnsConfig"] = nil
+	}
+	j.found(diagnosis.ForeignDNS, why, fmt.Sprintf("%s: %s, or the variable PODFQDN_NAMESERVERS", j.field("dnsPolicy"), policy), j.patchOwner(change))
+}
+
+// foreignDNS says why the Pod's nameserver does not know the cluster; "" if it
+// does, or may.
+func (j *judge) foreignDNS() string {
+	spec := j.pod.Spec
+	switch {
+	case spec.DNSPolicy == corev1.DNSDefault:
+		return "dnsPolicy: Default gives the Pod the node's nameservers, which do not know the cluster"
+	case spec.DNSPolicy == corev1.DNSClusterFirst && spec.HostNetwork:
+		return "dnsPolicy: ClusterFirst means Default in a Pod with hostNetwork: the node's nameservers do not know the cluster"
+	case spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig != nil && len(j.dns.addrs) > 0:
+		for _, s := range spec.DNSConfig.Nameservers {
+			if addr, err := netip.ParseAddr(s); err != nil || slices.Contains(j.dns.addrs, addr) || addr.IsLinkLocalUnicast() {
+				return "" // a cache on the node has a link-local address
+			}
+		}
+		return fmt.Sprintf("dnsPolicy: None, and of dnsConfig.nameservers, %s, none is cluster DNS, %s", strings.Join(spec.DNSConfig.Nameservers, " "), identity.Enumerate(j.dns.addrs))
+	}
+	return ""
+}
+
+// silence adds to a cause from the wire, that cluster DNS does not answer, why
+// it may not.
+func (j *judge) silence(c *cause) {
+	policies, allowed := j.egress()
+	switch {
+	case j.dns.name != "" && j.dns.ready == 0:
+		c.Guess = false
+		c.Why += fmt.Sprintf("; of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
+		c.Change = fmt.Sprintf("what keeps the Pods of Deployment %+q in namespace %+q from being ready", j.dns.name, system)
+		if j.dns.want == 0 {
+			c.Change = fmt.Sprintf("spec.replicas of Deployment %+q in namespace %+q", j.dns.name, system)
+			c.mend = j.dnsDeployment(scale, "2")
+		}
+	case len(policies) > 0 && !allowed:
+		c.Guess = false
+		c.Why += fmt.Sprintf("; NetworkPolicy %s selects the Pod and allows it no UDP to port 53", strings.Join(policies, " and "))
+		c.Change = "spec.egress of a NetworkPolicy that selects the Pod: port 53, UDP and TCP"
+		if own := j.selector(); len(own) > 0 {
+			c.mend = fix{{verb: create, namespace: j.Namespace, change: object{
+				"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": object{"name": "allow-dns"},
+				"spec": object{"podSelector": object{"matchLabels": own}, "policyTypes": []string{"Egress"},
+					"egress": []any{object{"ports": []any{object{"protocol": "UDP", "port": 53}, object{"protocol": "TCP", "port": 53}}}}},
+			}}}
+		}
+	case j.policed && len(policies) == 0:
+		c.Why += "; no NetworkPolicy of the namespace is in the way"
+		if j.dns.name != "" {
+			c.Why += fmt.Sprintf(", and of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
+		}
+		c.Change = "what is between the Pod and cluster DNS: a policy of the network plugin's own, a packet filter on the node, kube-proxy"
+	}
+}
+
+// egress returns the NetworkPolicies that bound what the Pod may send, and
+// whether one of them lets questions through to any server.
+func (j *judge) egress() (names []string, allowed bool) {
+	for _, p := range j.policies {
+		selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+		if err != nil || !selector.Matches(labels.Set(j.pod.Labels)) || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+			continue
+		}
+		names = append(names, quoted(p.Name))
+		for _, rule := range p.Spec.Egress {
+			allowed = allowed || len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, lets53)
+		}
+	}
+	return names, allowed
+}
+
+func lets53(p networkingv1.NetworkPolicyPort) bool {
+	return p.Protocol != nil && *p.Protocol == corev1.ProtocolUDP &&
+		(p.Port == nil || p.Port.Type == intstr.String || // by a name that is the other side's
+			p.Port.IntVal == 53 || p.EndPort != nil && p.Port.IntVal <= 53 && *p.EndPort >= 53)
+}
+
+// domain compares the cluster domain that the Pod was given with CoreDNS's.
+func (j *judge) domain() {
+	labels := strings.SplitN(j.wire.FQDN, ".", 5)
+	domains := j.dns.corefile.domains
+	if !j.zoned() || len(labels) < 5 || labels[3] != "svc" || len(domains) == 0 || slices.Contains(domains, labels[4]) {
+		return
+	}
+	zones, domain := strings.Join(domains, " "), labels[4]
+	if _, err := identity.ParseName(domain); err != nil {
+		return // a Pod may say what it likes
+	}
+	if j.knows("PODFQDN_CLUSTER_DOMAIN") {
+		j.found(diagnosis.ClusterDomain,
+			fmt.Sprintf("PODFQDN_CLUSTER_DOMAIN=%+q, and the Corefile serves %s", j.value("PODFQDN_CLUSTER_DOMAIN"), zones),
+			"the variable PODFQDN_CLUSTER_DOMAIN: leave it out, as the Pod finds the cluster domain itself",
+			j.setVariables(without("PODFQDN_CLUSTER_DOMAIN")))
+		return
+	}
+	j.found(diagnosis.ClusterDomain,
+		fmt.Sprintf("the kubelet of node %+q says that the cluster domain is %s, and the Corefile serves %s", j.pod.Spec.NodeName, domain, zones),
+		fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: %s first, as PTR records are of the first; or clusterDomain in the kubelets' configuration", j.dns.configMap, domain),
+		j.addZones(domain+" ", ""))
+}
+
+// zoned reports whether the Corefile was seen, and shows all zones.
+func (j *judge) zoned() bool { return j.dns.text != "" && !j.dns.corefile.imports }
+
+// reverse judges whether the Corefile serves PTR of the Pod's addresses.
+func (j *judge) reverse() {
+	if j.value("PODFQDN_REVERSE") == "ignore" || !j.zoned() || len(j.dns.corefile.domains) == 0 {
+		return
+	}
+	var lacking []string
+	s, _ := j.governing()
+	for _, addr := range j.addrs() {
+		if (len(s.Spec.IPFamilies) == 0 || slices.Contains(s.Spec.IPFamilies, family(addr))) && !j.dns.corefile.serves(addr) {
+			lacking = append(lacking, addr.String())
+		}
+	}
+	if len(lacking) > 0 {
+		j.found(diagnosis.NoReverseZone,
+			fmt.Sprintf("the Corefile's kubernetes plugin serves %s, and so no PTR of %s", j.dns.corefile.zones(), strings.Join(lacking, " and ")),
+			fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: in-addr.arpa and ip6.arpa too; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
+			j.addZones("", " in-addr.arpa ip6.arpa"))
+	}
+}
+
+// refusal adds to a cause from the wire, that cluster DNS refuses PTR, what may
+// do so.
+func (j *judge) refusal(c *cause) {
+	if refuses := j.dns.corefile.refuses; len(refuses) > 0 {
+		c.Why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s", j.dns.configMap, strings.Join(slices.Compact(slices.Clone(refuses)), " and "))
+	}
+	c.mend = j.setVariables(literal("PODFQDN_REVERSE", "ignore"))
+}

@@ -1,0 +1,179 @@
+package kube
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+// service judges what makes the name: the governing Service, its selector,
+// what it publishes, and the slices. It stops at the first that is wrong, as
+// the rest follows from it.
+func (j *judge) service() {
+	if j.services == nil || j.claim.foreign {
+		return
+	}
+	name := cmp.Or(j.claim.service, j.proposed())
+	s, ok := j.services[name]
+	headlessOnes := slices.DeleteFunc(j.selecting(), func(n string) bool { return !headless(j.services[n]) })
+	switch {
+	case j.claim.service != "" && j.pod.Spec.Subdomain != "" && j.claim.service != j.pod.Spec.Subdomain:
+		told, _ := j.naming("PODFQDN_SERVICE")
+		j.found(diagnosis.SubdomainMismatch,
+			fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q", j.pod.Spec.Subdomain, j.claim.service),
+			fmt.Sprintf("the variable %s of container %+q: leave it out, or %s", told, j.Container, j.subdomainField(j.claim.service)),
+			j.setVariables(without(told)))
+	case !ok && len(headlessOnes) > 0:
+		right := headlessOnes[0]
+		j.found(diagnosis.SubdomainMismatch,
+			fmt.Sprintf("there is no Service %+q, which is the Pod's spec.subdomain; the headless Service that selects the Pod is %+q", name, right),
+			j.subdomainField(right), j.setSubdomain(right))
+	case !ok:
+		j.found(diagnosis.NoService,
+			fmt.Sprintf("there is no Service %+q in namespace %+q, and no headless Service selects the Pod", name, j.Namespace),
+			fmt.Sprintf("make a headless Service %+q that selects the Pod and has publishNotReadyAddresses: true", name),
+			j.createService(name))
+	case s.Spec.Type == corev1.ServiceTypeExternalName:
+		j.found(diagnosis.NoService,
+			fmt.Sprintf("Service %+q is of type ExternalName, and has no Pods", name),
+			fmt.Sprintf("spec.type of Service %+q: ClusterIP, with clusterIP: None", name), nil)
+	case !matches(s.Spec.Selector, j.pod.Labels):
+		j.selectorOf(s)
+	case !s.Spec.PublishNotReadyAddresses && !isReady(j.pod):
+		j.hidden(s)
+	case !j.families(s) && j.sliced:
+		j.slice(s)
+		j.second()
+	}
+}
+
+// selectorOf says which labels differ, and which side to change: the Service
+// where no other Pod needs it as it is.
+func (j *judge) selectorOf(s corev1.Service) {
+	var differ []string
+	ofPod, ofService := map[string]string{}, object{} // what each side has to have for the other
+	var kept, fixed bool                              // a key of the Service's stays; the owner's selector fixes a label
+	for _, key := range slices.Sorted(maps.Keys(s.Spec.Selector)) {
+		want := s.Spec.Selector[key]
+		got, has := j.pod.Labels[key]
+		kept = kept || has
+		switch {
+		case !has:
+			differ = append(differ, fmt.Sprintf("%s, which the Pod has not", key+"="+want))
+			ofService[key] = nil
+		case got != want:
+			differ = append(differ, fmt.Sprintf("%s, and the Pod has %s", key+"="+want, key+"="+got))
+			ofService[key] = got
+		default:
+			continue
+		}
+		ofPod[key] = want
+		_, in := j.owner.selector[key]
+		fixed = fixed || in
+	}
+	if !kept {
+		for key, value := range j.selector() {
+			ofService[key] = value
+		}
+	}
+	why := fmt.Sprintf("Service %+q selects %s", s.Name, strings.Join(differ, "; "))
+	change := fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name)
+	if len(s.Spec.Selector) == 0 {
+		why = fmt.Sprintf("Service %+q has no selector, and selects no Pod", s.Name)
+		change = fmt.Sprintf("spec.selector of Service %+q", s.Name)
+	}
+	var mend fix
+	others := slices.ContainsFunc(j.endpoints(s.Name), func(e endpoint) bool { return !j.own(e) })
+	switch {
+	case !others && len(ofService) > 0:
+		mend = j.patch("service", s.Name, object{"spec": object{"selector": ofService}})
+	case !others:
+	case j.owner.kind == "":
+		change = fmt.Sprintf("the Pod's labels: Service %+q has other Pods", s.Name)
+		mend = j.pods(relabel, j.Pod)
+		mend[0].words = []string{labelled(ofPod)}
+	case !fixed:
+		change = fmt.Sprintf("spec.template.metadata.labels of %s %+q: Service %+q has other Pods", j.owner.kind, j.owner.name, s.Name)
+		mend = j.patchTemplate(object{"metadata": object{"labels": ofPod}})
+	}
+	j.found(diagnosis.SelectorMismatch, why, change, mend)
+}
+
+// hidden judges a Service that publishes ready Pods only, for a Pod that is
+// not.
+func (j *judge) hidden(s corev1.Service) {
+	kind, guess := diagnosis.NotReadyHidden, false
+	why := fmt.Sprintf("Service %+q publishes ready Pods only, and the Pod cannot be Ready before podfqdn has its name", s.Name)
+	if probed := j.unready(); len(probed) > 0 {
+		kind, guess = diagnosis.ReadinessDeadlock, true
+		why = fmt.Sprintf("Service %+q publishes ready Pods only, and the readiness probe of container %s fails: if it needs the Pod's name in DNS, each waits for the other", s.Name, strings.Join(probed, " and "))
+		if j.podfqdn.sidecar && slices.Contains(probed, quoted(j.Container)) {
+			guess = false
+			why = fmt.Sprintf("Service %+q publishes ready Pods only, and podfqdn's probe waits for what DNS publishes: each waits for the other", s.Name)
+		}
+	}
+	j.found(kind, why, fmt.Sprintf("spec.publishNotReadyAddresses: true in Service %+q", s.Name), j.patch("service", s.Name, notReady)).Guess = guess
+}
+
+// unready returns the containers that run and whose probes keep the Pod from
+// being Ready.
+func (j *judge) unready() (names []string) {
+	for _, c := range slices.Concat(j.pod.Spec.InitContainers, j.pod.Spec.Containers) {
+		status := statusOf(slices.Concat(j.pod.Status.InitContainerStatuses, j.pod.Status.ContainerStatuses), c.Name)
+		if (c.ReadinessProbe != nil || c.StartupProbe != nil) && status.State.Running != nil && !status.Ready {
+			names = append(names, quoted(c.Name))
+		}
+	}
+	return names
+}
+
+// families compares those that the policy wants with the Service's, and
+// reports whether one is missing.
+func (j *judge) families(s corev1.Service) (wrong bool) {
+	only := map[string]corev1.IPFamily{"ipv4": corev1.IPv4Protocol, "ipv6": corev1.IPv6Protocol}
+	policy, serving := j.value("PODFQDN_FAMILIES"), false
+	var lacking []corev1.IPFamily
+	for _, addr := range j.addrs() {
+		switch f := family(addr); {
+		case slices.Contains(s.Spec.IPFamilies, f):
+			serving = true
+		case only[policy] == "" || only[policy] == f:
+			lacking = append(lacking, f)
+		}
+	}
+	one := policy != "all" && only[policy] == "" // will do
+	if len(lacking) == 0 || one && serving {
+		return false
+	}
+	j.found(diagnosis.SingleFamily,
+		fmt.Sprintf("Service %+q has addresses of %s only, so DNS publishes no %s address of the Pod, which has %s", s.Name, joined(s.Spec.IPFamilies), joined(lacking), identity.Enumerate(j.addrs())),
+		fmt.Sprintf("spec.ipFamilyPolicy: PreferDualStack in Service %+q, or the variable PODFQDN_FAMILIES=auto", s.Name),
+		j.patch("service", s.Name, dualStack))
+	return true
+}
+
+// second judges another Service's PTR, where only one name may be there.
+func (j *judge) second() {
+	if j.value("PODFQDN_REVERSE") != "only" {
+		return
+	}
+	for _, name := range j.selecting() {
+		now := slices.ContainsFunc(j.endpoints(name), func(e endpoint) bool { return j.own(e) && e.ready() })
+		if name == j.claim.service || !now {
+			continue
+		}
+		s := j.services[name]
+		when := either(s.Spec.PublishNotReadyAddresses, "from the start, as it has publishNotReadyAddresses: true", "since the Pod is Ready")
+		j.found(diagnosis.SecondService,
+			fmt.Sprintf("Service %+q selects the Pod too, and gives its address a second name, %s, %s", name, j.secondName(s), when),
+			fmt.Sprintf("spec.selector of Service %+q, if it need not select the Pod; or the variable PODFQDN_REVERSE=contains, which accepts the name", name),
+			j.setVariables(literal("PODFQDN_REVERSE", "contains")))
+	}
+}

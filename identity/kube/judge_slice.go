@@ -1,0 +1,151 @@
+package kube
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+// slice judges the endpoints: whether the Pod is one, under its hostname, and
+// which other Pods are.
+func (j *judge) slice(s corev1.Service) {
+	const passes = "nothing: it passes when the endpointslice controller has caught up; if it does not, see the log of kube-controller-manager"
+	mine := slices.DeleteFunc(j.endpoints(s.Name), func(e endpoint) bool { return !j.own(e) })
+	published := slices.IndexFunc(mine, func(e endpoint) bool {
+		return e.ready() && (e.hostname() == j.claim.hostname || j.claim.hostname == "")
+	})
+	switch spec := j.pod.Spec; {
+	case j.pod.Status.Phase == corev1.PodFailed:
+		// No endpoint, whatever the Service: rest says what it was.
+	case len(j.addrs()) == 0:
+		j.found(diagnosis.NotInSlice, "the API does not know an address of the Pod yet", "nothing: it passes when the kubelet has reported the Pod's status", nil)
+	case len(mine) == 0:
+		j.found(diagnosis.NotInSlice, fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), passes, nil)
+	case j.claim.dashed && mine[0].hostname() != "":
+		j.found(diagnosis.Misconfigured,
+			fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()),
+			"the variable PODFQDN_NAME_FORM: leave it out",
+			j.setVariables(without("PODFQDN_NAME_FORM")))
+	case published < 0 && j.claim.hostname != "" && spec.Hostname != "" && spec.Hostname != j.claim.hostname:
+		told, value := j.naming("PODFQDN_HOSTNAME")
+		j.found(diagnosis.Misconfigured,
+			fmt.Sprintf("%s=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", told, value, spec.Hostname),
+			fmt.Sprintf("the variable %s: leave it out", told),
+			j.setVariables(without(told)))
+	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
+		j.found(diagnosis.NotInSlice, fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now",
+			mine[0].of.Name, shown(mine[0].hostname()), either(mine[0].ready(), "ready", "not ready")), passes, nil)
+	case published >= 0 && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
+		j.lagging(mine[published])
+	}
+	if j.value("PODFQDN_FORWARD") != "contains" {
+		j.shared()
+	}
+}
+
+// patienceDNS is how many seconds CoreDNS may be behind the API before it is
+// stuck rather than slow, or a cache's: its longest usual denial.
+const patienceDNS = 30
+
+// lagging judges a name that the API has and DNS does not have.
+func (j *judge) lagging(e endpoint) {
+	changed := e.of.CreationTimestamp
+	for _, m := range e.of.ManagedFields {
+		if m.Time != nil && m.Time.After(changed.Time) {
+			changed = *m.Time
+		}
+	}
+	behind, change := since(changed), "nothing: it passes when CoreDNS has caught up with the API server"
+	var mend fix
+	if behind.Seconds() >= patienceDNS && j.dns.name != "" {
+		change = fmt.Sprintf("start the Pods of Deployment %+q anew: they are cut off from the API server, see their log", j.dns.name)
+		mend = j.dnsDeployment(restart)
+	}
+	j.found(diagnosis.NotInDNS, fmt.Sprintf("EndpointSlice %+q has published the Pod for %s, and cluster DNS does not know it yet", e.of.Name, behind), change, mend)
+}
+
+// shared judges the other Pods that have the name, each kind of them by
+// itself.
+func (j *judge) shared() {
+	with := map[diagnosis.Kind][]string{}
+	for _, e := range j.sharers() {
+		name, kind := strings.Join(e.Addresses, " "), diagnosis.HostnameShared
+		if peer, seen := j.peers[e.pod()]; seen {
+			name, kind = e.pod(), j.apart(peer)
+		}
+		if !slices.Contains(with[kind], name) {
+			with[kind] = append(with[kind], name)
+		}
+	}
+	host := fmt.Sprintf("hostname %+q in Service %+q", j.claim.hostname, j.claim.service)
+	for _, kind := range []diagnosis.Kind{diagnosis.DebugCopy, diagnosis.RollingUpdate, diagnosis.HostnameShared, diagnosis.Terminating} {
+		pods := join(with[kind], ", ", quoted)
+		switch {
+		case pods == "":
+		case kind == diagnosis.DebugCopy:
+			names, why := with[kind], fmt.Sprintf("Pod %s is a copy of this Pod", pods)
+			if j.owner.kind == "" {
+				names, why = []string{j.Pod}, "this Pod is a copy of "+pods
+			}
+			j.found(kind, fmt.Sprintf("%s, as kubectl debug --copy-to makes with --keep-labels, and has its %s", why, host),
+				"delete the copy; one without --keep-labels takes no name", j.pods(remove, names...))
+		case kind == diagnosis.RollingUpdate:
+			j.found(kind, fmt.Sprintf("Pod %s of the same Deployment has %s too: a rolling update starts the new Pod before the old one goes, and %s", pods, host, j.rolls()),
+				fmt.Sprintf("spec.strategy: {type: Recreate} in Deployment %+q", j.owner.name),
+				j.patch("deployment", j.owner.name, object{"spec": object{"strategy": recreate}}))
+		case kind == diagnosis.Terminating:
+			j.found(kind, fmt.Sprintf("Pod %s is going, and has %s until it is gone", pods, host),
+				"nothing: it passes with the end of its terminationGracePeriodSeconds", j.pods(await, with[kind]...))
+		case j.owner.deployment != nil && j.owner.replicas > 1:
+			j.found(kind, fmt.Sprintf("Pod %s has %s too: Deployment %+q gives one hostname to %d replicas", pods, host, j.owner.name, j.owner.replicas),
+				"the variable PODFQDN_FORWARD=contains, if they may share the name; PODFQDN_NAME_FORM=address without spec.hostname, if each needs one",
+				j.setVariables(literal("PODFQDN_FORWARD", "contains")))
+		default:
+			j.found(kind, fmt.Sprintf("Pod %s has %s too", pods, host),
+				j.field("hostname")+": one of its own for each Pod, or the variable PODFQDN_FORWARD=contains if they may share it", nil)
+		}
+	}
+}
+
+// apart returns what kind of other Pod has the name; nil is one that is gone.
+func (j *judge) apart(peer *corev1.Pod) diagnosis.Kind {
+	if peer == nil || peer.DeletionTimestamp != nil {
+		return diagnosis.Terminating
+	}
+	mine, its := metav1.GetControllerOf(j.pod), metav1.GetControllerOf(peer)
+	switch {
+	case mine == nil && its != nil && copyOf(j.pod, peer), mine != nil && its == nil && copyOf(peer, j.pod):
+		return diagnosis.DebugCopy
+	case mine != nil && its != nil && mine.UID != its.UID && j.owner.deployment != nil && its.Kind == "ReplicaSet" &&
+		peer.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != "" && matches(j.owner.selector, peer.Labels):
+		return diagnosis.RollingUpdate
+	}
+	return diagnosis.HostnameShared
+}
+
+// copyOf reports whether a Pod is what kubectl debug --copy-to makes: all
+// containers, and perhaps one more. Which Pod is the older one says nothing:
+// the original may have been replaced since.
+func copyOf(copied, of *corev1.Pod) bool {
+	return !slices.ContainsFunc(of.Spec.Containers, func(c corev1.Container) bool {
+		return !slices.ContainsFunc(copied.Spec.Containers, func(other corev1.Container) bool { return other.Name == c.Name })
+	})
+}
+
+// rolls says whether a rolling update gets on by itself.
+func (j *judge) rolls() string {
+	if rolling := j.owner.deployment.Spec.Strategy.RollingUpdate; rolling != nil {
+		if n, err := intstr.GetScaledValueFromIntOrPercent(rolling.MaxUnavailable, int(j.owner.replicas), false); err == nil && n > 0 {
+			return fmt.Sprintf("passes, as %d may be unavailable", n)
+		}
+	}
+	return "the old one goes only when the new one is Ready: each waits for the other"
+}
