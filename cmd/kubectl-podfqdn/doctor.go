@@ -23,7 +23,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/kube"
 )
 
-// command is the whole command line. code is what a good end exits with.
+// command returns the whole command line. code is what a good end exits with.
 func command(stdout io.Writer, code *int) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kubectl-podfqdn",
@@ -131,8 +131,8 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 	return report.Healthy, d.print(stdout, report)
 }
 
-// client reaches the cluster that kubectl would reach with the same flags, and
-// gives the namespace too.
+// client returns a Client of the cluster that kubectl would reach with the same
+// flags, and the namespace.
 func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 	config := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&d.rules, &d.overrides)
 	reach, err := config.ClientConfig()
@@ -169,7 +169,7 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 	return client, namespace, nil
 }
 
-// granted adds to a missing right how it is granted.
+// granted adds to a missing right the commands that grant it.
 func granted(ctx context.Context, client *kube.Client, err error) error {
 	var forbidden *kube.Forbidden
 	if !errors.As(err, &forbidden) {
@@ -199,7 +199,7 @@ type list struct {
 	Pods    []kube.Use `json:"pods"`
 }
 
-// examine looks at one Pod from both sides.
+// examine reads what the API and the Pod's doctor say of one Pod.
 func examine(ctx context.Context, client *kube.Client, namespace, pod string) (report, error) {
 	view, err := client.See(ctx, namespace, pod)
 	if err != nil {

@@ -37,7 +37,7 @@ const (
 	exitInterrupted = 130
 )
 
-// run is the program: the process but for its arguments, streams and signals.
+// run is the program: all of the process but its arguments, streams and signals.
 // Of the environment it uses what kubectl does: KUBECONFIG, HOME and the
 // proxies.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -65,7 +65,7 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitCode gives the exit code for what ended the command.
+// exitCode returns the exit code for what ended the command.
 func exitCode(err error) int {
 	var (
 		usage     usageError

@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// patience is how long the API server has for one request, where nobody says.
+// patience is how long the API server has for one request by default.
 const patience = 15 * time.Second
 
 // maxAnswer bounds what the API server may answer to one request, in bytes: the
@@ -39,8 +39,8 @@ type Client struct {
 	config   *rest.Config
 	groups   map[string]*rest.RESTClient
 	patience time.Duration
-	// Kubectl begins each command that is given to the user, with the flags
-	// that lead to the same cluster: "kubectl --context prod".
+	// Kubectl begins each command for the user, with the flags that lead to the
+	// same cluster: "kubectl --context prod".
 	Kubectl string
 }
 
@@ -63,8 +63,8 @@ func init() {
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 }
 
-// New makes a Client, which waits for each answer as long as config.Timeout
-// says. The error is about config.
+// New returns a Client, which waits up to config.Timeout for each answer, 15 s
+// by default. The error is about config.
 func New(config *rest.Config) (*Client, error) {
 	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, patience: cmp.Or(config.Timeout, patience), Kubectl: "kubectl"}
 	c.config.NegotiatedSerializer = codecs.WithoutConversion()
@@ -90,7 +90,7 @@ func New(config *rest.Config) (*Client, error) {
 }
 
 // bounding ends an answer that is longer than maxAnswer: client-go reads all of
-// it before it looks.
+// it first.
 type bounding struct{ http.RoundTripper }
 
 func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -101,7 +101,7 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// redirect is an answer that leads elsewhere. No API server gives one.
+// redirect is an answer that leads elsewhere. No API server sends one.
 type redirect struct{ to string }
 
 func (r *redirect) Error() string {
@@ -112,7 +112,7 @@ func (r *redirect) Error() string {
 // without TLS.
 func stay(r *http.Request, _ []*http.Request) error { return &redirect{r.URL.Redacted()} }
 
-// Right is what somebody must be allowed to do: one rule of a Role.
+// Right is what a user must be allowed to do: one rule of a Role.
 type Right struct {
 	Verb      string `json:"verb"`
 	Group     string `json:"apiGroup"` // "" for the core
@@ -121,7 +121,7 @@ type Right struct {
 	Name      string `json:"name,omitempty"` // of the one object; "" is all
 }
 
-// String gives it as `list endpointslices in API group "discovery.k8s.io", namespace "db"`.
+// String returns it as `list endpointslices in API group "discovery.k8s.io", namespace "db"`.
 func (r Right) String() string {
 	s := fmt.Sprintf("%s %s in API group %+q", r.Verb, r.Resource, r.Group)
 	if r.Namespace == "" {
@@ -145,13 +145,12 @@ func (c *Client) patient(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("the API server does not answer within %s", c.patience))
 }
 
-// unserved is a list that the API server does not have; an empty one is an
-// answer.
+// unserved is a list that the API server does not have; an empty one is not.
 type unserved struct{ error }
 
-// read makes the request that right names, and puts what comes into into.
-// selector is one of labels, for the verb list; more are the pages behind the
-// first. The error is a *Forbidden, or the API server's, or the network's.
+// read makes the request that right names, and puts the answer into an object.
+// selector is one of labels, for the verb list. The error is a *Forbidden, or
+// the API server's, or the network's.
 func (c *Client) read(ctx context.Context, right Right, selector string, into runtime.Object) error {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
@@ -171,9 +170,8 @@ func (c *Client) read(ctx context.Context, right Right, selector string, into ru
 	return failed(ctx, right, err)
 }
 
-// answer puts the answer to a request into object. One of another kind is no
-// answer, and neither is one that does not say of which: client-go would leave
-// the object empty, as if nothing were there.
+// answer puts the answer to a request into object. One of another or of no kind
+// is an error: client-go would leave the object empty, as if nothing were there.
 func answer(result rest.Result, object runtime.Object) error {
 	got, err := result.Get()
 	switch {
@@ -190,7 +188,7 @@ func answer(result rest.Result, object runtime.Object) error {
 
 func kind(object runtime.Object) string { return "a " + reflect.TypeOf(object).Elem().Name() }
 
-// failed tells a missing right, and what ended a request, from the rest.
+// failed returns what ended a request: a missing right is a *Forbidden.
 func failed(ctx context.Context, right Right, err error) error {
 	var away *redirect
 	foreign := apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) // no API server says it so
@@ -221,12 +219,12 @@ func failed(ctx context.Context, right Right, err error) error {
 	return fmt.Errorf("asked to %s, the API server says: %w", right, err)
 }
 
-// NotFound tells that there is no such namespace or no such object.
+// NotFound reports that there is no such namespace or no such object.
 type NotFound struct{ what string }
 
 func (n *NotFound) Error() string { return n.what }
 
-// absent says what a missing Pod's namespace is like.
+// absent reports a missing Pod, or that its namespace is missing too.
 func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	err := c.read(ctx, Right{Verb: "get", Resource: "namespaces", Name: namespace}, "", &corev1.Namespace{})
 	if apierrors.IsNotFound(err) {
@@ -238,7 +236,7 @@ func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 // in returns how a command in a namespace begins.
 func in(kubectl, namespace string) string { return kubectl + " --namespace " + Quote(namespace) }
 
-// Grant gives the commands by which an administrator grants the user the
+// Grant returns the commands by which an administrator grants the user the
 // rights, one line each.
 func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	var lines []string
@@ -267,7 +265,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	return lines
 }
 
-// user gives the flag by which kubectl binds a role to the one who asks.
+// user returns the flag by which kubectl binds a role to whoever asks.
 func (c *Client) user(ctx context.Context) string {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
@@ -284,7 +282,7 @@ func (c *Client) user(ctx context.Context) string {
 	return Quote("--user=" + name)
 }
 
-// Quote makes one word of a shell's of s.
+// Quote returns s as one word of a shell.
 func Quote(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:=,@%+", r)

@@ -11,7 +11,7 @@ import (
 type corefile struct {
 	domains []string // that a kubernetes plugin serves, without root dot, the first first
 	reverse []string // the same of arpa
-	// imports tells that more stands in files that are not seen here.
+	// imports reports that more is in files that are not seen here.
 	imports bool
 	// refuses names what may answer REFUSED: the plugins acl and template.
 	refuses []string
@@ -19,7 +19,7 @@ type corefile struct {
 
 // parseCorefile reads the server blocks of a Corefile (coredns/caddy,
 // caddyfile): keys, a brace, and in each line a plugin, its arguments and
-// perhaps a block of its own. What it cannot make sense of it passes over.
+// perhaps a block of its own. It passes over what it does not understand.
 func parseCorefile(text string) corefile {
 	var (
 		c     corefile
@@ -58,7 +58,7 @@ func parseCorefile(text string) corefile {
 	return c
 }
 
-// plugin takes note of one line of a server block.
+// plugin reads one line of a server block.
 func (c *corefile) plugin(keys, words []string) {
 	if len(words) == 0 {
 		return
@@ -114,7 +114,7 @@ func (c corefile) serves(addr netip.Addr) bool {
 	return slices.Contains(c.domains, "") // the root
 }
 
-// arpa gives the name under which an address has its PTR (RFC 1035 §3.5,
+// arpa returns the name under which an address has its PTR (RFC 1035 §3.5,
 // RFC 3596 §2.5).
 func arpa(addr netip.Addr) string {
 	if addr.Is4() {
@@ -129,7 +129,7 @@ func arpa(addr netip.Addr) string {
 	return name.String() + "ip6.arpa"
 }
 
-// tokens splits a line at blanks, but for those in quotes, up to a comment.
+// tokens splits a line at blanks that are not in quotes, up to a comment.
 func tokens(line string) []string {
 	var (
 		words  []string

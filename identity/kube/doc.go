@@ -1,12 +1,14 @@
-// Package kube is a Pod's name as the Kubernetes API tells it, to a user with
-// the user's own rights.
+// Package kube reads a Pod's name from the Kubernetes API, with the user's own
+// rights, and says why DNS does not have it.
+//
+//	Client.See ── View ─┬─ Facts
+//	                    └─ Causes ── judge ── fix ── command
+//	Client.Exec ─ what the doctor in the Pod says ─┘
 //
 // DNS says that a name is missing; only the API says why: which label of which
 // Service differs, which other Pod has the hostname, what the Corefile leaves
-// out. Client.Look reads it, View.Causes concludes, and Client.Exec brings the
-// view from the wire, which podfqdn in the Pod has and a laptop has not.
+// out. What only the wire can tell, Client.Exec asks podfqdn in the Pod.
 //
-// Nothing in the cluster is changed: what would mend it is a command for the
-// user to read and to run. A right that is missing is noted once, and what can
-// be told without it is told.
+// Nothing in the cluster is changed: each command is for the user to read and to
+// run. A missing right is reported once; the rest is still judged.
 package kube

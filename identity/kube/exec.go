@@ -28,7 +28,7 @@ const execPatience = 90 * time.Second
 // maxOutput bounds what a container may answer, in bytes.
 const maxOutput = 4 << 20
 
-// NoWire says why there is no view from the wire; it is no failure of the
+// NoWire says why there is no view from the wire, which says nothing about the
 // Pod's name.
 type NoWire struct{ why string }
 
@@ -53,7 +53,7 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 		VersionedParams(&corev1.PodExecOptions{
 			Container: v.Container, Command: []string{"/podfqdn", "doctor", "-o", "json"}, Stdout: true, Stderr: true,
 		}, parameters)
-	// As kubectl does it: a proxy may know one of the two ways only.
+	// As kubectl does it: a proxy may know only one of the two ways.
 	socket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", request.URL().String())
 	if err != nil {
 		return nil, err
@@ -93,8 +93,8 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 	return d, nil
 }
 
-// report reads what podfqdn doctor has said, and how it ended. The error goes
-// on with the sentence: who did not say it.
+// report reads what podfqdn doctor has said, and how it ended. The error is the
+// rest of a sentence that begins with the container.
 func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	d := &diagnosis.Diagnosis{}
 	switch err := json.Unmarshal(stdout, d); {
@@ -111,11 +111,11 @@ func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	return nil, fmt.Errorf("has no doctor (exit code %d): %s", code, said[:min(len(said), maxSaid)])
 }
 
-// maxSaid is how many bytes are told of what is no report.
+// maxSaid is how many bytes are shown of what is not a report.
 const maxSaid = 1 << 10
 
-// denied asks whether a right is missing, as a stream that is refused says so
-// in prose only.
+// denied asks whether a right is missing: a refused stream says so only in
+// prose.
 func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
@@ -129,9 +129,9 @@ func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 	return err == nil && !review.Status.Allowed
 }
 
-// bounded is a buffer that takes no more than maxOutput, and tells at once:
-// whoever copies into it would read on, without end. It is no bytes.Buffer,
-// whose ReadFrom a copy would prefer to Write.
+// bounded is a buffer that takes no more than maxOutput, and cancels at once: a
+// copy into it would read on without end. It is not a bytes.Buffer, whose
+// ReadFrom a copy would prefer to Write.
 type bounded struct {
 	taken []byte
 	full  context.CancelCauseFunc

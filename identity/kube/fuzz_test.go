@@ -15,9 +15,9 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// looked is what See makes of what the API server says; what is not there was
+// viewOf is what See makes of what the API server says; what is not there was
 // not seen.
-func looked(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, slices []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
+func viewOf(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, slices []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
 	v := &View{kubectl: "kubectl", pod: pod, Use: use(pod), peers: map[string]*corev1.Pod{}}
 	v.podfqdn, _ = find(pod)
 	v.claim = v.claims()
@@ -86,8 +86,8 @@ func FuzzReport(f *testing.F) {
 	}
 	service := corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "db", Namespace: "default"},
 		Spec: corev1.ServiceSpec{ClusterIP: "None", IPFamilies: []corev1.IPFamily{"IPv4"}, Selector: pod.Labels, PublishNotReadyAddresses: true}}
-	seen := looked(pod, []corev1.Service{service}, nil, nil, []discoveryv1.EndpointSlice{}, []networkingv1.NetworkPolicy{}, ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa\n}")
-	unseen := looked(pod, nil, nil, nil, nil, nil, "")
+	seen := viewOf(pod, []corev1.Service{service}, nil, nil, []discoveryv1.EndpointSlice{}, []networkingv1.NetworkPolicy{}, ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa\n}")
+	unseen := viewOf(pod, nil, nil, nil, nil, nil, "")
 	f.Add([]byte(`{"schema": 1, "healthy": true, "addresses": ["10.244.0.17"]}`), []byte(""), 0)
 	f.Add([]byte(`{"schema": 1, "fqdn": "db-0.db.default.svc.a.b", "verdict": "missing", "reason": "\u001b[31m", "facts": [{"name": "\u009b", "value": "\u202e", "from": "\u001b"}],
 		"questions": [{"server": "\u001b", "kind": "existence", "answer": "no data", "rcode": "NOERROR", "ttl": -1, "ms": 1e300, "zone": "\u001b", "nsid": "\n"}],
@@ -158,7 +158,7 @@ func FuzzView(f *testing.F) {
 		if d := (diagnosis.Diagnosis{}); json.Unmarshal(wire, &d) == nil {
 			diagnose = &d
 		}
-		shows(t, looked(&p, services, set, deploy, slices, policies, text), diagnose)
+		shows(t, viewOf(&p, services, set, deploy, slices, policies, text), diagnose)
 	})
 }
 

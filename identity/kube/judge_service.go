@@ -54,40 +54,33 @@ func (j *judge) service() {
 	}
 }
 
-// selectorOf says which labels differ, and which side to change: the Service
-// where no other Pod needs it as it is.
+// selectorOf says which labels differ, and which side to change: the Service,
+// or the Pod where other Pods need the Service as it is.
 func (j *judge) selectorOf(s corev1.Service) {
-	var differ []string
-	ofPod, ofService := map[string]string{}, object{} // what each side has to have for the other
-	var kept, fixed bool                              // a key of the Service's stays; the owner's selector fixes a label
-	for _, key := range slices.Sorted(maps.Keys(s.Spec.Selector)) {
-		want := s.Spec.Selector[key]
-		got, has := j.pod.Labels[key]
-		kept = kept || has
-		switch {
-		case !has:
-			differ = append(differ, fmt.Sprintf("%s, which the Pod has not", key+"="+want))
-			ofService[key] = nil
-		case got != want:
-			differ = append(differ, fmt.Sprintf("%s, and the Pod has %s", key+"="+want, key+"="+got))
-			ofService[key] = got
-		default:
-			continue
+	selector, labels := s.Spec.Selector, j.pod.Labels
+	keys := slices.Sorted(maps.Keys(selector))
+	has := func(key string) bool { _, ok := labels[key]; return ok }
+	fixed := func(key string) bool { _, ok := j.owner.selector[key]; return ok }
+	differ := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return has(key) && labels[key] == selector[key] })
+	why := fmt.Sprintf("Service %+q selects %s", s.Name, join(differ, "; ", func(key string) string {
+		if has(key) {
+			return fmt.Sprintf("%s=%s, and the Pod has %s=%s", key, selector[key], key, labels[key])
 		}
-		ofPod[key] = want
-		_, in := j.owner.selector[key]
-		fixed = fixed || in
+		return fmt.Sprintf("%s=%s, which the Pod has not", key, selector[key])
+	}))
+	change := fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name)
+	if len(selector) == 0 {
+		why = fmt.Sprintf("Service %+q has no selector, and selects no Pod", s.Name)
+		change = fmt.Sprintf("spec.selector of Service %+q", s.Name)
 	}
-	if !kept {
+	ofPod, ofService := map[string]string{}, object{} // what each side has to have for the other
+	for _, key := range differ {
+		ofPod[key], ofService[key] = selector[key], either[any](has(key), labels[key], nil)
+	}
+	if !slices.ContainsFunc(keys, has) { // it would select nothing
 		for key, value := range j.selector() {
 			ofService[key] = value
 		}
-	}
-	why := fmt.Sprintf("Service %+q selects %s", s.Name, strings.Join(differ, "; "))
-	change := fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name)
-	if len(s.Spec.Selector) == 0 {
-		why = fmt.Sprintf("Service %+q has no selector, and selects no Pod", s.Name)
-		change = fmt.Sprintf("spec.selector of Service %+q", s.Name)
 	}
 	var mend fix
 	others := slices.ContainsFunc(j.endpoints(s.Name), func(e endpoint) bool { return !j.own(e) })
@@ -99,7 +92,7 @@ func (j *judge) selectorOf(s corev1.Service) {
 		change = fmt.Sprintf("the Pod's labels: Service %+q has other Pods", s.Name)
 		mend = j.pods(relabel, j.Pod)
 		mend[0].words = []string{labelled(ofPod)}
-	case !fixed:
+	case !slices.ContainsFunc(differ, fixed):
 		change = fmt.Sprintf("spec.template.metadata.labels of %s %+q: Service %+q has other Pods", j.owner.kind, j.owner.name, s.Name)
 		mend = j.patchTemplate(object{"metadata": object{"labels": ofPod}})
 	}

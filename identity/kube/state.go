@@ -12,8 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// State is how far podfqdn is in a Pod, in one word, as the Pod's status
-// tells it.
+// State is how far podfqdn is in a Pod, in one word, by the Pod's status.
 type State string
 
 const (
@@ -25,7 +24,7 @@ const (
 	Refused   State = "refused"     // it ended with 10: the spec or a variable has to change
 	GaveUp    State = "gave up"     // 11, 12 or 14: the deadline
 	Failed    State = "failed"      // anything else
-	Over      State = "over"        // the Pod has ended or is being deleted, and needs no name any more
+	Over      State = "over"        // the Pod has ended or is being deleted, and does not need a name any more
 )
 
 // Use is a Pod and what podfqdn does in it.
@@ -42,7 +41,7 @@ type Use struct {
 // maxPages bounds a list of Pods; Kubernetes is made for 300 such pages.
 const maxPages = 1000
 
-// Uses gives the Pods that have a container of podfqdn's, in the order of the
+// Uses returns the Pods that have a container of podfqdn's, in the order of the
 // API server: of one namespace or, for "", of all, and of those that selector
 // selects. The error is a *Forbidden or what the API server says.
 func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, error) {
@@ -197,7 +196,7 @@ func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	return ""
 }
 
-// since gives how long ago something was; 0 where that is unknown.
+// since returns how long ago something was; 0 where that is unknown.
 func since(t metav1.Time) time.Duration {
 	if t.IsZero() {
 		return 0
@@ -205,5 +204,5 @@ func since(t metav1.Time) time.Duration {
 	return max(time.Since(t.Time).Round(time.Second), 0)
 }
 
-// oneLine makes one line of text from a Pod's status.
+// oneLine returns text from a Pod's status as one line.
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
