@@ -73,15 +73,15 @@ func (j *judge) found(kind diagnosis.Kind, why, change string, mend fix) *cause 
 // take adds a cause from the wire, with what the API knows of it.
 func (j *judge) take(said diagnosis.Cause) {
 	c := cause{Cause: said, wire: true}
-	switch c.Kind {
-	case diagnosis.DNSSilent:
+	switch service := j.claim.service; {
+	case c.Kind == diagnosis.DNSSilent:
 		j.silence(&c)
-	case diagnosis.DNSRefusesPTR:
+	case c.Kind == diagnosis.DNSRefusesPTR && !j.decidedByAPI(c.Kind):
 		j.refusal(&c)
-	case diagnosis.NotReadyHidden:
-		c.mend = j.patch("service", j.claim.service, notReady)
-	case diagnosis.SingleFamily:
-		c.mend = j.patch("service", j.claim.service, dualStack)
+	case c.Kind == diagnosis.NotReadyHidden && service != "":
+		c.mend = j.patch("service", service, notReady)
+	case c.Kind == diagnosis.SingleFamily && service != "":
+		c.mend = j.patch("service", service, dualStack)
 	}
 	j.causes = append(j.causes, c)
 }
@@ -100,18 +100,19 @@ func (j *judge) pass(about ...subject) {
 type subject int
 
 const (
-	ofWire subject = iota - 1 // nothing in the API shows it
-	ofPod
-	ofServers
-	ofSilence
-	ofDomain
-	ofService
-	ofSlices
-	ofReverse
-	ofRefusal
+	ofWire    subject = iota - 1 // nothing in the API shows it
+	ofPod                        // the Pod's spec, and how podfqdn ended
+	ofServers                    // which nameservers the Pod has
+	ofSilence                    // whether they answer
+	ofDomain                     // the Corefile's zones
+	ofService                    // the governing Service
+	ofSlices                     // its endpoints
+	ofReverse                    // the Corefile's zones of arpa
+	ofRefusal                    // what refuses PTR
 )
 
-// subjects has the kinds that are not ofWire.
+// subjects lists the kinds that are not ofWire. A new kind belongs here if the
+// API can show it.
 var subjects = [...][]diagnosis.Kind{
 	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained},
 	ofServers: {diagnosis.ForeignDNS},
@@ -128,9 +129,8 @@ func subjectOf(kind diagnosis.Kind) subject {
 	return subject(slices.IndexFunc(subjects[:], func(kinds []diagnosis.Kind) bool { return slices.Contains(kinds, kind) }))
 }
 
-// decidedByAPI reports whether a kind of cause is decided by what the API has
-// shown, be it that there is no such cause: one from the wire does not pass
-// then.
+// decidedByAPI reports whether the API has shown enough to decide a kind of
+// cause, either way: one of that kind from the wire does not pass.
 func (j *judge) decidedByAPI(kind diagnosis.Kind) bool {
 	ignored := j.value("PODFQDN_REVERSE") == "ignore"
 	switch subjectOf(kind) {

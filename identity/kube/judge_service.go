@@ -73,7 +73,7 @@ func (j *judge) selectorOf(s corev1.Service) {
 		why = fmt.Sprintf("Service %+q has no selector, and selects no Pod", s.Name)
 		change = fmt.Sprintf("spec.selector of Service %+q", s.Name)
 	}
-	ofPod, ofService := map[string]string{}, object{} // what each side has to have for the other
+	ofPod, ofService := object{}, object{} // what each side has to have for the other
 	for _, key := range differ {
 		ofPod[key], ofService[key] = selector[key], either[any](has(key), labels[key], nil)
 	}
@@ -85,13 +85,16 @@ func (j *judge) selectorOf(s corev1.Service) {
 	var mend fix
 	others := slices.ContainsFunc(j.endpoints(s.Name), func(e endpoint) bool { return !j.own(e) })
 	switch {
-	case !others && len(ofService) > 0:
-		mend = j.patch("service", s.Name, object{"spec": object{"selector": ofService}})
+	case !others && len(ofService) == 0, others && len(selector) == 0:
+		// The Pod has no label to select it by, or slices are written by hand.
 	case !others:
+		mend = j.patch("service", s.Name, object{"spec": object{"selector": ofService}})
 	case j.owner.kind == "":
 		change = fmt.Sprintf("the Pod's labels: Service %+q has other Pods", s.Name)
 		mend = j.pods(relabel, j.Pod)
-		mend[0].words = []string{labelled(ofPod)}
+		for _, key := range differ {
+			mend[0].words = append(mend[0].words, key+"="+selector[key])
+		}
 	case !slices.ContainsFunc(differ, fixed):
 		change = fmt.Sprintf("spec.template.metadata.labels of %s %+q: Service %+q has other Pods", j.owner.kind, j.owner.name, s.Name)
 		mend = j.patchTemplate(object{"metadata": object{"labels": ofPod}})

@@ -118,6 +118,36 @@ func TestANewKindFromTheWireReachesTheUserWithoutItsCommand(t *testing.T) {
 	}
 }
 
+// No command can be run that names no object, or no label of one.
+func TestACommandIsLeftOutWhereItWouldNotDo(t *testing.T) {
+	t.Parallel()
+	selects := func(labels map[string]string) func(*corev1.ServiceSpec) {
+		return func(s *corev1.ServiceSpec) { s.Selector = labels }
+	}
+	others := func(v *View) *View { // the endpoint becomes another Pod's
+		v.slices[0].Endpoints[0].Addresses = []string{"10.244.0.18"}
+		return v
+	}
+	unnamed := situation{pod: func(p *corev1.PodSpec) { p.Subdomain = "" }}
+	for name, c := range map[string]struct {
+		view *View
+		kind diagnosis.Kind
+		want string
+	}{
+		"a Service that nobody names, hidden":         {unnamed.view(), diagnosis.NotReadyHidden, ""},
+		"a Service that nobody names, of one family":  {unnamed.view(), diagnosis.SingleFamily, ""},
+		"a Service without a selector, and its slice": {others(situation{services: true, slices: true, service: selects(nil)}.view()), diagnosis.SelectorMismatch, ""},
+		"two labels": {others(situation{services: true, slices: true, service: selects(map[string]string{"app": "x", "tier": "a b"})}.view()), diagnosis.SelectorMismatch,
+			"kubectl --namespace default label pod/db-0 --overwrite app=x 'tier=a b'"},
+	} {
+		causes := c.view.Causes(&diagnosis.Diagnosis{Schema: 1, Causes: []diagnosis.Cause{{Kind: c.kind}}})
+		i := slices.IndexFunc(causes, func(found diagnosis.Cause) bool { return found.Kind == c.kind })
+		if i < 0 || causes[i].Command != c.want {
+			t.Errorf("%s: want %q: %+v", name, c.want, causes)
+		}
+	}
+}
+
 // What nobody asked for is said: a patch that restarts the Pod of a Deployment
 // with a hostname changes the strategy too.
 func TestACommandThatChangesTheStrategySaysSo(t *testing.T) {
