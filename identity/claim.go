@@ -60,7 +60,7 @@ func (c Claim) Zone() Name { return c.zone }
 func (c Claim) Kubernetes() Name { return Name{"kubernetes.default.svc." + c.zone.text} }
 
 // Dashed reports whether the name is one that DNS makes of the address.
-func (c Claim) Dashed() bool { return len(c.addrs) > 0 && c.name.first() == dashed(c.addrs[0]) }
+func (c Claim) Dashed() bool { return len(c.addrs) > 0 && c.name.first() == Dashed(c.addrs[0]) }
 
 // Claim concludes from what was seen who this Pod is. The error is a *Refusal,
 // or several joined.
@@ -82,7 +82,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 			return Claim{}, refuse(Misconfigured, "PODFQDN_NAME_FORM=address gives each address a name of its own, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
 		}
 		c.addrs = addrs[:1]
-		f.Hostname = Fact{dashed(addrs[0]), "the Pod's address"}
+		f.Hostname = Fact{Dashed(addrs[0]), "the Pod's address"}
 	}
 	if err := f.complete(); err != nil {
 		return Claim{}, err
@@ -105,7 +105,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	c.parts = c.name.split(c.zone)
 	if p.NameForm == HostnameForm {
 		for _, addr := range c.addrs {
-			if other, err := ParseName(dashed(addr) + "." + suffix); err == nil && other != c.name {
+			if other, err := ParseName(Dashed(addr) + "." + suffix); err == nil && other != c.name {
 				c.instead = append(c.instead, other)
 			}
 		}

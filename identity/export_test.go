@@ -8,9 +8,6 @@ import (
 // ParseResolvConf reads the text of a resolv.conf.
 var ParseResolvConf = parseResolvConf
 
-// Dashed gives the label of an endpoint without hostname.
-var Dashed = dashed
-
 // HostsLines gives the lines of a hosts file that say something of the Pod, as
 // "ADDRESS NAME NAME…", and whether the file is a node's.
 func HostsLines(text string) (lines []string, hostNetwork bool) {

@@ -93,14 +93,14 @@ func checkLabel(label string) error {
 	return nil
 }
 
-// dashed gives the label under which DNS publishes an endpoint that has no
+// Dashed returns the label under which DNS publishes an endpoint that has no
 // hostname: the address with dots or colons as hyphens, as CoreDNS makes it
 // (plugin/kubernetes, endpointHostname): 10-1-2-3, fd00--1; an address that
 // ends in "::" gains a 0.
 //
 // An address that begins with "::" has no such label that is a host name; no
 // Pod has one.
-func dashed(addr netip.Addr) string {
+func Dashed(addr netip.Addr) string {
 	label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
 	if strings.HasSuffix(label, "-") {
 		label += "0"

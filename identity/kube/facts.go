@@ -92,7 +92,7 @@ func (v *View) secondName(s corev1.Service) string {
 	addr := "ADDRESS"
 	for _, a := range v.addrs() {
 		if slices.Contains(s.Spec.IPFamilies, family(a)) {
-			addr = strings.NewReplacer(".", "-", ":", "-").Replace(a.String())
+			addr = identity.Dashed(a)
 			break
 		}
 	}

@@ -58,8 +58,7 @@ func Agreeing(t T, c identity.Claim) *Server {
 	// What DNS publishes for a Pod without hostname.
 	if service, namespace := c.Service(); service != "" {
 		for _, addr := range c.Addrs() {
-			label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
-			s.answers["exists "+label+"."+service+"."+namespace+".svc."+c.Zone().String()] = []string{"nxdomain zone=cluster.local"}
+			s.answers["exists "+identity.Dashed(addr)+"."+service+"."+namespace+".svc."+c.Zone().String()] = []string{"nxdomain zone=cluster.local"}
 		}
 	}
 	return s
