@@ -1,6 +1,7 @@
 // Package identity proves a Pod's name before anything relies on it.
 //
-// There is one path, and every command of podfqdn walks it:
+// There is one path. The commands init and sidecar walk it; check and doctor go a
+// part of the way:
 //
 //	Look ─► Facts ─ Claim ──► Verify ──► Agreement ─ Render ─► Generation
 //	(seen)        (believed)  (DNS)      (proven)              (the files)

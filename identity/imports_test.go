@@ -42,7 +42,7 @@ const module = "github.com/podfqdn/podfqdn/"
 
 // In the Pod there is no token, and nothing that could use one.
 func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
-	for _, pkg := range []string{".", "./resolver", "./volume", "./kerberos", "./health", "./diagnosis", "../cmd/podfqdn"} {
+	for _, pkg := range append(adapters(t), ".", "./diagnosis", "../cmd/podfqdn") {
 		for _, dep := range depends(t, pkg) {
 			if strings.HasPrefix(dep, "k8s.io/") || strings.HasPrefix(dep, module+"identity/kube") {
 				t.Errorf("%s imports %s", pkg, dep)
@@ -53,7 +53,7 @@ func TestOnlyKubeKnowsTheKubernetesAPI(t *testing.T) {
 
 // The explanation is for people: nothing that decides can see it.
 func TestNothingOnThePathImportsTheDiagnosis(t *testing.T) {
-	for _, pkg := range []string{".", "./shown", "./resolver", "./volume", "./kerberos", "./health"} {
+	for _, pkg := range append(adapters(t), ".", "./shown") {
 		if slices.Contains(depends(t, pkg), module+"identity/diagnosis") {
 			t.Errorf("%s imports package diagnosis", pkg)
 		}
@@ -72,12 +72,31 @@ func TestNothingOnThePathImportsTheDiagnosis(t *testing.T) {
 	}
 }
 
+// adapters lists the packages of the path that are not package identity itself.
+func adapters(t *testing.T) (list []string) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := []string{"", "/shown", "/diagnosis", "/kube", "/podtest"}
+	for _, pkg := range strings.Fields(string(out)) {
+		name := strings.TrimPrefix(pkg, module+"identity")
+		if !slices.Contains(others, name) {
+			list = append(list, "."+name)
+		}
+	}
+	if len(list) < 4 {
+		t.Errorf("only %q", list)
+	}
+	return list
+}
+
 // Adapters meet in the command alone.
 func TestAdaptersDoNotImportEachOther(t *testing.T) {
-	adapters := []string{"resolver", "volume", "kerberos", "health"}
-	for _, pkg := range adapters {
-		for _, other := range adapters {
-			if other != pkg && slices.Contains(depends(t, "./"+pkg), module+"identity/"+other) {
+	for _, pkg := range adapters(t) {
+		for _, other := range adapters(t) {
+			if other != pkg && slices.Contains(depends(t, pkg), module+"identity"+strings.TrimPrefix(other, ".")) {
 				t.Errorf("%s imports %s", pkg, other)
 			}
 		}

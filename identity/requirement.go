@@ -23,10 +23,10 @@ type Requirement struct {
 	// no proof and publishes nothing.
 	Check func(context.Context) error
 	// Remark returns what is worth a warning since Require was called last: a
-	// message and its details; "" and "" for nothing.
+	// message and its details; "" and "" for nothing. It may be nil.
 	Remark func() (message, details string)
 
-	Outlet      Outlet   // where the files go; without a Dir there are none
+	Outlet      Outlet   // where the files go; without a Dir there are none, and Require returns none
 	Environment []string // lines for identity.env, as Render wants them
 }
 
@@ -35,7 +35,7 @@ type Outlet struct {
 	Dir   string
 	Names []string // all that it may ever show
 	// Keeps returns why the files of an earlier generation are not this Pod's, or
-	// not whole; nil if they may stay.
+	// not whole; nil if they may stay. With a Dir it must be set.
 	Keeps func([]File) error
 	// Published learns which files are published now, by this process or an
 	// earlier one; nil if nobody wants to know.

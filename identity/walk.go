@@ -15,14 +15,13 @@ type Walk struct {
 	Resolver Resolver
 
 	// Every has the walk go on after an agreement: the longest time between two
-	// verifications, of which a random half may be missing. With 0 the first
+	// verifications, of which up to half is left out at random. With 0 the first
 	// agreement ends the walk.
 	Every time.Duration
 	// Agreed: an earlier walk of this Pod has come to an agreement, and what it
 	// published stands.
 	Agreed bool
-	// Grace is how long DNS has to do without this Pod before a Turn calls it
-	// Lost.
+	// Grace is how long DNS must answer without this Pod before a Turn is Lost.
 	Grace time.Duration
 
 	// Require are called in order once DNS has agreed, each for the files of a
@@ -52,8 +51,8 @@ type Turn struct {
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
-	// Agreed: DNS has agreed before this turn, so that what was published
-	// stands.
+	// Agreed: DNS has agreed before this turn; what was published then may have
+	// been withdrawn.
 	Agreed bool
 	// Lost, after an agreement: for Walk.Grace DNS has answered without this Pod's
 	// address each time that it answered, and the server that says so now knows the
@@ -85,7 +84,7 @@ type walker struct {
 	gone    absence
 	people  curiosity
 	slow    time.Duration // the least pause, for a server that is slow or in trouble
-	proven  Agreement     // waits for Require since then; the zero Agreement does not
+	proven  Agreement     // and waits for Require since then; zero if none does
 	since   time.Time
 	untold  Report // questions that are in no turn yet
 }
@@ -137,7 +136,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
 
-// also says what a turn that begins after so long asks besides the proof.
+// also returns what a turn that begins after so long asks in addition to the proof.
 func (w *walker) also(waited time.Duration) (also Also) {
 	switch {
 	case w.Agreed:

@@ -101,7 +101,7 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		if !errors.As(err, &parse) {
 			return c, nil, err
 		}
-		i := slices.IndexFunc(known, func(v variable) bool { return v.field == parse.Name })
+		i := slices.IndexFunc(known, func(v variable) bool { return v.field == parse.Name && v.of == parse.Type })
 		name := known[i].name
 		wrong[name] = true
 		mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s=%+q", name, values[name]), meaning(parse.Err).Error()))
@@ -145,7 +145,10 @@ const prefix = "PODFQDN_"
 var injected = regexp.MustCompile(`^PODFQDN_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // variable is one line of help.
-type variable struct{ name, field, value, doc string }
+type variable struct {
+	name, field, value, doc string
+	of                      reflect.Type // the field's
+}
 
 // variables lists config's fields, those of the packages that it is made of too.
 func variables() []variable { return variablesOf(reflect.TypeFor[config]()) }
@@ -154,7 +157,7 @@ func variablesOf(t reflect.Type) (list []variable) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if name := f.Tag.Get("env"); name != "" {
-			list = append(list, variable{name, f.Name, f.Tag.Get("envDefault"), f.Tag.Get("doc")})
+			list = append(list, variable{name, f.Name, f.Tag.Get("envDefault"), f.Tag.Get("doc"), f.Type})
 		} else if f.Type.Kind() == reflect.Struct {
 			list = append(list, variablesOf(f.Type)...)
 		}

@@ -328,3 +328,26 @@ func metrics(h *health.Health) string {
 	h.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	return w.Body.String()
 }
+
+// A constant that is left out of its list would be documented nowhere.
+func TestTheListsOfVerdictsAndCausesAreWhole(t *testing.T) {
+	t.Parallel()
+	for path, listed := range map[string]int{
+		"../../identity/verdict.go":             len(identity.Verdicts()) + 1, // and absent
+		"../../identity/diagnosis/diagnosis.go": len(diagnosis.Kinds()),
+	} {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		declared := 0
+		for _, c := range constants(file) {
+			if c.Names[0].IsExported() {
+				declared++
+			}
+		}
+		if declared != listed {
+			t.Errorf("%s declares %d, and %d are listed", path, declared, listed)
+		}
+	}
+}

@@ -80,7 +80,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	}
 	d.Facts = append(d.Facts, published(cfg.Dir, p.claim, err == nil))
 	if err == nil {
-		err = p.require()
+		err = p.makeNeeds()
 	}
 	if err != nil {
 		d.Reason = err.Error()
@@ -110,7 +110,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	return d, nil
 }
 
-// conclude adds what one server said, or why it did not, and the causes.
+// conclude adds the first reason with its verdict, and the causes that are new.
 func conclude(d *diagnosis.Diagnosis, err error, causes []diagnosis.Cause) {
 	if err == nil {
 		return

@@ -26,7 +26,7 @@ const (
 	exitOK         = 0
 	exitUnexpected = 1
 	exitRefused    = 10 // the configuration or the Pod's spec has to change
-	exitDeadline   = 11 // DNS did not agree in time; check: not published; doctor: not healthy
+	exitDeadline   = 11 // DNS did not agree in time; check: not verified; doctor: not healthy
 	exitShared     = 12 // the same, and another Pod holds the name
 	exitVolume     = 13
 	exitKeyless    = 14  // the deadline; DNS agreed, but keys for Kerberos are missing

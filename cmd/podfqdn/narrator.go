@@ -31,7 +31,8 @@ func (o *once) first(s string) bool {
 // narrator tells of a wait: a new reason at once, the same again at growing
 // intervals, with a hint once it has lasted or where a cache will make it last.
 // After an agreement the same is told again when DNS has agreed meanwhile, and
-// once an hour at most: of several replicas one may never agree. It asks nothing.
+// once an hour at most: of several replicas one may never agree. It asks DNS only
+// when the Walk wants witnesses.
 type narrator struct {
 	log    *zap.Logger
 	facts  identity.Facts
@@ -53,12 +54,13 @@ type narrator struct {
 // hintAfter is how long a reason usually lasts when nothing is wrong.
 const hintAfter = 3 * time.Second
 
-// witnesses are the Walk's.
+// witnesses asks and returns them, for a Walk.
 func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity.Round {
 	n.heard, n.heardFor = diagnosis.Witnesses(ctx, n.dns, n.facts, n.claim, m), m.Verdict
 	return n.heard
 }
 
+// turn tells of one turn of the walk.
 func (n *narrator) turn(t identity.Turn) {
 	n.asked(t.Report)
 	if t.Err == nil {
@@ -124,9 +126,9 @@ func (n *narrator) asked(r identity.Report) {
 	}
 }
 
-// deadlines are the exit codes of a wait that ends without agreement, by its last
-// reason; 11 where it has none of its own.
-var deadlines = map[identity.Verdict]int{identity.Shared: exitShared, identity.Keyless: exitKeyless}
+// deadlineCodes are the exit codes of a wait that ends without success, by its last reason;
+// 11 where it has none here. That of Shared does not need to be the last.
+var deadlineCodes = map[identity.Verdict]int{identity.Keyless: exitKeyless}
 
 // end returns why the wait ended without agreement: by its limit, or by a signal,
 // which is cause then; with its last reason, and with the likeliest cause.
@@ -138,7 +140,7 @@ func (n *narrator) end(cause error, limit, waited time.Duration) error {
 	} else if n.said != nil && n.said.Verdict == identity.Shared { // even if DNS says nothing now
 		code = exitShared
 	} else if answered {
-		code = cmp.Or(deadlines[last.Verdict], exitDeadline)
+		code = cmp.Or(deadlineCodes[last.Verdict], exitDeadline)
 	}
 	if !answered {
 		return exit{code, fmt.Errorf("%s: %s: no answer yet from %s", text, n.claim.Name(), identity.Enumerate(n.facts.Nameservers))}

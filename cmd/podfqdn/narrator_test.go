@@ -92,7 +92,7 @@ func wait(t *testing.T, timeout time.Duration, says func(since time.Duration, q 
 			return a
 		}}
 		p := path{stderr: &log, dns: dns}
-		end = p.walk(t.Context(), "init", nil, append(podFiles(t, "10.244.1.7"), "PODFQDN_DIR="+t.TempDir(), "PODFQDN_TIMEOUT="+timeout.String()))
+		end = p.run(t.Context(), "init", nil, append(podFiles(t, "10.244.1.7"), "PODFQDN_DIR="+t.TempDir(), "PODFQDN_TIMEOUT="+timeout.String()))
 		for line := range bytes.Lines(log.Bytes()) {
 			if strings.ContainsFunc(string(bytes.TrimSpace(line)), unprintable) {
 				t.Errorf("not plain ASCII: %+q", line)

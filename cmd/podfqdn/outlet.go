@@ -18,7 +18,7 @@ import (
 type outlet struct {
 	identity.Outlet
 	vol    *volume.Volume
-	stands atomic.Bool // what is this Pod's is published there, and not withdrawn
+	stands atomic.Bool // what is this Pod's is published there, and not withdrawn; without a volume: it was met
 }
 
 // open takes the volume. What stands there stays if keeps accepts it.
@@ -103,17 +103,22 @@ func (n *need) onDisk() error {
 	return err
 }
 
-// require is the Walk's. Once the files are published, nothing that becomes of
-// their source takes them away.
+// require returns the files of a Walk. Once they are published, or the need was
+// met, nothing that becomes of its source takes that back.
 func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
 	files, err := n.Require(ctx, a)
-	if message, details := n.Remark(); message != "" {
-		n.path.warn(message, details)
+	if n.Remark != nil {
+		if message, details := n.Remark(); message != "" {
+			n.path.warn(message, details)
+		}
+	}
+	if err == nil && n.Dir == "" {
+		n.stands.Store(true)
 	}
 	if err == nil || !n.stands.Load() || ctx.Err() != nil {
 		return files, err
 	}
-	n.path.health.KeysMissed()
+	n.path.health.Missed(n.Name)
 	n.path.warn("the published "+n.Name+" stay", err.Error())
 	return nil, nil
 }
@@ -121,6 +126,9 @@ func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 // publish puts the files of a turn into their volume, or checks that those of an
 // earlier turn are there.
 func (n *need) publish(g identity.Generation) error {
+	if n.Dir == "" {
+		return nil
+	}
 	if len(g.Files()) == 0 {
 		unread, refused := n.check(n.Keeps)
 		if err := cmp.Or(unread, refused); err != nil {

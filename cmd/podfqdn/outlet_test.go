@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -149,7 +151,7 @@ func TestDNSThatIsSilentAfterTheKeysHaveComeIsWhatIsWrong(t *testing.T) {
 			k.has(http0)
 		}()
 		init := path{stderr: io.Discard, dns: k.p.dns}
-		err := init.walk(t.Context(), "init", nil, append(k.environ, "PODFQDN_TIMEOUT=1m"))
+		err := init.run(t.Context(), "init", nil, append(k.environ, "PODFQDN_TIMEOUT=1m"))
 		if code := exitCode(err); code != exitDeadline || !strings.Contains(err.Error(), "says nothing within 1s") {
 			t.Errorf("exit code %d: %v", code, err)
 		}
@@ -486,5 +488,43 @@ func TestKeysDoNotGoToADisk(t *testing.T) {
 		k.holds(true)
 		k.publishes(http0)
 		k.end()
+	})
+}
+
+// As one that only checks.
+func TestARequirementWithoutAVolumeIsWaitedForAndThenStays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var met atomic.Bool
+		missing := identity.NotYet("uncertified", errors.New("the certificate does not cover the name"), time.Second)
+		s := prepared(t, t.TempDir(), agreed)
+		s.p.extra = func(identity.Claim, string) (*identity.Requirement, error) {
+			return &identity.Requirement{Name: "certificate", Label: "names", Wants: []string{"db-0"}, Environment: []string{"TLS='1'"},
+				Require: func(context.Context, identity.Agreement) ([]identity.File, error) {
+					if !met.Load() {
+						return nil, missing
+					}
+					return nil, nil
+				}}, nil
+		}
+		s.begin()
+		time.Sleep(time.Minute)
+		s.holds(false)
+		if got := s.readyz(); got != "the certificate does not cover the name" {
+			t.Errorf("/readyz says %q", got)
+		}
+		met.Store(true)
+		time.Sleep(10 * time.Second)
+		s.holds(true)
+		if env, _ := os.ReadFile(filepath.Join(s.dir, "identity.env")); !strings.HasSuffix(string(env), "TLS='1'\n") {
+			t.Errorf("identity.env is %s", env)
+		}
+		met.Store(false)
+		time.Sleep(10 * time.Minute)
+		s.holds(true)
+		if warned := s.said("warn"); len(warned) != 1 || !strings.HasPrefix(warned[0], "the published certificate stay") || s.counts("podfqdn_keys_missing_total") != "0" {
+			t.Errorf("warned of %q", warned)
+		}
+		s.end()
 	})
 }

@@ -21,7 +21,7 @@ import (
 // Pod's status by way of the termination log.
 func runPath(ctx context.Context, command string, args, environ []string, stderr io.Writer) int {
 	p := path{stderr: stderr}
-	err := p.walk(ctx, command, args, environ)
+	err := p.run(ctx, command, args, environ)
 	defer p.log.Sync()
 	code := exitCode(err)
 	if err != nil {
@@ -38,6 +38,7 @@ func runPath(ctx context.Context, command string, args, environ []string, stderr
 type path struct {
 	stderr io.Writer
 	dns    identity.Resolver // nil: the nameservers of the Pod
+	extra  maker             // for tests: what the variables do not ask for; or nil
 
 	sidecar bool
 	cfg     config
@@ -48,14 +49,14 @@ type path struct {
 	needs   []*need // what has to be there before it
 	health  *health.Health
 
-	// What was published last, even if it is withdrawn: its addresses, and its
-	// files, unless an earlier process wrote them.
-	published  []netip.Addr
+	// What this process knows to be published, withdrawn since or not: the
+	// addresses, and the files, unless an earlier process wrote them.
+	standing   []netip.Addr
 	generation identity.Generation
 }
 
-// walk is the whole path: see, claim, open, walk, publish. A sidecar stays on it.
-func (p *path) walk(ctx context.Context, command string, args, environ []string) error {
+// run is the whole path: see, claim, open, walk, publish. A sidecar stays on it.
+func (p *path) run(ctx context.Context, command string, args, environ []string) error {
 	// See: the variables, and what the kubelet gave this Pod.
 	cfg, facts, unknown, err := see(command, args, environ)
 	p.cfg, p.log = cfg, newLogger(cfg, p.stderr)
@@ -80,14 +81,14 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 		ctx = bound
 	}
 
-	// Claim: who this Pod believes it is, and what it needs besides.
+	// Claim: who this Pod believes it is, and what it needs in addition.
 	if p.claim, err = facts.Claim(cfg.Policy); err != nil {
 		return err
 	}
 	if p.sidecar && cfg.Withdraw && p.claim.Zone().IsZero() {
 		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
-	if err := p.require(); err != nil {
+	if err := p.makeNeeds(); err != nil {
 		return err
 	}
 
@@ -120,7 +121,7 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 		if turn.Err == nil {
 			// Publish: what was proven, whole.
 			if err := p.publish(turn); err != nil && !turn.Agreed {
-				return err
+				return err // a sidecar that has agreed before has warned of it, and goes on
 			}
 			agreed = true
 		} else if !errors.As(turn.Err, new(*identity.Mismatch)) {
@@ -138,11 +139,20 @@ func (p *path) walk(ctx context.Context, command string, args, environ []string)
 	return nil
 }
 
-// require makes what the claim needs, of each kind; nothing of it is read.
-func (p *path) require() error {
-	for _, of := range []func(identity.Claim, string) (*identity.Requirement, error){
+// maker makes what a claim needs, nil for nothing; the directory is where everybody
+// reads.
+type maker func(identity.Claim, string) (*identity.Requirement, error)
+
+// makeNeeds makes what the claim needs, of each kind. Nothing of it is read; but
+// where it is secret, this process hides its memory from now on.
+func (p *path) makeNeeds() error {
+	for _, of := range []maker{
 		p.cfg.Kerberos.Requirement,
+		p.extra,
 	} {
+		if of == nil {
+			continue
+		}
 		r, err := of(p.claim, p.cfg.Dir)
 		if err != nil {
 			return err
@@ -165,7 +175,7 @@ func (p *path) require() error {
 func (p *path) open(ctx context.Context) error {
 	p.name.Outlet = identity.Outlet{Dir: p.cfg.Dir, Names: identity.Files(),
 		Keeps:     func(files []identity.File) error { _, err := p.claim.Keeps(files); return err },
-		Published: func(files []identity.File) { p.published, _ = p.claim.Keeps(files) },
+		Published: func(files []identity.File) { p.standing, _ = p.claim.Keeps(files) },
 	}
 	if err := p.name.open(ctx, p.name.Keeps); err != nil {
 		return err
@@ -174,8 +184,11 @@ func (p *path) open(ctx context.Context) error {
 		p.log.Warn("an earlier identity was removed", zap.String("because", err.Error()))
 	}
 	for _, n := range p.needs {
+		if n.Dir == "" {
+			continue
+		}
 		keeps := n.Keeps
-		if len(p.published) == 0 {
+		if len(p.standing) == 0 {
 			keeps = func([]identity.File) error { return errors.New("no identity stands beside it") }
 		}
 		// First the signal goes, then the files that it speaks for.
@@ -187,7 +200,7 @@ func (p *path) open(ctx context.Context) error {
 		if err := n.open(ctx, keeps); err != nil {
 			return err
 		}
-		if !n.stands.Load() { // nor could it be read whole
+		if !n.stands.Load() { // nothing stands there, or it could not be read whole
 			if err := p.name.withdraw(); err != nil {
 				return err
 			}
@@ -202,8 +215,13 @@ func (p *path) open(ctx context.Context) error {
 	if !p.sidecar {
 		p.name.stands.Store(false) // it proves and publishes again
 	}
+	for _, n := range p.needs {
+		if n.Dir == "" {
+			n.stands.Store(p.name.stands.Load())
+		}
+	}
 	if !p.name.stands.Load() {
-		p.published = nil
+		p.standing = nil
 	}
 	return nil
 }
@@ -235,18 +253,15 @@ func (p *path) publish(turn identity.Turn) error {
 		return err
 	}
 	// An address that was proven once stays this Pod's, whatever DNS leaves out
-	// later.
-	for _, addr := range p.published {
-		if slices.Contains(proven, addr) {
-			continue
+	// later; but what an earlier process wrote cannot be published again.
+	stays := len(p.generation.Files()) > 0
+	lacks := slices.IndexFunc(p.standing, func(a netip.Addr) bool { return !slices.Contains(proven, a) })
+	if lacks >= 0 && (stays || p.name.stands.Load()) {
+		p.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", p.standing[lacks]))
+		if !stays {
+			return nil
 		}
-		p.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", addr))
-		if len(p.generation.Files()) > 0 {
-			proven, generation = p.published, p.generation
-		} else if p.name.stands.Load() {
-			return nil // as an earlier process wrote it
-		}
-		break
+		proven, generation = p.standing, p.generation
 	}
 	stood := p.name.stands.Load()
 	changed, err := p.name.publish(generation)

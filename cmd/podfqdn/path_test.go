@@ -37,7 +37,7 @@ func TestAMistakeInTheVariablesLeavesTheVolumeAlone(t *testing.T) {
 		root := t.TempDir()
 		put(t, filepath.Join(root, "etc/resolv.conf"), []byte("nameserver 10.96.0.10\n"))
 		second := path{stderr: io.Discard, dns: first.p.dns}
-		err := second.walk(t.Context(), "sidecar", nil, []string{
+		err := second.run(t.Context(), "sidecar", nil, []string{
 			"PODFQDN_ROOT=" + root, "PODFQDN_DIR=" + dir, "POD_IPS=10.244.1.7", "PODFQDN_FQDN=db-0.example.org", "PODFQDN_WITHDRAW=true"})
 		if exitCode(err) != exitRefused || !strings.Contains(err.Error(), "PODFQDN_CLUSTER_DOMAIN") {
 			t.Errorf("ended with %v", err)

@@ -91,6 +91,14 @@ type sidecar struct {
 // start starts one in the bubble of the test.
 func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	t.Helper()
+	s := prepared(t, dir, dns, environ...)
+	s.begin()
+	return s
+}
+
+// prepared is one that has not begun.
+func prepared(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
+	t.Helper()
 	s := &sidecar{T: t, dir: dir, done: make(chan struct{})}
 	s.says.Store(&dns)
 	says := func(_ time.Duration, q identity.Question) identity.Answer {
@@ -99,13 +107,17 @@ func start(t *testing.T, dir string, dns answers, environ ...string) *sidecar {
 	}
 	s.p = &path{stderr: &s.log, dns: answering{time.Now(), says}}
 	s.environ = slices.Concat(podFiles(t, "10.244.1.7"), []string{"PODFQDN_DIR=" + dir}, environ)
-	ctx, kill := context.WithCancelCause(t.Context())
+	return s
+}
+
+// begin lets it begin.
+func (s *sidecar) begin() {
+	ctx, kill := context.WithCancelCause(s.Context())
 	s.kill = kill
 	go func() {
 		defer close(s.done)
-		s.err = s.p.walk(ctx, "sidecar", nil, s.environ)
+		s.err = s.p.run(ctx, "sidecar", nil, s.environ)
 	}()
-	return s
 }
 
 // turns has DNS say something else from now on.

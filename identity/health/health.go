@@ -9,14 +9,12 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -37,7 +35,7 @@ type Health struct {
 	turns                     map[identity.Verdict]int
 	questions                 map[question]int
 	withdrawals, volumeErrors int
-	keysMissing               int
+	missed                    map[string]int // by the requirement's name
 }
 
 // question is how questions to DNS are counted. All its values are this
@@ -47,7 +45,7 @@ type question struct{ kind, rcode string }
 // New returns the Health of a sidecar that begins now. stands reports whether what
 // it published stands; version and revision are those of its build.
 func New(stands func() bool, version, revision string) *Health {
-	return &Health{version: version, revision: revision, began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}}
+	return &Health{version: version, revision: revision, began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}, missed: map[string]int{}}
 }
 
 // Turn counts a verification.
@@ -87,11 +85,12 @@ func (h *Health) VolumeFailed(err error) {
 	h.reason = err.Error()
 }
 
-// KeysMissed counts a source without the keys that are published.
-func (h *Health) KeysMissed() {
+// Missed counts a source that does not have any more what a requirement of that
+// name has published.
+func (h *Health) Missed(requirement string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.keysMissing++
+	h.missed[requirement]++
 }
 
 // rcode returns what came of a question as a label, of which there are few:
@@ -198,15 +197,14 @@ func (h *Health) text() []byte {
 	}
 	metric("podfqdn_verifications_total", "counter", "Verifications, by what the first answer that did not agree meant.", turns...)
 	var questions []string
-	for _, q := range slices.SortedFunc(maps.Keys(h.questions), func(a, b question) int {
-		return cmp.Or(strings.Compare(a.kind, b.kind), strings.Compare(a.rcode, b.rcode))
-	}) {
-		questions = append(questions, fmt.Sprintf("{type=%q,rcode=%q} %d", q.kind, q.rcode, h.questions[q]))
+	for q, n := range h.questions {
+		questions = append(questions, fmt.Sprintf("{type=%q,rcode=%q} %d", q.kind, q.rcode, n))
 	}
+	slices.Sort(questions)
 	metric("podfqdn_dns_questions_total", "counter", "Questions to DNS, by type and by what came of them; rcode none is no answer.", questions...)
 	metric("podfqdn_withdrawals_total", "counter", "How often the published identity was withdrawn.", fmt.Sprintf(" %d", h.withdrawals))
 	metric("podfqdn_volume_errors_total", "counter", "How often the volume could not be written.", fmt.Sprintf(" %d", h.volumeErrors))
-	metric("podfqdn_keys_missing_total", "counter", "How often the source did not have the Kerberos keys that are published.", fmt.Sprintf(" %d", h.keysMissing))
+	metric("podfqdn_keys_missing_total", "counter", "How often the source did not have the Kerberos keys that are published.", fmt.Sprintf(" %d", h.missed["keys"]))
 	return w.Bytes()
 }
 
