@@ -701,7 +701,7 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 					if since < 10*time.Minute {
 						return whole(q)
 					}
-					if first == 0 && (q.Kind == identity.Exists || q.Kind == identity.Forward4) {
+					if first == 0 && q.Name.String() == name4 && (q.Kind == identity.Exists || q.Kind == identity.Forward4) {
 						first = since
 					}
 					if c.begins != nil && since < 12*time.Minute {

@@ -40,7 +40,7 @@ type Seen struct {
 type Asked struct {
 	Server        string           `json:"server"`            // ADDRESS:PORT
 	Kind          string           `json:"kind"`              // "existence", "A", "AAAA", "PTR"
-	Type          string           `json:"type"`              // as asked on the wire: "TXT", "A", ...
+	Type          string           `json:"type"`              // as asked on the wire: "LOC", "A", ...
 	Subject       string           `json:"subject"`           // a name without root dot, or an address
 	Witness       bool             `json:"witness,omitempty"` // another name than the Pod's, for comparison
 	Rcode         string           `json:"rcode,omitempty"`   // "" if no answer came

@@ -12,8 +12,8 @@ import (
 // Answer is an answer as it came.
 type Answer struct {
 	Wire   string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
-	Probe  string        // of a question of existence: "TXT, and 33 of 34 are free"
-	Type   string        // as asked on the wire: "TXT"; "" where nothing was
+	Probe  string        // of a question of existence: "LOC, and 33 of 34 are free"
+	Type   string        // as asked on the wire: "LOC"; "" where nothing was
 	Rcode  string        // "NOERROR"; "" where no answer came
 	AA     bool          // the answer says that it is authoritative
 	Cached bool          // its TTL is less than its full length, as a cache makes it
