@@ -111,6 +111,9 @@ const (
 	ForeignDNS             = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
 	Misconfigured          = Kind(identity.Misconfigured) // a variable
 	Unexplained       Kind = "unexplained"
+	NotHeadless       Kind = "service-not-headless" // the governing Service has a cluster address; API
+	Volume            Kind = "volume"               // missing, read-only, full or in use; API
+	ReverseOverridden Kind = "reverse-overridden"   // somebody in front has other names for the address; API
 )
 
 // Kinds lists every kind.
@@ -122,6 +125,7 @@ func Kinds() []Kind {
 		DNSSilent, DNSFails, CachedDenial, StaleRecord, NotInSlice,
 		NotInDNS, ReplicasDisagree, SingleFamily, KeysMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
+		NotHeadless, Volume, ReverseOverridden,
 	}
 }
 

@@ -15,22 +15,44 @@ type corefile struct {
 	imports bool
 	// refuses names what may answer REFUSED: the plugins acl and template.
 	refuses []string
+	// answers names the plugins that answer, rewrite or refuse by themselves
+	// what the plugin kubernetes would answer, each once.
+	answers []string
+	// hosts reports the plugin hosts that has PTR records too, which comes
+	// before kubernetes whatever the order of the lines (coredns, plugin.cfg);
+	// listed are the addresses that are written out in it.
+	hosts  bool
+	listed []netip.Addr
+	// podNames reports endpoint_pod_names: a Pod without spec.hostname has its
+	// own name.
+	podNames bool
 }
+
+// answering are the plugins that may answer in place of kubernetes.
+var answering = []string{"acl", "alternate", "auto", "dns64", "erratic", "etcd", "file", "hosts", "multicluster", "rewrite", "route53", "secondary", "template", "view"}
 
 // parseCorefile reads the server blocks of a Corefile (coredns/caddy,
 // caddyfile): keys, a brace, and in each line a plugin, its arguments and
 // perhaps a block of its own. It passes over what it does not understand.
 func parseCorefile(text string) corefile {
 	var (
-		c     corefile
-		depth int
-		keys  []string // of the server block
+		c      corefile
+		depth  int
+		keys   []string // of the server block
+		plugin string   // whose block it is
+		hosts  corefile // what a block of hosts has
 	)
 	for line := range strings.Lines(text) {
 		words := tokens(line)
 		for len(words) > 0 && words[0] == "}" {
 			if depth = max(depth-1, 0); depth == 0 {
 				keys = nil
+			}
+			if depth == 1 && plugin == "hosts" {
+				c.hosts, c.listed = c.hosts || hosts.hosts, append(c.listed, hosts.listed...)
+			}
+			if depth <= 1 {
+				plugin = ""
 			}
 			words = words[1:]
 		}
@@ -50,6 +72,26 @@ func parseCorefile(text string) corefile {
 			}
 		case 1:
 			c.plugin(keys, words)
+			if len(words) > 0 {
+				if plugin = words[0]; plugin == "hosts" {
+					hosts = corefile{hosts: true}
+					if !opens {
+						c.hosts = true
+					}
+				}
+			}
+		case 2:
+			switch {
+			case len(words) == 0:
+			case plugin == "kubernetes" && words[0] == "endpoint_pod_names":
+				c.podNames = true
+			case plugin == "hosts" && words[0] == "no_reverse":
+				hosts = corefile{}
+			case plugin == "hosts" && hosts.hosts:
+				if addr, err := netip.ParseAddr(words[0]); err == nil {
+					hosts.listed = append(hosts.listed, addr)
+				}
+			}
 		}
 		if opens {
 			depth++
@@ -62,6 +104,9 @@ func parseCorefile(text string) corefile {
 func (c *corefile) plugin(keys, words []string) {
 	if len(words) == 0 {
 		return
+	}
+	if slices.Contains(answering, words[0]) && !slices.Contains(c.answers, words[0]) {
+		c.answers = append(c.answers, words[0])
 	}
 	switch words[0] {
 	case "import":

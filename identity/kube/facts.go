@@ -37,6 +37,23 @@ func (v *View) Facts() []diagnosis.Seen {
 	if v.Container != "" {
 		see("podfqdn", pod+", status", "container %+q: %s", v.Container, v.clause())
 	}
+	for _, name := range deciding {
+		if !v.knows(name) {
+			continue
+		}
+		from := fmt.Sprintf("container %+q, a variable", v.Container)
+		switch value, path, known := v.told(name); {
+		case path != "":
+			see(name, from+" from "+path, "%s", cmp.Or(value, "nothing yet"))
+		case known:
+			see(name, from, "%s", value)
+		default:
+			see(name, from, "not read: it is set by a ConfigMap, a Secret or another variable")
+		}
+	}
+	for _, s := range v.slips() {
+		see(s.name, fmt.Sprintf("container %+q, a variable", v.Container), "podfqdn does not read it; perhaps %s is meant", s.meant)
+	}
 	if s, ok := v.governing(); ok {
 		see("governing Service", "Service "+quoted(s.Name), "%s", describe(s))
 	}

@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
@@ -24,7 +26,10 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 	if v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
-	if v.State != Published && v.State != Running && v.State != Unused {
+	waits := v.State != Published && v.State != Running && v.State != Unused
+	if waits {
+		j.volume()
+		j.compare()
 		j.spec()
 	}
 	j.pass(ofSilence)
@@ -39,6 +44,9 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 	j.pass(ofServers)
 	if len(j.causes) == 0 {
 		j.rest()
+	}
+	if waits {
+		j.slipped()
 	}
 	for _, c := range j.causes {
 		if slices.ContainsFunc(c.mend, func(s step) bool { return s.recreate }) {
@@ -55,6 +63,9 @@ type judge struct {
 	*View
 	wire   *diagnosis.Diagnosis
 	causes []cause
+	// mistold reports that podfqdn was told another name than the Pod's: what
+	// DNS says of that one says nothing of this Pod.
+	mistold bool
 }
 
 // cause is a diagnosis.Cause whose command is still a value.
@@ -73,15 +84,12 @@ func (j *judge) found(kind diagnosis.Kind, why, change string, mend fix) *cause 
 // take adds a cause from the wire, with what the API knows of it.
 func (j *judge) take(said diagnosis.Cause) {
 	c := cause{Cause: said, wire: true}
-	switch service := j.claim.service; {
+	switch {
 	case c.Kind == diagnosis.DNSSilent:
 		j.silence(&c)
 	case c.Kind == diagnosis.DNSRefusesPTR && !j.decidedByAPI(c.Kind):
 		j.refusal(&c)
-	case c.Kind == diagnosis.NotReadyHidden && service != "":
-		c.mend = j.patch("service", service, notReady)
-	case c.Kind == diagnosis.SingleFamily && service != "":
-		c.mend = j.patch("service", service, dualStack)
+	case c.Kind == diagnosis.StaleRecord && j.living(&c):
 	}
 	j.causes = append(j.causes, c)
 }
@@ -90,7 +98,7 @@ func (j *judge) take(said diagnosis.Cause) {
 // decides their kind.
 func (j *judge) pass(about ...subject) {
 	for _, c := range j.wire.Causes {
-		if slices.Contains(about, subjectOf(c.Kind)) && !j.decidedByAPI(c.Kind) {
+		if slices.Contains(about, subjectOf(c.Kind)) && !j.decidedByAPI(c.Kind) && !(j.mistold && ofName(c.Kind)) {
 			j.take(c)
 		}
 	}
@@ -114,11 +122,11 @@ const (
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
 // API can show it.
 var subjects = [...][]diagnosis.Kind{
-	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained},
+	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume},
 	ofServers: {diagnosis.ForeignDNS},
 	ofSilence: {diagnosis.DNSSilent},
 	ofDomain:  {diagnosis.ClusterDomain},
-	ofService: {diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch, diagnosis.SingleFamily},
+	ofService: {diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch, diagnosis.SingleFamily, diagnosis.NotHeadless},
 	ofSlices: {diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.RollingUpdate, diagnosis.Terminating, diagnosis.DebugCopy,
 		diagnosis.SecondService, diagnosis.NotInSlice, diagnosis.NotInDNS},
 	ofReverse: {diagnosis.NoReverseZone},
@@ -175,7 +183,14 @@ func (j *judge) rest() {
 	case j.wire.Reason != "":
 		guess(j.wire.Reason, "what the questions above show", nil)
 	case j.State == Refused:
-		j.found(diagnosis.Misconfigured, j.Reason, "what podfqdn names", nil)
+		// podfqdn ends a refusal with what to change.
+		why, change := j.Reason, fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
+		if i := strings.LastIndex(why, ": "); i > 0 {
+			why, change = why[:i], why[i+2:]
+		}
+		j.found(diagnosis.Misconfigured, why, change, nil)
+	case j.State == Failed && j.code == exitVolume:
+		j.found(diagnosis.Volume, "podfqdn could not use its volume: "+j.Reason, "what the sentence names: the Pod's spec shows no mistake in the mount", nil)
 	case j.State == GaveUp || j.State == Failed:
 		var again fix
 		if j.owner.kind != "" {

@@ -21,8 +21,23 @@ import (
 func (j *judge) nameservers() {
 	foreign := slices.ContainsFunc(j.wire.Causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.ForeignDNS })
 	asked := j.wire.Verdict != "" && j.wire.Verdict != identity.Unanswered
+	if asked && !foreign {
+		return
+	}
+	if j.knows("PODFQDN_NAMESERVERS") {
+		value, _, known := j.told("PODFQDN_NAMESERVERS")
+		servers := addrsIn(value)
+		if !known || len(servers) == 0 || len(j.dns.addrs) == 0 || slices.ContainsFunc(servers, j.mayBeCluster) {
+			return
+		}
+		j.found(diagnosis.ForeignDNS,
+			fmt.Sprintf("%s, and none of these is cluster DNS, %s", j.source("PODFQDN_NAMESERVERS", value), identity.Enumerate(j.dns.addrs)),
+			fmt.Sprintf("the variable PODFQDN_NAMESERVERS of container %+q: leave it out", j.Container),
+			nil).Guess = !foreign
+		return
+	}
 	why := j.foreignDNS()
-	if why == "" || j.knows("PODFQDN_NAMESERVERS") || asked && !foreign {
+	if why == "" {
 		return
 	}
 	policy := either(j.pod.Spec.HostNetwork, corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst)
@@ -44,13 +59,19 @@ func (j *judge) foreignDNS() string {
 		return "dnsPolicy: ClusterFirst means Default in a Pod with hostNetwork: the node's nameservers do not know the cluster"
 	case spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig != nil && len(j.dns.addrs) > 0:
 		for _, s := range spec.DNSConfig.Nameservers {
-			if addr, err := netip.ParseAddr(s); err != nil || slices.Contains(j.dns.addrs, addr) || addr.IsLinkLocalUnicast() {
-				return "" // a cache on the node has a link-local address
+			if addr, err := netip.ParseAddr(s); err != nil || j.mayBeCluster(addr) {
+				return ""
 			}
 		}
 		return fmt.Sprintf("dnsPolicy: None, and of dnsConfig.nameservers, %s, none is cluster DNS, %s", strings.Join(spec.DNSConfig.Nameservers, " "), identity.Enumerate(j.dns.addrs))
 	}
 	return ""
+}
+
+// mayBeCluster reports whether an address is cluster DNS's, or may be that of a
+// cache on the node, which is link-local, or of a proxy in the Pod.
+func (j *judge) mayBeCluster(addr netip.Addr) bool {
+	return slices.Contains(j.dns.addrs, addr) || addr.IsLinkLocalUnicast() || addr.IsLoopback()
 }
 
 // silence adds to a cause from the wire, that cluster DNS does not answer, why
@@ -82,8 +103,19 @@ func (j *judge) silence(c *cause) {
 		if j.dns.name != "" {
 			c.Why += fmt.Sprintf(", and of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
 		}
+		if j.someAnswer() || j.dns.name != "" && j.dns.ready < j.dns.want {
+			c.Why += "; a Pod of cluster DNS that hangs is silent to its share of the questions"
+			c.Change = fmt.Sprintf("the Pods of cluster DNS one by one, in namespace %+q: which of them answers; then what is between", system)
+			return
+		}
 		c.Change = "what is between the Pod and cluster DNS: a policy of the network plugin's own, a packet filter on the node, kube-proxy"
 	}
+}
+
+// someAnswer reports whether a nameserver that was silent answered another
+// question.
+func (j *judge) someAnswer() bool {
+	return slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool { return q.Rcode != "" })
 }
 
 // egress returns the NetworkPolicies that bound what the Pod may send, and
@@ -110,12 +142,24 @@ func lets53(p networkingv1.NetworkPolicyPort) bool {
 
 // domain compares the cluster domain that the Pod was given with CoreDNS's.
 func (j *judge) domain() {
-	labels := strings.SplitN(j.wire.FQDN, ".", 5)
+	name := j.wire.FQDN
+	if name == "" { // what is written out is known without the wire
+		name = j.value("PODFQDN_FQDN")
+		if domain := j.value("PODFQDN_CLUSTER_DOMAIN"); name == "" && domain != "" {
+			name = "a.b.c.svc." + strings.TrimSuffix(domain, ".")
+		}
+	}
+	labels := strings.SplitN(strings.TrimSuffix(name, "."), ".", 5)
 	domains := j.dns.corefile.domains
-	if !j.zoned() || len(labels) < 5 || labels[3] != "svc" || len(domains) == 0 || slices.Contains(domains, labels[4]) {
+	if !j.zoned() || len(labels) < 5 || labels[3] != "svc" || len(domains) == 0 || slices.Contains(domains, strings.ToLower(labels[4])) {
 		return
 	}
 	zones, domain := strings.Join(domains, " "), labels[4]
+	if told := j.value("PODFQDN_FQDN"); told != "" {
+		j.found(diagnosis.ClusterDomain, fmt.Sprintf("PODFQDN_FQDN=%+q, and the Corefile serves %s", told, zones),
+			"the variable PODFQDN_FQDN: leave it out, as the Pod finds its name itself", j.setVariables(without("PODFQDN_FQDN")))
+		return
+	}
 	if _, err := identity.ParseName(domain); err != nil {
 		return // a Pod may say what it likes
 	}
@@ -137,6 +181,7 @@ func (j *judge) zoned() bool { return j.dns.text != "" && !j.dns.corefile.import
 
 // reverse judges whether the Corefile serves PTR of the Pod's addresses.
 func (j *judge) reverse() {
+	j.overridden()
 	if j.value("PODFQDN_REVERSE") == "ignore" || !j.zoned() || len(j.dns.corefile.domains) == 0 {
 		return
 	}
@@ -152,6 +197,39 @@ func (j *judge) reverse() {
 			fmt.Sprintf("the Corefile's kubernetes plugin serves %s, and so no PTR of %s", j.dns.corefile.zones(), strings.Join(lacking, " and ")),
 			fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: in-addr.arpa and ip6.arpa too; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
 			j.addZones("", " in-addr.arpa ip6.arpa"))
+		return
+	}
+	j.filtered()
+}
+
+// overridden judges a PTR from outside the cluster, where the Corefile has the
+// plugin hosts: it comes before kubernetes, and has the names of nodes.
+func (j *judge) overridden() {
+	if j.wire.Verdict != identity.ReverseForeign || !j.dns.corefile.hosts || j.value("PODFQDN_REVERSE") == "ignore" {
+		return
+	}
+	why, guess := fmt.Sprintf("the address has a name from outside the cluster, and the Corefile in ConfigMap %+q has the plugin hosts, which answers before kubernetes does", j.dns.configMap), true
+	for _, addr := range j.addrs() {
+		if slices.Contains(j.dns.corefile.listed, addr) {
+			why, guess = fmt.Sprintf("the plugin hosts of the Corefile in ConfigMap %+q has a name for %s, and answers before kubernetes does", j.dns.configMap, addr), false
+		}
+	}
+	var mend fix
+	if !guess {
+		mend = j.setVariables(literal("PODFQDN_REVERSE", "ignore"))
+	}
+	j.found(diagnosis.ReverseOverridden, why, "no_reverse in that plugin; or the variable PODFQDN_REVERSE=ignore, which proves less", mend).Guess = guess
+}
+
+// filtered judges a PTR that is missing although the Corefile serves it: what
+// denies it is not the Corefile's kubernetes plugin.
+func (j *judge) filtered() {
+	denied := slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool {
+		return q.Witness && q.Kind == identity.Reverse.String() && q.Rcode != "" && (q.Rcode != "NOERROR" || q.Answer == "no data")
+	})
+	if j.wire.Verdict == identity.ReverseMissing && denied {
+		j.found(diagnosis.DNSRefusesPTR, fmt.Sprintf("the Corefile serves %s, and yet even the API server's address has no PTR: something between the Pod and cluster DNS may deny PTR", j.dns.corefile.zones()),
+			"the DNS policy of the network plugin: allow *.in-addr.arpa and *.ip6.arpa; or the variable PODFQDN_REVERSE=ignore, which proves less", nil).Guess = true
 	}
 }
 

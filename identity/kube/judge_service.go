@@ -24,12 +24,6 @@ func (j *judge) service() {
 	s, ok := j.services[name]
 	headlessOnes := slices.DeleteFunc(j.selecting(), func(n string) bool { return !headless(j.services[n]) })
 	switch {
-	case j.claim.service != "" && j.pod.Spec.Subdomain != "" && j.claim.service != j.pod.Spec.Subdomain:
-		told, _ := j.naming("PODFQDN_SERVICE")
-		j.found(diagnosis.SubdomainMismatch,
-			fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q", j.pod.Spec.Subdomain, j.claim.service),
-			fmt.Sprintf("the variable %s of container %+q: leave it out, or %s", told, j.Container, j.subdomainField(j.claim.service)),
-			j.setVariables(without(told)))
 	case !ok && len(headlessOnes) > 0:
 		right := headlessOnes[0]
 		j.found(diagnosis.SubdomainMismatch,
@@ -46,12 +40,39 @@ func (j *judge) service() {
 			fmt.Sprintf("spec.type of Service %+q: ClusterIP, with clusterIP: None", name), nil)
 	case !matches(s.Spec.Selector, j.pod.Labels):
 		j.selectorOf(s)
+	case !headless(s) && !s.Spec.PublishNotReadyAddresses && !isReady(j.pod):
+		j.notHeadless(s, headlessOnes, false)
 	case !s.Spec.PublishNotReadyAddresses && !isReady(j.pod):
 		j.hidden(s)
 	case !j.families(s) && j.sliced:
+		if !headless(s) && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed) {
+			j.notHeadless(s, headlessOnes, true)
+		}
 		j.slice(s)
 		j.second()
 	}
+}
+
+// notHeadless judges a governing Service that has a cluster address. To publish
+// Pods that are not ready would send its clients to them, so that is never the
+// change. Where it publishes the Pod all the same, CoreDNS gives it a name, and
+// other servers do not (kubernetes/kubernetes#68352).
+func (j *judge) notHeadless(s corev1.Service, headlessOnes []string, guess bool) {
+	why := fmt.Sprintf("the governing Service %+q has the cluster address %s and publishes ready Pods only, for its clients; the Pod cannot be Ready before podfqdn has its name", s.Name, s.Spec.ClusterIP)
+	if guess {
+		why = fmt.Sprintf("the governing Service %+q has the cluster address %s, and not every DNS server has names for the Pods of such a Service", s.Name, s.Spec.ClusterIP)
+	}
+	change := fmt.Sprintf("make another Service, with clusterIP: None, the same selector and publishNotReadyAddresses: true, and name it in %s", j.subdomainField("NAME"))
+	var mend fix
+	if len(headlessOnes) > 0 {
+		right := headlessOnes[0]
+		why += fmt.Sprintf("; the headless Service that selects the Pod is %+q", right)
+		change = j.subdomainField(right)
+		if !guess && !j.knows("PODFQDN_SERVICE") {
+			mend = j.setSubdomain(right)
+		}
+	}
+	j.found(diagnosis.NotHeadless, why, change, mend).Guess = guess
 }
 
 // selectorOf says which labels differ, and which side to change: the Service,

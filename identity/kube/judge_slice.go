@@ -34,19 +34,13 @@ func (j *judge) slice(s corev1.Service) {
 			fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()),
 			"the variable PODFQDN_NAME_FORM: leave it out",
 			j.setVariables(without("PODFQDN_NAME_FORM")))
-	case published < 0 && j.claim.hostname != "" && spec.Hostname != "" && spec.Hostname != j.claim.hostname:
-		told, value := j.naming("PODFQDN_HOSTNAME")
-		j.found(diagnosis.Misconfigured,
-			fmt.Sprintf("%s=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", told, value, spec.Hostname),
-			fmt.Sprintf("the variable %s: leave it out", told),
-			j.setVariables(without(told)))
 	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
 		j.found(diagnosis.NotInSlice, fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now",
 			mine[0].of.Name, shown(mine[0].hostname()), either(mine[0].ready(), "ready", "not ready")), passes, nil)
-	case published >= 0 && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
+	case published >= 0 && !j.mistold && !j.shows(ofDomain) && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
 		j.lagging(mine[published])
 	}
-	if j.value("PODFQDN_FORWARD") != "contains" {
+	if j.value("PODFQDN_FORWARD") != "contains" && !j.mistold {
 		j.shared()
 	}
 }
@@ -64,12 +58,43 @@ func (j *judge) lagging(e endpoint) {
 		}
 	}
 	behind, change := since(changed), "nothing: it passes when CoreDNS has caught up with the API server"
+	why := fmt.Sprintf("EndpointSlice %+q has published the Pod for %s, and cluster DNS does not know it yet", e.of.Name, behind)
+	late := behind.Seconds() >= patienceDNS
+	answers := j.dns.corefile.answers
 	var mend fix
-	if behind.Seconds() >= patienceDNS && j.dns.name != "" {
-		change = fmt.Sprintf("start the Pods of Deployment %+q anew: they are cut off from the API server, see their log", j.dns.name)
+	switch {
+	case len(answers) > 0:
+		why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s, which may answer in place of kubernetes", j.dns.configMap, strings.Join(answers, " and "))
+		change = fmt.Sprintf("what that plugin does with the name; if nothing, see the logs of the Pods of cluster DNS in namespace %+q", system)
+	case late && j.dns.name != "" && j.stuck():
+		change = fmt.Sprintf("start the Pods of Deployment %+q anew: they answer by themselves, and are cut off from the API server, see their log", j.dns.name)
 		mend = j.dnsDeployment(restart)
+	case late:
+		change = fmt.Sprintf("the logs of the Pods of cluster DNS in namespace %+q, whether one is cut off from the API server; what answers in place of them; and a cache in front", system)
 	}
-	j.found(diagnosis.NotInDNS, fmt.Sprintf("EndpointSlice %+q has published the Pod for %s, and cluster DNS does not know it yet", e.of.Name, behind), change, mend)
+	j.found(diagnosis.NotInDNS, why, change, mend).Guess = mend == nil && (late || len(answers) > 0)
+}
+
+// stuck reports whether the answers prove that CoreDNS itself is behind: each
+// denies the name on behalf of the cluster domain, as only its plugin
+// kubernetes does, none is a cache's, and the Corefile, seen as a whole, lets
+// nothing else answer.
+func (j *judge) stuck() bool {
+	labels := strings.SplitN(j.wire.FQDN, ".", 5)
+	if !j.zoned() || len(j.dns.corefile.answers) > 0 || len(labels) < 5 {
+		return false
+	}
+	denials := 0
+	for _, q := range j.wire.Questions {
+		if q.Witness || q.Subject != j.wire.FQDN {
+			continue
+		}
+		if q.Rcode != "NXDOMAIN" || q.Cached || !strings.EqualFold(q.Zone, labels[4]) {
+			return false
+		}
+		denials++
+	}
+	return denials > 1
 }
 
 // shared judges the other Pods that have the name, each kind of them by
@@ -131,12 +156,25 @@ func (j *judge) apart(peer *corev1.Pod) diagnosis.Kind {
 	return diagnosis.HostnameShared
 }
 
-// copyOf reports whether a Pod is what kubectl debug --copy-to makes: all
-// containers, and perhaps one more. Which Pod is the older one says nothing:
-// the original may have been replaced since.
+// copyOf reports whether a Pod is what kubectl debug --copy-to makes with
+// --keep-labels: all containers, and perhaps one more, and what nobody writes by
+// hand: the labels that a controller gave to the original, or its volume of a
+// generated name. Which Pod is the older one says nothing: the original may have
+// been replaced since, and has that volume under another name then.
 func copyOf(copied, of *corev1.Pod) bool {
-	return !slices.ContainsFunc(of.Spec.Containers, func(c corev1.Container) bool {
+	lacks := slices.ContainsFunc(of.Spec.Containers, func(c corev1.Container) bool {
 		return !slices.ContainsFunc(copied.Spec.Containers, func(other corev1.Container) bool { return other.Name == c.Name })
+	})
+	if lacks {
+		return false
+	}
+	for _, key := range []string{appsv1.DefaultDeploymentUniqueLabelKey, appsv1.ControllerRevisionHashLabelKey, appsv1.StatefulSetPodNameLabel, appsv1.PodIndexLabel, "batch.kubernetes.io/controller-uid"} {
+		if copied.Labels[key] != "" && of.Labels[key] != "" {
+			return true
+		}
+	}
+	return slices.ContainsFunc(of.Spec.Volumes, func(v corev1.Volume) bool {
+		return strings.HasPrefix(v.Name, "kube-api-access-") && slices.ContainsFunc(copied.Spec.Volumes, func(other corev1.Volume) bool { return other.Name == v.Name })
 	})
 }
 

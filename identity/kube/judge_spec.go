@@ -3,6 +3,8 @@ package kube
 import (
 	"cmp"
 	"fmt"
+	"path"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -26,12 +28,113 @@ func (j *judge) spec() {
 	if j.claim.foreign || whole {
 		return
 	}
+	if j.byPodName() { // neither field is needed
+		return
+	}
 	if spec.Subdomain == "" && !j.claim.dashed || j.claim.service == "" {
 		j.subdomain()
 	}
 	if spec.Hostname == "" && !j.claim.dashed {
 		j.hostname()
 	}
+}
+
+// byPodName judges a Pod that CoreDNS publishes by the name of the Pod, as it
+// does with endpoint_pod_names where there is no spec.hostname, and reports
+// whether it is one.
+func (j *judge) byPodName() bool {
+	if !j.dns.corefile.podNames || j.pod.Spec.Hostname != "" || j.claim.service == "" {
+		return false
+	}
+	if j.claim.dashed {
+		j.found(diagnosis.Misconfigured,
+			fmt.Sprintf("PODFQDN_NAME_FORM=address, and the Corefile in ConfigMap %+q has endpoint_pod_names: DNS publishes the Pod as %+q, and not by its address", j.dns.configMap, j.Pod),
+			fmt.Sprintf("the variable PODFQDN_NAME_FORM of container %+q: leave it out, and set PODFQDN_SERVICE=%s", j.Container, j.claim.service),
+			j.setVariables(without("PODFQDN_NAME_FORM"), literal("PODFQDN_SERVICE", j.claim.service)))
+		j.mistold = true
+	}
+	return true
+}
+
+// exitVolume is with what podfqdn ends where its volume is missing, read-only,
+// full or in use (README, exit codes).
+const exitVolume = 13
+
+// volume judges what is mounted where podfqdn publishes.
+func (j *judge) volume() {
+	if j.State != Failed && j.State != Pending && j.code != exitVolume {
+		return // it is open, or was not the reason
+	}
+	dir, _, known := j.told("PODFQDN_DIR")
+	if j.knows("PODFQDN_DIR") && !known {
+		return
+	}
+	dir = path.Clean(cmp.Or(dir, "/identity"))
+	mount, ok := mountAt(j.podfqdn.Container, dir)
+	if !ok {
+		if j.code != exitVolume {
+			return // its image may have the directory
+		}
+		why := fmt.Sprintf("container %+q has no volume at %s, where podfqdn publishes", j.Container, dir)
+		change := fmt.Sprintf("volumeMounts of container %+q: the volume that the application mounts too, an emptyDir", j.Container)
+		var mend fix
+		for _, c := range j.pod.Spec.Containers {
+			if other, ok := mountAt(c, dir); ok && c.Name != j.Container {
+				why += fmt.Sprintf("; container %+q has volume %+q there", c.Name, other.Name)
+				mend = j.mounts(object{"name": other.Name, "mountPath": dir})
+				break
+			}
+		}
+		j.found(diagnosis.Volume, why, change, mend)
+		return
+	}
+	if mount.ReadOnly {
+		j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, where podfqdn publishes", j.Container, mount.Name, mount.MountPath),
+			fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; only the application's mount is read-only", j.Container, mount.Name),
+			j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
+	}
+	for _, v := range j.pod.Spec.Volumes {
+		kind := ""
+		switch {
+		case v.Name != mount.Name:
+		case v.Secret != nil:
+			kind = "a Secret"
+		case v.ConfigMap != nil:
+			kind = "a ConfigMap"
+		case v.DownwardAPI != nil:
+			kind = "of the downward API"
+		case v.Projected != nil:
+			kind = "projected"
+		case v.Image != nil:
+			kind = "an image"
+		}
+		if kind != "" {
+			j.found(diagnosis.Volume, fmt.Sprintf("volume %+q at %s is %s, which nobody can write to", v.Name, mount.MountPath, kind),
+				fmt.Sprintf("the volume at %s: an emptyDir", mount.MountPath), nil)
+		}
+	}
+}
+
+// mountAt returns the mount of a container that a directory is in: the deepest.
+func mountAt(c corev1.Container, dir string) (mount corev1.VolumeMount, ok bool) {
+	for _, m := range c.VolumeMounts {
+		at := path.Clean(m.MountPath)
+		if (dir == at || strings.HasPrefix(dir, strings.TrimSuffix(at, "/")+"/")) && len(at) > len(mount.MountPath) {
+			mount, ok = m, true
+		}
+	}
+	return mount, ok
+}
+
+// mounts changes one mount of podfqdn's container.
+func (j *judge) mounts(mount object) fix {
+	spec := j.withVariables(object{}, []any{})
+	for _, containers := range spec {
+		c := containers.([]any)[0].(object)
+		delete(c, "env")
+		c["volumeMounts"] = []any{mount}
+	}
+	return j.patchOwner(spec)
 }
 
 // hostNetwork judges a Pod that sees the node's files, and needs variables

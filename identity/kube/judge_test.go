@@ -58,7 +58,7 @@ const allZones = ".:53 {\n kubernetes cluster.local in-addr.arpa ip6.arpa\n}"
 
 func TestACauseFromTheWirePassesUnlessTheAPIDecidesItsKind(t *testing.T) {
 	t.Parallel()
-	ofService := []diagnosis.Kind{diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch, diagnosis.SingleFamily}
+	ofService := []diagnosis.Kind{diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch, diagnosis.SingleFamily, diagnosis.NotHeadless}
 	ofSlices := slices.Concat(ofService, []diagnosis.Kind{diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.RollingUpdate, diagnosis.Terminating,
 		diagnosis.DebugCopy, diagnosis.SecondService, diagnosis.NotInSlice, diagnosis.NotInDNS})
 	ofCorefile := []diagnosis.Kind{diagnosis.ClusterDomain, diagnosis.NoReverseZone}
@@ -83,7 +83,7 @@ func TestACauseFromTheWirePassesUnlessTheAPIDecidesItsKind(t *testing.T) {
 		"no PTR wanted":                       {situation: situation{env: []corev1.EnvVar{literal("PODFQDN_REVERSE", "ignore")}}, decided: []diagnosis.Kind{diagnosis.NoReverseZone, diagnosis.DNSRefusesPTR}},
 		"all of it":                           {situation: situation{services: true, slices: true, corefile: allZones}, decided: slices.Concat(ofSlices, ofCorefile)},
 	} {
-		decided := append(c.decided, diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained)
+		decided := append(c.decided, diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume)
 		for _, kind := range append(diagnosis.Kinds(), "certificate-missing") {
 			wire := &diagnosis.Diagnosis{Schema: 1, FQDN: c.fqdn, Causes: []diagnosis.Cause{
 				{Kind: "another", Why: "so that this is not the only cause"}, {Kind: kind, Why: "the wire says so", Command: "rm -rf /"}}}
@@ -136,6 +136,8 @@ func TestACommandIsLeftOutWhereItWouldNotDo(t *testing.T) {
 	}{
 		"a Service that nobody names, hidden":         {unnamed.view(), diagnosis.NotReadyHidden, ""},
 		"a Service that nobody names, of one family":  {unnamed.view(), diagnosis.SingleFamily, ""},
+		"a Service that was not seen, hidden":         {situation{}.view(), diagnosis.NotReadyHidden, ""},
+		"a Service that was not seen, of one family":  {situation{}.view(), diagnosis.SingleFamily, ""},
 		"a Service without a selector, and its slice": {others(situation{services: true, slices: true, service: selects(nil)}.view()), diagnosis.SelectorMismatch, ""},
 		"two labels": {others(situation{services: true, slices: true, service: selects(map[string]string{"app": "x", "tier": "a b"})}.view()), diagnosis.SelectorMismatch,
 			"kubectl --namespace default label pod/db-0 --overwrite app=x 'tier=a b'"},

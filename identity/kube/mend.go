@@ -73,8 +73,11 @@ var (
 	dualStack = object{"spec": object{"ipFamilyPolicy": corev1.IPFamilyPolicyPreferDualStack}}
 )
 
-// patch changes an object in the Pod's namespace.
+// patch changes an object in the Pod's namespace; nil for one without a name.
 func (j *judge) patch(kind, name string, change object) fix {
+	if name == "" {
+		return nil
+	}
 	return fix{{verb: patch, namespace: j.Namespace, objects: []string{kind + "/" + name}, change: change}}
 }
 
@@ -133,6 +136,11 @@ func literal(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name
 
 func field(name, path string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
+}
+
+// redirected is a variable that has a value, and is to have a field's.
+func redirected(name, path string) any {
+	return object{"name": name, "value": nil, "valueFrom": object{"fieldRef": object{"fieldPath": path}}}
 }
 
 func without(name string) any { return object{"name": name, "$patch": "delete"} }

@@ -36,6 +36,8 @@ type Use struct {
 	For       time.Duration `json:"-"`                // how long it has been so; 0 where that is unknown
 	Container string        `json:"container"`        // podfqdn's
 	Reason    string        `json:"reason,omitempty"` // what podfqdn said at its end, or why it does not run
+
+	code int32 // with which podfqdn ended last; 0 too where it has not
 }
 
 // maxPages bounds a list of Pods; Kubernetes is made for 300 such pages.
@@ -151,7 +153,7 @@ func use(p *corev1.Pod) Use {
 		u.Reason = unstarted(p, state.Waiting)
 	}
 	if u.State == Waiting && last != nil && last.ExitCode != 0 {
-		u.Reason = "before that: " + oneLine(last.Message)
+		u.Reason, u.code = "before that: "+oneLine(last.Message), last.ExitCode
 	}
 	u.Healthy = u.State == Published || u.State == Running || u.State == Over
 	return u
@@ -159,7 +161,7 @@ func use(p *corev1.Pod) Use {
 
 // ended reads how podfqdn's container ended (README, exit codes).
 func (u *Use) ended(end *corev1.ContainerStateTerminated) {
-	u.For = since(end.FinishedAt)
+	u.For, u.code = since(end.FinishedAt), end.ExitCode
 	switch end.ExitCode {
 	case 0:
 		u.State = Published

@@ -77,8 +77,11 @@ func (v *View) variable(name string) corev1.EnvVar {
 	return v.podfqdn.Env[i]
 }
 
-// value returns a variable's; "" also where a field or a ConfigMap has it.
-func (v *View) value(name string) string { return v.variable(name).Value }
+// value returns a variable's; "" also where a ConfigMap or a Secret sets it.
+func (v *View) value(name string) string {
+	value, _, _ := v.told(name)
+	return value
+}
 
 // knows reports whether each of these variables has a value, from anywhere.
 func (v *View) knows(names ...string) bool {
@@ -97,7 +100,7 @@ func (v *View) naming(part string) (name, value string) {
 // claims reads the claim from the Pod's spec, as identity.Facts.Claim makes it
 // in the Pod.
 func (v *View) claims() claim {
-	c := claim{hostname: cmp.Or(v.value("PODFQDN_HOSTNAME"), v.pod.Spec.Hostname), service: cmp.Or(v.value("PODFQDN_SERVICE"), v.pod.Spec.Subdomain)}
+	c := claim{hostname: strings.ToLower(cmp.Or(v.value("PODFQDN_HOSTNAME"), v.pod.Spec.Hostname)), service: strings.ToLower(cmp.Or(v.value("PODFQDN_SERVICE"), v.pod.Spec.Subdomain))}
 	if v.value("PODFQDN_NAME_FORM") == "address" {
 		c.dashed, c.hostname = true, ""
 	}

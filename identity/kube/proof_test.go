@@ -1,0 +1,206 @@
+package kube
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+const podfqdnsName = "db-0.db.default.svc.cluster.local"
+
+// asked is what the Pod's doctor asked for the Pod's name, and was answered.
+func asked(verdict identity.Verdict, answers ...diagnosis.Asked) *diagnosis.Diagnosis {
+	return &diagnosis.Diagnosis{Schema: 1, FQDN: podfqdnsName, Verdict: verdict, Reason: "as DNS says", Questions: answers}
+}
+
+func denial(zone string) diagnosis.Asked {
+	return diagnosis.Asked{Server: "10.96.0.10:53", Kind: "existence", Type: "TXT", Subject: podfqdnsName, Rcode: "NXDOMAIN", Zone: zone, Answer: "NXDOMAIN", Verdict: identity.Missing}
+}
+
+// CoreDNS is restarted for a name that it does not know only where its answers
+// prove that it is behind.
+func TestCoreDNSIsToBeRestartedOnlyWhereItsAnswersProveIt(t *testing.T) {
+	t.Parallel()
+	cached := denial("cluster.local")
+	cached.Cached = true
+	answered := diagnosis.Asked{Kind: "existence", Subject: podfqdnsName, Rcode: "NOERROR"}
+	ptr := diagnosis.Asked{Kind: "PTR", Subject: "10.96.0.1", Rcode: "NOERROR", Answer: "kubernetes.default.svc.cluster.local", Witness: true}
+	for name, c := range map[string]struct {
+		corefile string
+		wire     *diagnosis.Diagnosis
+		restart  bool
+		words    string
+	}{
+		"denials of the cluster's own":  {allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), true, "cut off from the API server"},
+		"a template":                    {strings.Replace(allZones, "kubernetes", "template ANY A cluster.local\n kubernetes", 1), asked(identity.Missing, denial("cluster.local"), denial("cluster.local"), ptr), false, "the plugin template"},
+		"denials without SOA, and PTRs": {allZones, asked(identity.Missing, denial(""), denial(""), ptr), false, "what answers in place of them"},
+		"one replica knows it":          {allZones, asked(identity.Missing, denial("cluster.local"), answered), false, ""},
+		"a cache's denial":              {allZones, asked(identity.Missing, denial("cluster.local"), cached), false, "a cache in front"},
+		"a Corefile that imports":       {"import x\n" + allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
+		"no Corefile":                   {"", asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
+		"no questions":                  {allZones, asked(identity.Missing), false, ""},
+	} {
+		v := situation{services: true, slices: true, corefile: c.corefile}.view()
+		v.slices[0].CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+		causes := v.Causes(c.wire)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.NotInDNS })
+		if i < 0 || causes[i].Guess == c.restart || strings.Contains(causes[i].Command, "rollout restart") != c.restart || !strings.Contains(causes[i].Why+causes[i].Change, c.words) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
+func TestAServiceWithAClusterAddressIsNotToPublishPodsThatAreNotReady(t *testing.T) {
+	t.Parallel()
+	vip := func(publish bool) func(*corev1.ServiceSpec) {
+		return func(s *corev1.ServiceSpec) { s.ClusterIP, s.PublishNotReadyAddresses = "10.96.7.7", publish }
+	}
+	beside := func(v *View) *View {
+		s := v.services["db"]
+		s.Name, s.Spec.ClusterIP = "db-headless", "None"
+		v.services["db-headless"] = s
+		return v
+	}
+	hidden := situation{services: true, slices: true, corefile: allZones, service: vip(false)}
+	for name, c := range map[string]struct {
+		view  *View
+		guess bool
+		words string
+	}{
+		"it hides the Pod":              {hidden.view(), false, "make another Service, with clusterIP: None"},
+		"it hides the Pod, and another": {beside(hidden.view()), false, `the headless Service that selects the Pod is "db-headless"`},
+		"it publishes the Pod":          {situation{services: true, slices: true, corefile: allZones, service: vip(true)}.view(), true, "not every DNS server"},
+	} {
+		causes := c.view.Causes(asked(identity.Missing, denial("cluster.local")))
+		if len(causes) == 0 || causes[0].Kind != diagnosis.NotHeadless || causes[0].Guess != c.guess || !strings.Contains(causes[0].Why+causes[0].Change, c.words) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+		for _, cause := range causes {
+			if strings.Contains(cause.Command, "publishNotReadyAddresses") {
+				t.Errorf("%s: %s", name, cause.Command)
+			}
+		}
+	}
+}
+
+func TestTheMountExplainsAVolumeThatCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	const said = `"/identity" does not exist: mount an emptyDir there`
+	mount := func(readOnly bool) func(*corev1.PodSpec) {
+		return func(p *corev1.PodSpec) {
+			p.InitContainers[0].VolumeMounts = []corev1.VolumeMount{{Name: "identity", MountPath: "/identity", ReadOnly: readOnly}}
+			p.Volumes = []corev1.Volume{{Name: "identity", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+		}
+	}
+	for name, c := range map[string]struct {
+		pod   func(*corev1.PodSpec)
+		env   []corev1.EnvVar
+		words string
+	}{
+		"no mount": {func(*corev1.PodSpec) {}, nil, `container "podfqdn" has no volume at /identity`},
+		"another container's": {func(p *corev1.PodSpec) {
+			p.Containers = []corev1.Container{{Name: "app", VolumeMounts: []corev1.VolumeMount{{Name: "id", MountPath: "/identity/"}}}}
+		}, nil, `container "app" has volume "id" there`},
+		"elsewhere": {mount(false), []corev1.EnvVar{literal("PODFQDN_DIR", "/id")}, "has no volume at /id,"},
+		"read-only": {mount(true), nil, `mounts volume "identity" read-only at /identity`},
+		"a Secret": {func(p *corev1.PodSpec) {
+			mount(false)(p)
+			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
+		}, nil, "is a Secret"},
+		"nothing in the spec": {mount(false), nil, "podfqdn could not use its volume: " + said},
+	} {
+		v := situation{services: true, slices: true, corefile: allZones, pod: c.pod, env: c.env}.view()
+		v.State, v.code, v.Reason = Failed, exitVolume, said
+		causes := v.Causes(nil)
+		if len(causes) != 1 || causes[0].Kind != diagnosis.Volume || causes[0].Guess || !strings.Contains(causes[0].Why, c.words) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
+func TestEndpointPodNamesGiveTheNameOfThePod(t *testing.T) {
+	t.Parallel()
+	const corefile = ".:53 {\n kubernetes cluster.local in-addr.arpa {\n  endpoint_pod_names\n }\n}"
+	nameless := func(p *corev1.PodSpec) { p.Hostname, p.Subdomain = "", "" }
+	s := situation{services: true, slices: true, corefile: corefile, pod: nameless, env: []corev1.EnvVar{literal("PODFQDN_NAME_FORM", "address"), literal("PODFQDN_SERVICE", "db")}}
+	causes := s.view().Causes(asked(identity.Missing, denial("cluster.local")))
+	if len(causes) == 0 || causes[0].Kind != diagnosis.Misconfigured || causes[0].Guess || !strings.Contains(causes[0].Why, `endpoint_pod_names: DNS publishes the Pod as "db-0"`) {
+		t.Errorf("%+v", causes)
+	}
+	s.env = s.env[1:] // as it is right
+	for _, cause := range s.view().Causes(nil) {
+		if cause.Kind != diagnosis.Unexplained {
+			t.Errorf("%+v", cause)
+		}
+	}
+}
+
+func TestThePluginHostsAnswersBeforeKubernetes(t *testing.T) {
+	t.Parallel()
+	with := func(block string) string { return strings.Replace(allZones, "\n}", "\n hosts "+block+"\n}", 1) }
+	for name, c := range map[string]struct {
+		corefile     string
+		found, guess bool
+	}{
+		"a file":              {with("/etc/coredns/NodeHosts {\n  fallthrough\n }"), true, true},
+		"the address":         {with("{\n  10.244.0.17 node-1\n  fallthrough\n }"), true, false},
+		"another address":     {with("{\n  10.244.0.18 node-1\n }"), true, true},
+		"without PTR records": {with("{\n  10.244.0.17 node-1\n  no_reverse\n }"), false, false},
+		"no such plugin":      {allZones, false, false},
+	} {
+		causes := situation{services: true, slices: true, corefile: c.corefile}.view().Causes(asked(identity.ReverseForeign))
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.ReverseOverridden })
+		if (i >= 0) != c.found || i >= 0 && causes[i].Guess != c.guess {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
+func TestAFilteredPTRIsNotBlamedOnACorefileThatServesIt(t *testing.T) {
+	t.Parallel()
+	wire := asked(identity.ReverseMissing, diagnosis.Asked{Kind: "PTR", Subject: "10.96.0.1", Rcode: "NXDOMAIN", Witness: true})
+	wire.Causes = []diagnosis.Cause{{Kind: diagnosis.NoReverseZone, Why: "the API server's own address has no PTR either"}}
+	causes := situation{services: true, slices: true, corefile: allZones}.view().Causes(wire)
+	if len(causes) != 1 || causes[0].Kind != diagnosis.DNSRefusesPTR || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestAPodMadeByHandIsNotADebugCopy(t *testing.T) {
+	t.Parallel()
+	controlled := true
+	app := corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}, Volumes: []corev1.Volume{{Name: "kube-api-access-abcde"}}}
+	of := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0", Labels: map[string]string{"app": "db", "controller-revision-hash": "a"},
+		OwnerReferences: []metav1.OwnerReference{{Kind: "StatefulSet", Name: "db", UID: "s", Controller: &controlled}}}, Spec: app}
+	hand := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "mine", Labels: map[string]string{"app": "db"}}, Spec: corev1.PodSpec{Containers: app.Containers}}
+	labelled, mounted := hand.DeepCopy(), hand.DeepCopy()
+	labelled.Labels["controller-revision-hash"] = "b"
+	mounted.Spec.Volumes = app.Volumes
+	for _, c := range []struct {
+		other *corev1.Pod
+		want  diagnosis.Kind
+	}{{hand, diagnosis.HostnameShared}, {labelled, diagnosis.DebugCopy}, {mounted, diagnosis.DebugCopy}} {
+		j := judge{View: &View{pod: of}}
+		if got := j.apart(c.other); got != c.want {
+			t.Errorf("%+v: %s, not %s", c.other.ObjectMeta, got, c.want)
+		}
+	}
+}
+
+func TestAReplicaThatHangsIsNotKubeProxy(t *testing.T) {
+	t.Parallel()
+	wire := asked(identity.Unanswered, diagnosis.Asked{Kind: "A", Subject: podfqdnsName, Rcode: "NOERROR"}, diagnosis.Asked{Kind: "A", Subject: podfqdnsName})
+	wire.Causes = []diagnosis.Cause{{Kind: diagnosis.DNSSilent, Why: "10.96.0.10 says nothing", Guess: true}}
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	v.policed, v.dns.want, v.dns.ready = true, 3, 3
+	if c := v.Causes(wire)[0]; c.Kind != diagnosis.DNSSilent || !c.Guess || strings.Contains(c.Change, "kube-proxy") || !strings.Contains(c.Change, "one by one") {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,196 @@
+package kube
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// variables are podfqdn's, as the README lists them.
+var variables = []string{
+	"PODFQDN_DIR", "POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP", "POD_IPS",
+	"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS",
+	"PODFQDN_NAME_FORM", "PODFQDN_FORWARD", "PODFQDN_REVERSE", "PODFQDN_FAMILIES", "PODFQDN_CONFIRM",
+	"PODFQDN_TIMEOUT", "PODFQDN_INTERVAL", "PODFQDN_WITHDRAW", "PODFQDN_GRACE", "PODFQDN_LISTEN",
+	"PODFQDN_KRB5_PRINCIPALS", "PODFQDN_KRB5_REALM", "PODFQDN_KRB5_SOURCE", "PODFQDN_KRB5_DIR", "PODFQDN_KRB5_MOUNT",
+	"PODFQDN_KRB5_KDC", "PODFQDN_KRB5_ENCTYPES", "PODFQDN_KRB5_EXTRACT", "PODFQDN_KRB5_KEYTAB_MODE", "PODFQDN_KRB5_ALLOW_DISK",
+	"PODFQDN_ROOT", "PODFQDN_LOG_LEVEL", "PODFQDN_LOG_FORMAT",
+}
+
+// deciding are the variables that say what the Pod's spec and status say too.
+var deciding = []string{"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "POD_NAMESPACE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS", "POD_IP", "POD_IPS"}
+
+// told returns what a variable of podfqdn's container is set to, and from which
+// field, "" for a value that is written out. known is false where the variable
+// is not set, and where a ConfigMap or a Secret sets it, which is not read.
+func (v *View) told(name string) (value, from string, known bool) {
+	return v.resolve(name, len(v.podfqdn.Env))
+}
+
+// resolve is told for the variables before number n: the kubelet expands
+// $(NAME) by those that come first, and the last of one name counts.
+func (v *View) resolve(name string, n int) (value, from string, known bool) {
+	for i := n - 1; i >= 0; i-- {
+		e := v.podfqdn.Env[i]
+		switch {
+		case e.Name != name:
+			continue
+		case e.ValueFrom == nil:
+			value, known = v.expand(e.Value, i)
+			return value, "", known
+		case e.ValueFrom.FieldRef != nil:
+			value, known = v.fieldOf(e.ValueFrom.FieldRef.FieldPath)
+			return value, e.ValueFrom.FieldRef.FieldPath, known
+		}
+		return "", "", false
+	}
+	return "", "", false
+}
+
+// expand replaces $(NAME) as the kubelet does, and $$ by $ (k8s.io/kubernetes,
+// third_party/forked/golang/expansion). A NAME that is not known makes the
+// whole unknown.
+func (v *View) expand(text string, n int) (value string, known bool) {
+	var b strings.Builder
+	for {
+		before, rest, found := strings.Cut(text, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String(), true
+		}
+		name, after, closed := strings.Cut(strings.TrimPrefix(rest, "("), ")")
+		switch {
+		case strings.HasPrefix(rest, "$"):
+			b.WriteString("$")
+			text = rest[1:]
+		case strings.HasPrefix(rest, "(") && closed:
+			part, _, ok := v.resolve(name, n)
+			if !ok {
+				return "", false
+			}
+			b.WriteString(part)
+			text = after
+		default:
+			b.WriteString("$")
+			text = rest
+		}
+	}
+}
+
+// fieldOf returns what the downward API gives for a field of the Pod.
+func (v *View) fieldOf(path string) (value string, known bool) {
+	p := v.pod
+	key := func(all map[string]string, kind string) (string, bool) {
+		name, ok := strings.CutPrefix(path, "metadata."+kind+"['")
+		return all[strings.TrimSuffix(name, "']")], ok
+	}
+	switch path {
+	case "metadata.name":
+		return p.Name, true
+	case "metadata.namespace":
+		return p.Namespace, true
+	case "metadata.uid":
+		return string(p.UID), true
+	case "spec.nodeName":
+		return p.Spec.NodeName, p.Spec.NodeName != ""
+	case "spec.serviceAccountName":
+		return p.Spec.ServiceAccountName, true
+	case "status.hostIP":
+		return p.Status.HostIP, p.Status.HostIP != ""
+	case "status.hostIPs":
+		return join(p.Status.HostIPs, ",", func(ip corev1.HostIP) string { return ip.IP }), len(p.Status.HostIPs) > 0
+	case "status.podIP":
+		return p.Status.PodIP, p.Status.PodIP != ""
+	case "status.podIPs":
+		return join(p.Status.PodIPs, ",", func(ip corev1.PodIP) string { return ip.IP }), len(p.Status.PodIPs) > 0
+	}
+	if value, ok := key(p.Labels, "labels"); ok {
+		return value, true
+	}
+	return key(p.Annotations, "annotations")
+}
+
+// listed returns the words of a variable that is a list, as podfqdn splits it.
+func listed(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+}
+
+// addrsIn returns the addresses of a list of ADDRESS or ADDRESS:PORT; podfqdn
+// refuses a word that is neither.
+func addrsIn(value string) (addrs []netip.Addr) {
+	for _, word := range listed(value) {
+		if addr, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil {
+			addrs = append(addrs, addr.WithZone("").Unmap())
+		} else if server, err := netip.ParseAddrPort(word); err == nil {
+			addrs = append(addrs, server.Addr().WithZone("").Unmap())
+		}
+	}
+	return addrs
+}
+
+// slip is a variable that podfqdn does not read, and the one that was perhaps
+// meant.
+type slip struct{ name, meant string }
+
+// slips returns the variables of podfqdn's container whose names are close to
+// one of podfqdn's, and do not begin as those do: podfqdn itself looks no
+// further than its prefix.
+func (v *View) slips() (all []slip) {
+	for _, e := range v.podfqdn.Env {
+		if slices.Contains(variables, e.Name) || strings.HasPrefix(e.Name, "PODFQDN_") {
+			continue
+		}
+		if meant := meant(e.Name); meant != "" && !slices.ContainsFunc(v.podfqdn.Env, func(e corev1.EnvVar) bool { return e.Name == meant }) {
+			all = append(all, slip{e.Name, meant})
+		}
+	}
+	return all
+}
+
+// meant returns the variable that a name is a slip of; "" if it is none: the
+// case and the signs between the words do not count, nor do two letters of the
+// prefix.
+func meant(name string) string {
+	short := squeezed(name)
+	for _, known := range variables {
+		rest, ours := strings.CutPrefix(squeezed(known), "PODFQDN")
+		prefix, ends := strings.CutSuffix(short, rest)
+		switch {
+		case short == squeezed(known):
+			return known
+		case ours && ends && (prefix == "POD" || prefix == "FQDN" || near("PODFQDN", prefix)):
+			return known
+		}
+	}
+	return ""
+}
+
+func squeezed(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToUpper(s))
+}
+
+// near reports whether two letters at most are added, left out or changed
+// (Levenshtein).
+func near(a, b string) bool {
+	row := make([]int, len(b)+1)
+	for i := range row {
+		row[i] = i
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for k := range len(b) {
+			change := diagonal + either(a[i] == b[k], 0, 1)
+			diagonal = row[k+1]
+			row[k+1] = min(change, row[k]+1, row[k+1]+1)
+		}
+	}
+	return row[len(b)] <= 2
+}

@@ -1,0 +1,152 @@
+package kube
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+func TestTheVariablesAreTheREADMEs(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Variables\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var names []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z0-9_]+)` \\|").FindAllStringSubmatch(section, -1) {
+		names = append(names, row[1])
+	}
+	want := slices.Clone(variables)
+	slices.Sort(names)
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		t.Errorf("the README has\n%q\nand this package\n%q", names, want)
+	}
+}
+
+// denied is what the Pod's doctor says of a name that DNS denies.
+var denied = &diagnosis.Diagnosis{Schema: 1, Verdict: identity.Missing, Reason: "NXDOMAIN", Causes: []diagnosis.Cause{
+	{Kind: diagnosis.NotReadyHidden, Why: "the wire says so", Guess: true}, {Kind: diagnosis.CachedDenial, Why: "the wire says so"},
+	{Kind: diagnosis.ClusterDomain, Why: "the wire says so", Change: "set PODFQDN_CLUSTER_DOMAIN"}}}
+
+func TestWhatPodfqdnWasToldIsComparedBeforeDNSIsBlamed(t *testing.T) {
+	t.Parallel()
+	other := func(v *View) *View { // db-1 lives too
+		hostname := "db-1"
+		v.slices[0].Endpoints = append(v.slices[0].Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.244.0.18"}, Hostname: &hostname,
+			TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "db-1", UID: "2"}})
+		return v
+	}
+	for name, c := range map[string]struct {
+		env   []corev1.EnvVar
+		kind  diagnosis.Kind
+		words []string
+	}{
+		"another namespace":                 {[]corev1.EnvVar{literal("POD_NAMESPACE", "sree")}, diagnosis.Misconfigured, []string{`POD_NAMESPACE="sree"`, `metadata.namespace is "default"`, "from metadata.namespace"}},
+		"a namespace from the wrong field":  {[]corev1.EnvVar{field("POD_NAMESPACE", "metadata.name")}, diagnosis.Misconfigured, []string{`POD_NAMESPACE="db-0", from metadata.name,`}},
+		"another namespace, by the address": {[]corev1.EnvVar{literal("POD_NAMESPACE", "sree"), literal("PODFQDN_NAME_FORM", "address")}, diagnosis.Misconfigured, []string{`POD_NAMESPACE="sree"`}},
+		"another Service":                   {[]corev1.EnvVar{literal("PODFQDN_SERVICE", "web")}, diagnosis.SubdomainMismatch, []string{`spec.subdomain is "db"`, `Service "web"`, "PODFQDN_SERVICE"}},
+		"another hostname, by reference":    {[]corev1.EnvVar{literal("N", "1"), literal("PODFQDN_HOSTNAME", "db-$(N)")}, diagnosis.Misconfigured, []string{`PODFQDN_HOSTNAME="db-1"`, `spec.hostname is "db-0"`, `the name of Pod "db-1"`}},
+		"the name of a Pod that lives":      {[]corev1.EnvVar{literal("PODFQDN_FQDN", "db-1.db.default.svc.cluster.local")}, diagnosis.Misconfigured, []string{"PODFQDN_FQDN", `spec.hostname is "db-0"`, `the name of Pod "db-1"`}},
+		"a name of another namespace":       {[]corev1.EnvVar{literal("PODFQDN_FQDN", "db-0.db.sree.svc.cluster.local")}, diagnosis.Misconfigured, []string{`a name of namespace "sree"`}},
+		"another address":                   {[]corev1.EnvVar{literal("POD_IP", "10.244.0.99")}, diagnosis.Misconfigured, []string{`POD_IP="10.244.0.99"`, "status.podIPs are 10.244.0.17", "from status.podIP"}},
+		"another cluster domain":            {[]corev1.EnvVar{literal("PODFQDN_CLUSTER_DOMAIN", "cluster.lokal")}, diagnosis.ClusterDomain, []string{`PODFQDN_CLUSTER_DOMAIN="cluster.lokal"`, "serves cluster.local"}},
+	} {
+		for _, wire := range []*diagnosis.Diagnosis{nil, denied} {
+			v := other(situation{services: true, slices: true, corefile: allZones, env: c.env}.view())
+			v.slices[0].CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+			causes := v.Causes(wire)
+			if len(causes) == 0 || causes[0].Kind != c.kind || causes[0].Guess {
+				t.Errorf("%s: want %s first: %+v", name, c.kind, causes)
+				continue
+			}
+			for _, words := range c.words {
+				if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
+					t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				}
+			}
+			for _, cause := range causes {
+				if strings.Contains(cause.Command, "rollout restart") || name != "another cluster domain" && strings.Contains(cause.Why, "the wire says so") {
+					t.Errorf("%s: DNS is blamed: %+v", name, cause)
+				}
+			}
+		}
+	}
+}
+
+func TestWhatAgreesWithThePodIsNotBlamed(t *testing.T) {
+	t.Parallel()
+	for name, env := range map[string][]corev1.EnvVar{
+		"nothing":          nil,
+		"all of it":        {literal("POD_NAMESPACE", "default"), literal("PODFQDN_SERVICE", "db"), literal("PODFQDN_HOSTNAME", "DB-0"), literal("POD_IPS", "10.244.0.17")},
+		"fields":           {field("POD_NAMESPACE", "metadata.namespace"), field("PODFQDN_HOSTNAME", "metadata.name"), field("POD_IPS", "status.podIPs")},
+		"references":       {field("POD_NAME", "metadata.name"), literal("PODFQDN_HOSTNAME", "$(POD_NAME)")},
+		"a ConfigMap":      {{Name: "POD_NAMESPACE", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{Key: "n"}}}},
+		"a name elsewhere": {literal("PODFQDN_FQDN", "kafka-0.example.org")},
+		"the whole name":   {literal("PODFQDN_FQDN", "db-0.db.default.svc.cluster.local.")},
+	} {
+		for _, cause := range (situation{services: true, slices: true, corefile: allZones, env: env}).view().Causes(nil) {
+			if cause.Kind != diagnosis.Unexplained {
+				t.Errorf("%s: %+v", name, cause)
+			}
+		}
+	}
+}
+
+func TestASlipOfThePrefixIsSeen(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"POD_FQDN_TIMEOUT": "PODFQDN_TIMEOUT", "PODFDQN_TIMEOUT": "PODFQDN_TIMEOUT", "podfqdn_timeout": "PODFQDN_TIMEOUT", "PODFQDN-DIR": "PODFQDN_DIR",
+		"POD_SERVICE": "PODFQDN_SERVICE", "PODNAMESPACE": "POD_NAMESPACE", "FQDN_REVERSE": "PODFQDN_REVERSE",
+		"TIMEOUT": "", "PATH": "", "POD_LABEL": "", "KUBERNETES_SERVICE_HOST": "", "POD_FQDN": "PODFQDN_FQDN", "MY_TIMEOUT": "",
+	} {
+		if got := meant(name); got != want {
+			t.Errorf("%s is a slip of %q, not of %q", name, got, want)
+		}
+	}
+	v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("POD_FQDN_TIMEOUT", "1m")}}.view()
+	causes := v.Causes(nil)
+	if last := causes[len(causes)-1]; !last.Guess || !strings.Contains(last.Why, "POD_FQDN_TIMEOUT") || !strings.Contains(last.Change, "PODFQDN_TIMEOUT") {
+		t.Errorf("%+v", causes)
+	}
+	if !slices.ContainsFunc(v.Facts(), func(f diagnosis.Seen) bool { return f.Name == "POD_FQDN_TIMEOUT" }) {
+		t.Errorf("no fact names it: %+v", v.Facts())
+	}
+}
+
+func TestTheRecordOfAPodThatLivesIsNotAnEarlierPods(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_FQDN", "kafka-1.example.org")}}.view()
+	v.slices[0].Endpoints = append(v.slices[0].Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.244.0.18"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "db-1", UID: "2"}})
+	wire := &diagnosis.Diagnosis{Schema: 1, Verdict: identity.Stale, Questions: []diagnosis.Asked{{Kind: "A", Answer: "10.244.0.18", Verdict: identity.Stale}},
+		Causes: []diagnosis.Cause{{Kind: diagnosis.StaleRecord, Why: "an earlier Pod's", Change: "it passes", Guess: true}}}
+	causes := v.Causes(wire)
+	if len(causes) != 1 || causes[0].Kind != diagnosis.Misconfigured || !strings.Contains(causes[0].Why, `Pod "db-1", which lives`) || strings.Contains(causes[0].Change, "it passes") {
+		t.Errorf("%+v", causes)
+	}
+	v.slices[0].Endpoints = v.slices[0].Endpoints[:1] // db-1 is gone
+	if causes := v.Causes(wire); len(causes) != 1 || causes[0].Kind != diagnosis.StaleRecord {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestARefusalNamesWhatToChange(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	v.State, v.Reason = Refused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
+	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != "must be a time with its unit" {
+		t.Errorf("%+v", c)
+	}
+}
