@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -56,21 +57,23 @@ type doctor struct {
 	overrides clientcmd.ConfigOverrides
 	selector  string
 	all       bool
+	container string
 	output    string
 }
 
 func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 	d := doctor{rules: *clientcmd.NewDefaultClientConfigLoadingRules()}
 	c := &cobra.Command{
-		Use:                   "doctor POD | -l SELECTOR | -A",
+		Use:                   "doctor POD | statefulset/NAME | deployment/NAME | -l SELECTOR | -A",
 		DisableFlagsInUseLine: true,
 		Short:                 "Say why a Pod has no name in DNS, and what to change",
 		Long: `Say why a Pod has no name in DNS, and what to change.
 
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
 its namespace, and the Deployment and Corefile of cluster DNS; it runs podfqdn
-doctor in the Pod, where podfqdn runs; and it changes nothing. With -l or -A it
-gives a table of the Pods that use podfqdn.
+doctor in the Pod, in each container of podfqdn's that runs; and it changes
+nothing. With -l or -A, or of a StatefulSet or a Deployment, it prints a table of
+the Pods that use podfqdn.
 
 Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.`,
 		Example: `  kubectl podfqdn doctor db-0
@@ -89,13 +92,41 @@ Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.
 	clientcmd.BindOverrideFlags(&d.overrides, flags, clientcmd.RecommendedConfigOverrideFlags(""))
 	flags.StringVarP(&d.selector, "selector", "l", "", "a table of the Pods with these labels")
 	flags.BoolVarP(&d.all, "all-namespaces", "A", false, "a table of the Pods of all namespaces")
+	flags.StringVarP(&d.container, "container", "c", "", "podfqdn's container, where it is not recognised, or only that one")
 	flags.StringVarP(&d.output, "output", "o", "", "json or yaml")
 	return c
 }
 
+// kinds are the words of kubectl for what has a name in DNS, or has Pods that do.
+var kinds = map[string]string{
+	"pod": "pods", "pods": "pods", "po": "pods",
+	"statefulset": "statefulsets", "statefulsets": "statefulsets", "sts": "statefulsets", "statefulset.apps": "statefulsets", "statefulsets.apps": "statefulsets",
+	"deployment": "deployments", "deployments": "deployments", "deploy": "deployments", "deployment.apps": "deployments", "deployments.apps": "deployments",
+}
+
 func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdout io.Writer) (healthy bool, err error) {
 	table := d.selector != "" || d.all
+	var owner string // the resource that has the Pods
+	if len(args) > 0 {
+		kind, name, slash := strings.Cut(args[0], "/")
+		resource, known := kinds[strings.ToLower(kind)]
+		switch {
+		case slash && !known:
+			return false, usageError{fmt.Errorf("want a Pod, and %+q is none: kubectl podfqdn doctor POD, or statefulset/NAME, deployment/NAME, -l SELECTOR, -A", args[0])}
+		case slash:
+			args = append([]string{name}, args[1:]...)
+			owner = resource
+		case known && len(args) == 2: // as kubectl takes it
+			args = args[1:]
+			owner = resource
+		}
+	}
+	if owner == "pods" {
+		owner = ""
+	}
 	switch {
+	case d.container != "" && (table || owner != ""):
+		return false, usageError{errors.New("--container is of one Pod: name the Pod")}
 	case !slices.Contains([]string{"", "json", "yaml"}, d.output):
 		return false, usageError{fmt.Errorf("--output=%+q: must be json, yaml", d.output)}
 	case table && len(args) > 0:
@@ -109,6 +140,12 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 	client, namespace, err := d.client(c)
 	if err != nil {
 		return false, err
+	}
+	if owner != "" {
+		if d.selector, err = client.SelectorOf(ctx, namespace, owner, args[0]); err != nil {
+			return false, granted(ctx, client, err)
+		}
+		table = true
 	}
 	if table {
 		if d.all {
@@ -124,7 +161,7 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 		healthy = !slices.ContainsFunc(uses, func(u kube.Use) bool { return !u.Healthy })
 		return healthy, d.print(stdout, list{Schema: 1, Healthy: healthy, Pods: uses})
 	}
-	report, err := examine(ctx, client, namespace, strings.TrimPrefix(args[0], "pod/"))
+	report, err := examine(ctx, client, namespace, args[0], d.container)
 	if err != nil {
 		return false, granted(ctx, client, err)
 	}
@@ -155,16 +192,27 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 		return nil, "", usageError{err}
 	}
 	client.Kubectl = "kubectl"
-	for _, flag := range []string{"kubeconfig", "context", "cluster", "user", "server", "as"} {
+	client.Administrator = "kubectl"
+	for _, flag := range []string{"kubeconfig", "context", "cluster", "server", "user", "as", "as-uid", "as-group"} {
 		f := c.Flags().Lookup(flag)
 		if f == nil || !f.Changed {
+			continue
+		}
+		if groups, ok := f.Value.(pflag.SliceValue); ok {
+			for _, group := range groups.GetSlice() {
+				client.Kubectl += " " + kube.Quote("--"+flag+"="+group)
+			}
 			continue
 		}
 		value := f.Value.String()
 		if u, err := url.Parse(value); err == nil && u.User != nil {
 			value = u.Redacted()
 		}
-		client.Kubectl += " " + kube.Quote("--"+flag+"="+value)
+		word := " " + kube.Quote("--"+flag+"="+value)
+		client.Kubectl += word
+		if !slices.Contains([]string{"user", "as", "as-uid"}, flag) { // who asks is not who may grant
+			client.Administrator += word
+		}
 	}
 	return client, namespace, nil
 }
@@ -190,6 +238,22 @@ type report struct {
 	Lacks   []kube.Right         `json:"lacks,omitempty"`  // rights that would have shown more
 	Grant   []string             `json:"grant,omitempty"`  // the commands that grant them
 	Trouble []string             `json:"trouble,omitempty"`
+	// Others are podfqdn's other containers and what the doctor says there.
+	Others    []other          `json:"others,omitempty"`
+	Unchecked []string         `json:"unchecked,omitempty"` // what was not looked at
+	Ahead     []string         `json:"ahead,omitempty"`     // what the API shows and DNS does not show yet
+	Changes   []diagnosis.Seen `json:"changes,omitempty"`   // what changed last: the object, the time, and by whom
+	RuledOut  []string         `json:"ruledOut,omitempty"`  // what was looked at and is as it should be
+	IfNothing string           `json:"ifNothing,omitempty"` // what happens if nothing is done
+	IfDeleted string           `json:"ifDeleted,omitempty"` // whether deleting the Pod helps
+	Undo      []string         `json:"undo,omitempty"`      // what undoes each command of causes
+}
+
+// other is one of podfqdn's containers next to the one that is worst off.
+type other struct {
+	Container string               `json:"container"`
+	Wire      *diagnosis.Diagnosis `json:"wire,omitempty"`
+	NoWire    string               `json:"noWire,omitempty"`
 }
 
 // list is what is printed of many.
@@ -199,31 +263,73 @@ type list struct {
 	Pods    []kube.Use `json:"pods"`
 }
 
-// examine reads what the API and the Pod's doctor say of one Pod.
-func examine(ctx context.Context, client *kube.Client, namespace, pod string) (report, error) {
-	view, err := client.See(ctx, namespace, pod)
+// examine reads what the API and the doctor in each of podfqdn's containers say
+// of one Pod.
+func examine(ctx context.Context, client *kube.Client, namespace, pod, container string) (report, error) {
+	view, err := client.See(ctx, namespace, pod, container)
 	if err != nil {
 		return report{}, err
 	}
 	r := report{Schema: 1, Use: view.Use, Facts: view.Facts(), Lacks: view.Lacks, Trouble: view.Trouble}
-	wire, err := client.Exec(ctx, view)
-	var (
-		forbidden *kube.Forbidden
-		noWire    *kube.NoWire
-	)
-	switch {
-	case err == nil:
-		r.Wire = wire
-	case errors.As(err, &forbidden):
-		r.NoWire = forbidden.Error()
-		r.Lacks = append(r.Lacks, forbidden.Right)
-	case errors.As(err, &noWire):
-		r.NoWire = noWire.Error()
-	default:
-		return report{}, err
+	each := view.Each()
+	wires := make([]*diagnosis.Diagnosis, len(each))
+	for i, v := range each {
+		wire, err := client.Exec(ctx, v)
+		var (
+			forbidden *kube.Forbidden
+			noWire    *kube.NoWire
+			why       string
+		)
+		switch {
+		case err == nil:
+			wires[i] = wire
+		case errors.As(err, &forbidden):
+			why = forbidden.Error()
+			if !slices.Contains(r.Lacks, forbidden.Right) {
+				r.Lacks = append(r.Lacks, forbidden.Right)
+			}
+		case errors.As(err, &noWire):
+			why = noWire.Error()
+		default:
+			return report{}, err
+		}
+		if i == 0 {
+			r.Wire, r.NoWire = wire, why
+		} else {
+			r.Others = append(r.Others, other{v.Container, wire, why})
+		}
 	}
-	r.Causes = view.Causes(r.Wire)
+	for i, v := range each {
+		wire := wires[i]
+		if wire == nil { // another container asks for the same name over the same path
+			if same := slices.IndexFunc(each, func(o *kube.View) bool { return v.SameName(o) && wires[slices.Index(each, o)] != nil }); same >= 0 {
+				wire = wires[same]
+			}
+		}
+		for n, cause := range v.Causes(wire) {
+			if slices.ContainsFunc(r.Causes, func(c diagnosis.Cause) bool { return c.Kind == cause.Kind && c.Why == cause.Why }) {
+				continue
+			}
+			r.Causes = append(r.Causes, cause)
+			if undo := v.Undo(wire, n); undo != "" {
+				r.Undo = append(r.Undo, fmt.Sprintf("%d. %s", len(r.Causes), undo))
+			}
+		}
+		for _, line := range v.Ahead(wire) {
+			if !slices.Contains(r.Ahead, line) {
+				r.Ahead = append(r.Ahead, line)
+			}
+		}
+		if i == 0 {
+			r.Unchecked = v.Unchecked(wire, r.NoWire)
+		}
+	}
 	r.Healthy = len(r.Causes) == 0
+	r.Changes = view.Changes()
+	if !r.Healthy {
+		r.RuledOut = each[0].RuledOut(r.Causes)
+		r.IfNothing, r.IfDeleted = each[0].Prospects(r.Causes)
+	}
 	if len(r.Lacks) > 0 {
 		r.Grant = client.Grant(ctx, r.Lacks)
 	}

@@ -16,6 +16,11 @@ func (r report) text(w io.Writer) {
 	s := diagnosis.NewScreen(w)
 	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
 	if r.Healthy {
+		if len(r.Ahead) > 0 {
+			pod += ", and the API shows what DNS does not show yet"
+		} else if len(r.Unchecked) > 0 {
+			pod += ", as far as it was looked at"
+		}
 		s.Verdict(true, pod)
 	} else {
 		s.Verdict(false, pod+": "+string(r.Causes[0].Kind))
@@ -33,7 +38,25 @@ func (r report) text(w io.Writer) {
 		s.Facts("the view from the wire, by podfqdn doctor in container "+r.Container, r.Wire.Facts)
 		s.Questions(*r.Wire)
 	}
+	for _, o := range r.Others {
+		if o.Wire == nil {
+			s.Lines("the view from the wire in container "+o.Container, "none: "+o.NoWire)
+		} else {
+			s.Facts("the view from the wire, by podfqdn doctor in container "+o.Container, o.Wire.Facts)
+			s.Questions(*o.Wire)
+		}
+	}
+	s.Lines("what was not looked at", r.Unchecked...)
+	s.Lines("what the API shows, and DNS does not show yet", r.Ahead...)
+	if len(r.Changes) > 0 && (!r.Healthy || len(r.Ahead) > 0) {
+		s.Facts("what changed last", r.Changes)
+	}
+	s.Lines("ruled out", r.RuledOut...)
+	if r.IfNothing != "" {
+		s.Lines("and otherwise", "if nothing is done: "+r.IfNothing, "if the Pod is deleted: "+r.IfDeleted)
+	}
 	s.Causes(r.Causes, "")
+	s.Lines("what undoes the commands", r.Undo...)
 }
 
 // text is for a person: a line for each Pod, and what to do next.
@@ -58,6 +81,7 @@ func (l list) text(w io.Writer) {
 		}
 	}
 	columns.Flush()
+	diagnosis.NewScreen(w).Lines("what they have in common", kube.Groups(l.Pods)...)
 	if worst != nil {
 		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", shown.Printable(worst.Namespace), shown.Printable(worst.Pod))
 	}

@@ -42,6 +42,9 @@ type Client struct {
 	// Kubectl begins each command for the user, with the flags that lead to the
 	// same cluster: "kubectl --context prod".
 	Kubectl string
+	// Administrator begins each command for an administrator: it leads to the
+	// same cluster, and not as the same user.
+	Administrator string
 }
 
 var (
@@ -66,7 +69,7 @@ func init() {
 // New returns a Client, which waits up to config.Timeout for each answer, 15 s
 // by default. The error is about config.
 func New(config *rest.Config) (*Client, error) {
-	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, patience: cmp.Or(config.Timeout, patience), Kubectl: "kubectl"}
+	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, patience: cmp.Or(config.Timeout, patience), Kubectl: "kubectl", Administrator: "kubectl"}
 	c.config.NegotiatedSerializer = codecs.WithoutConversion()
 	c.config.Timeout = 0 // patience says why
 	c.config.WarningHandler = rest.NoWarnings{}
@@ -233,6 +236,33 @@ func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or name another namespace by --namespace", pod, namespace, in(c.Kubectl, namespace))}
 }
 
+// SelectorOf returns the selector of labels by which a StatefulSet or a
+// Deployment has its Pods. The error is a *NotFound, a *Forbidden, or what the
+// API server says.
+func (c *Client) SelectorOf(ctx context.Context, namespace, resource, name string) (string, error) {
+	var (
+		selector *metav1.LabelSelector
+		get      = Right{Verb: "get", Group: appsv1.GroupName, Resource: resource, Namespace: namespace, Name: name}
+		err      error
+	)
+	if resource == "statefulsets" {
+		var set appsv1.StatefulSet
+		err = c.read(ctx, get, "", &set)
+		selector = set.Spec.Selector
+	} else {
+		var d appsv1.Deployment
+		err = c.read(ctx, get, "", &d)
+		selector = d.Spec.Selector
+	}
+	if apierrors.IsNotFound(err) {
+		return "", &NotFound{fmt.Sprintf("there is no %s/%s in namespace %+q: see `%s get %s`, or name another namespace by --namespace", resource, Quote(name), namespace, in(c.Kubectl, namespace), resource)}
+	}
+	if err != nil {
+		return "", err
+	}
+	return metav1.FormatLabelSelector(selector), nil
+}
+
 // in returns how a command in a namespace begins.
 func in(kubectl, namespace string) string { return kubectl + " --namespace " + Quote(namespace) }
 
@@ -254,9 +284,9 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.verb, b.verb))
 	})
 	for _, w := range ordered {
-		kubectl, role, name := c.Kubectl, "clusterrole", "podfqdn-doctor-"+w.verb
+		kubectl, role, name := c.Administrator, "clusterrole", "podfqdn-doctor-"+w.verb
 		if w.namespace != "" {
-			kubectl, role = in(c.Kubectl, w.namespace), "role"
+			kubectl, role = in(c.Administrator, w.namespace), "role"
 		}
 		lines = append(lines,
 			fmt.Sprintf("%s create %s %s --verb=%s --resource=%s", kubectl, role, name, w.verb, strings.Join(resources[w], ",")),

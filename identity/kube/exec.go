@@ -51,7 +51,7 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 	defer full(nil)
 	request := c.groups[""].Post().Namespace(v.Namespace).Resource("pods").Name(v.Pod).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{
-			Container: v.Container, Command: []string{"/podfqdn", "doctor", "-o", "json"}, Stdout: true, Stderr: true,
+			Container: v.Container, Command: []string{v.podfqdn.binary(), "doctor", "-o", "json"}, Stdout: true, Stderr: true,
 		}, parameters)
 	// As kubectl does it: a proxy may know only one of the two ways.
 	socket, err := remotecommand.NewWebSocketExecutor(c.config, "GET", request.URL().String())

@@ -18,9 +18,8 @@ import (
 // viewOf is what See makes of what the API server says; what is not there was
 // not seen.
 func viewOf(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, slices []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
-	v := &View{kubectl: "kubectl", pod: pod, Use: use(pod), peers: map[string]*corev1.Pod{}}
-	v.podfqdn, _ = find(pod)
-	v.claim = v.claims()
+	v := &View{kubectl: "kubectl", pod: pod, Use: use(pod, ""), peers: map[string]*corev1.Pod{}}
+	v.podfqdn, v.claim = v.Each()[0].podfqdn, v.Each()[0].claim
 	if ref := metav1.GetControllerOf(pod); ref != nil {
 		v.owner.kind, v.owner.name = ref.Kind, ref.Name
 	}

@@ -16,10 +16,18 @@ import (
 // decidedByAPI names its kind. No command from the wire passes: a container may
 // say what it likes, and commands are run.
 func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
+	for _, c := range v.judged(wire) {
+		causes = append(causes, c.Cause)
+	}
+	return causes
+}
+
+func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if v.State == Over || wire != nil && wire.Healthy {
 		return nil
 	}
-	if wire == nil {
+	unasked := wire == nil
+	if unasked {
 		wire = &diagnosis.Diagnosis{}
 	}
 	j := judge{View: v, wire: wire}
@@ -31,6 +39,9 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 		j.volume()
 		j.compare()
 		j.spec()
+	}
+	if unasked {
+		j.down()
 	}
 	j.pass(ofSilence)
 	j.domain()
@@ -48,14 +59,14 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 	if waits {
 		j.slipped()
 	}
-	for _, c := range j.causes {
+	for i := range j.causes {
+		c := &j.causes[i]
 		if slices.ContainsFunc(c.mend, func(s step) bool { return s.recreate }) {
 			c.Change += "; with strategy: {type: Recreate}, or the old Pod and the new one would wait for each other"
 		}
 		c.Command = c.mend.command(v.kubectl)
-		causes = append(causes, c.Cause)
 	}
-	return causes
+	return j.causes
 }
 
 // judge finds the causes, one subject after the other.

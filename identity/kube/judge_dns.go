@@ -74,6 +74,17 @@ func (j *judge) mayBeCluster(addr netip.Addr) bool {
 	return slices.Contains(j.dns.addrs, addr) || addr.IsLinkLocalUnicast() || addr.IsLoopback()
 }
 
+// down judges cluster DNS that has no Pod ready, where the wire was not asked. A
+// cache may answer all the same.
+func (j *judge) down() {
+	if j.dns.name == "" || j.dns.ready > 0 {
+		return
+	}
+	c := cause{Cause: diagnosis.Cause{Kind: diagnosis.DNSSilent, Why: "nobody answers for the name, whatever podfqdn has proven before"}}
+	j.silence(&c)
+	j.found(c.Kind, c.Why, c.Change, c.mend).Guess = c.mend == nil
+}
+
 // silence adds to a cause from the wire, that cluster DNS does not answer, why
 // it may not.
 func (j *judge) silence(c *cause) {
@@ -177,7 +188,7 @@ func (j *judge) domain() {
 }
 
 // zoned reports whether the Corefile was seen, and shows all zones.
-func (j *judge) zoned() bool { return j.dns.text != "" && !j.dns.corefile.imports }
+func (v *View) zoned() bool { return v.dns.text != "" && !v.dns.corefile.imports }
 
 // reverse judges whether the Corefile serves PTR of the Pod's addresses.
 func (j *judge) reverse() {

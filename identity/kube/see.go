@@ -18,10 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// See reads what the API knows of a Pod. The error is a *NotFound, a
+// See reads what the API knows of a Pod, and of podfqdn in the container that is
+// chosen by its name, or, for "", in all that are podfqdn's. The error is a *NotFound, a
 // *Forbidden if not even the Pod may be read, or what the API server or the
 // network says. What else may not be read is in the View.
-func (c *Client) See(ctx context.Context, namespace, pod string) (*View, error) {
+func (c *Client) See(ctx context.Context, namespace, pod, container string) (*View, error) {
 	v := &View{kubectl: c.Kubectl, pod: &corev1.Pod{}, peers: map[string]*corev1.Pod{}}
 	err := c.read(ctx, Right{Verb: "get", Resource: "pods", Namespace: namespace, Name: pod}, "", v.pod)
 	if apierrors.IsNotFound(err) {
@@ -30,12 +31,16 @@ func (c *Client) See(ctx context.Context, namespace, pod string) (*View, error) 
 	if err != nil {
 		return nil, err
 	}
-	v.Use = use(v.pod)
-	v.podfqdn, _ = find(v.pod)
-	if v.State == Unused && v.pod.Spec.Subdomain == "" {
-		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container of podfqdn's, and no spec.subdomain: it has no name to examine; `kubectl podfqdn doctor -A` lists the Pods that have", pod)}
+	if container != "" && len(find(v.pod, container)) == 0 {
+		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container %+q: it has %s", pod, container, join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))}
 	}
-	v.claim = v.claims()
+	v.chosen = container
+	v.Use = use(v.pod, container)
+	if v.State == Unused && v.pod.Spec.Subdomain == "" {
+		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container of podfqdn's, and no spec.subdomain: it has no name to examine; if a container is podfqdn's under another name, name it by --container; `kubectl podfqdn doctor -A` lists the Pods that have", pod)}
+	}
+	first := v.Each()[0]
+	v.podfqdn, v.claim = first.podfqdn, first.claim
 	// What fails ends all reading, but for a right that is missing, a list that
 	// the API server does not serve, and an object that does not exist.
 	var fatal error
@@ -135,7 +140,11 @@ func (v *View) seeSlices(see reader) {
 
 // seePeers reads the Pods that have the same name in DNS, at most six.
 func (v *View) seePeers(see reader) {
-	for _, e := range v.sharers() {
+	var sharers []endpoint
+	for _, each := range v.Each() {
+		sharers = append(sharers, each.sharers()...)
+	}
+	for _, e := range sharers {
 		name := e.pod()
 		if _, seen := v.peers[name]; name == "" || seen || len(v.peers) == 6 {
 			continue
@@ -186,6 +195,7 @@ func (v *View) seeDNS(see reader) {
 	names := []string{"coredns"} // the ConfigMap is kubeadm's where no other is mounted
 	if i := slices.IndexFunc(deployments.Items, func(d appsv1.Deployment) bool { return matches(selector, d.Spec.Template.Labels) }); i >= 0 {
 		d := deployments.Items[i]
+		v.dns.deployment = &d
 		v.dns.name, v.dns.want, v.dns.ready = d.Name, deref(d.Spec.Replicas, 1), d.Status.ReadyReplicas
 		for _, volume := range d.Spec.Template.Spec.Volumes {
 			if volume.ConfigMap != nil {
@@ -197,7 +207,7 @@ func (v *View) seeDNS(see reader) {
 		var m corev1.ConfigMap
 		_ = see(Right{Verb: "get", Resource: "configmaps", Namespace: system, Name: name}, "", &m)
 		if text := m.Data["Corefile"]; text != "" {
-			v.dns.configMap, v.dns.text, v.dns.corefile = name, text, parseCorefile(text)
+			v.dns.corefileOf, v.dns.configMap, v.dns.text, v.dns.corefile = m.ObjectMeta, name, text, parseCorefile(text)
 			return
 		}
 	}

@@ -3,13 +3,19 @@ package kube
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // State is how far podfqdn is in a Pod, in one word, by the Pod's status.
@@ -36,8 +42,21 @@ type Use struct {
 	For       time.Duration `json:"-"`                // how long it has been so; 0 where that is unknown
 	Container string        `json:"container"`        // podfqdn's
 	Reason    string        `json:"reason,omitempty"` // what podfqdn said at its end, or why it does not run
+	Node      string        `json:"node,omitempty"`
+	Owner     string        `json:"owner,omitempty"` // KIND/NAME of what made the Pod
+	// Containers are all of podfqdn's, if there are several: the fields above are
+	// of the worst.
+	Containers []Contained `json:"containers,omitempty"`
 
 	code int32 // with which podfqdn ended last; 0 too where it has not
+}
+
+// Contained is what podfqdn does in one container of several.
+type Contained struct {
+	Container string `json:"container"`
+	State     State  `json:"state"`
+	Healthy   bool   `json:"healthy"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // maxPages bounds a list of Pods; Kubernetes is made for 300 such pages.
@@ -51,6 +70,8 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 		uses []Use
 		next string
 		list = Right{Verb: "list", Resource: "pods", Namespace: namespace}
+		// The Pods that wait and do not say why, by their place in uses.
+		waiting = map[int]*corev1.Pod{}
 	)
 	for range maxPages {
 		var page corev1.PodList
@@ -68,11 +89,15 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 			return nil, err
 		}
 		for _, p := range page.Items {
-			if _, ok := find(&p); ok {
-				uses = append(uses, use(&p))
+			if len(find(&p, "")) > 0 {
+				uses = append(uses, use(&p, ""))
+				if u := uses[len(uses)-1]; u.State == Waiting && u.Reason == "" {
+					waiting[len(uses)-1] = &p
+				}
 			}
 		}
 		if page.Continue == "" {
+			c.reasons(ctx, uses, waiting)
 			return uses, nil
 		}
 		if page.Continue == next {
@@ -90,32 +115,58 @@ type part struct {
 	status  corev1.ContainerStatus
 }
 
-// find returns podfqdn's container: the one of that name, else one with
-// podfqdn's image or command. An init container comes before all others.
-func find(p *corev1.Pod) (part, bool) {
-	var parts []part
+// parts returns all containers of a Pod, those of init first.
+func parts(p *corev1.Pod) (all []part) {
 	for _, c := range p.Spec.InitContainers {
 		always := deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
-		parts = append(parts, part{c, always, statusOf(p.Status.InitContainerStatuses, c.Name)})
+		all = append(all, part{c, always, statusOf(p.Status.InitContainerStatuses, c.Name)})
 	}
 	for _, c := range p.Spec.Containers {
-		parts = append(parts, part{c, true, statusOf(p.Status.ContainerStatuses, c.Name)})
+		all = append(all, part{c, true, statusOf(p.Status.ContainerStatuses, c.Name)})
 	}
-	named := func(c part) bool { return c.Name == "podfqdn" }
-	for _, is := range []func(part) bool{named, part.made} {
-		if i := slices.IndexFunc(parts, is); i >= 0 {
-			return parts[i], true
-		}
-	}
-	return part{}, false
+	return all
 }
 
+// find returns podfqdn's containers: the one that is chosen by its name; else
+// those with podfqdn's image or command, and else the one of podfqdn's name. A
+// name alone says little: two may be swapped.
+func find(p *corev1.Pod, chosen string) (found []part) {
+	all := parts(p)
+	is := part.made
+	if chosen != "" {
+		is = func(c part) bool { return c.Name == chosen }
+	} else if !slices.ContainsFunc(all, is) {
+		is = func(c part) bool { return c.Name == "podfqdn" }
+	}
+	return slices.DeleteFunc(all, func(c part) bool { return !is(c) })
+}
+
+// runs is how a shell is told to run podfqdn.
+var runs = regexp.MustCompile(`(^|[\s;&|/])podfqdn (init|sidecar)\b`)
+
 // made reports whether a container has podfqdn's image, from any registry, or
-// its binary in another image.
+// its binary in another image, or, where both have other names, its arguments
+// and what they need.
 func (c part) made() bool {
 	name, _, _ := strings.Cut(path.Base(c.Image), "@")
 	name, _, _ = strings.Cut(name, ":")
-	return strings.Contains(name, "podfqdn") || len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn"
+	words := slices.Concat(c.Command, c.Args)
+	switch {
+	case strings.Contains(name, "podfqdn"), len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn", slices.ContainsFunc(words, runs.MatchString):
+		return true
+	case len(c.Args) != 1 || c.Args[0] != "init" && c.Args[0] != "sidecar":
+		return false
+	}
+	mount, mounted := mountAt(c.Container, "/identity")
+	return mounted && !mount.ReadOnly || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return strings.HasPrefix(e.Name, "PODFQDN_") })
+}
+
+// binary returns where podfqdn is in the container.
+func (c part) binary() string {
+	if len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn" {
+		return c.Command[0]
+	}
+	return "/podfqdn"
 }
 
 func statusOf(all []corev1.ContainerStatus, name string) corev1.ContainerStatus {
@@ -127,14 +178,46 @@ func statusOf(all []corev1.ContainerStatus, name string) corev1.ContainerStatus 
 	return corev1.ContainerStatus{}
 }
 
-// use reads a Pod's status.
-func use(p *corev1.Pod) Use {
-	u := Use{Namespace: p.Namespace, Pod: p.Name, State: Unused}
-	c, ok := find(p)
-	if !ok {
-		return u
+// use reads a Pod's status: that of podfqdn's container which is worst off.
+func use(p *corev1.Pod, chosen string) Use {
+	all := uses(p, chosen)
+	u := all[0]
+	if len(all) > 1 {
+		for _, o := range all {
+			u.Containers = append(u.Containers, Contained{o.Container, o.State, o.Healthy, o.Reason})
+		}
 	}
-	u.Container = c.Name
+	return u
+}
+
+// worse are the states of a container next to another one, the worst last.
+var worse = []State{Over, Published, Running, Pending, Waiting, GaveUp, Failed, Refused}
+
+// uses returns what podfqdn does in each of its containers, the worst off first;
+// one that is Unused where there is none.
+func uses(p *corev1.Pod, chosen string) []Use {
+	var all []Use
+	for _, c := range find(p, chosen) {
+		all = append(all, useOf(p, c))
+	}
+	if len(all) == 0 {
+		all = []Use{{Namespace: p.Namespace, Pod: p.Name, State: Unused}}
+	}
+	for i := range all {
+		all[i].Node = p.Spec.NodeName
+		if ref := metav1.GetControllerOf(p); ref != nil {
+			all[i].Owner = ref.Kind + "/" + ref.Name
+			if hash := p.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; ref.Kind == "ReplicaSet" && hash != "" {
+				all[i].Owner = "Deployment/" + strings.TrimSuffix(ref.Name, "-"+hash)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Use) int { return slices.Index(worse, b.State) - slices.Index(worse, a.State) })
+	return all
+}
+
+func useOf(p *corev1.Pod, c part) Use {
+	u := Use{Namespace: p.Namespace, Pod: p.Name, State: Unused, Container: c.Name}
 	state, last := c.status.State, c.status.LastTerminationState.Terminated
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded || p.DeletionTimestamp != nil:
@@ -157,6 +240,41 @@ func use(p *corev1.Pod) Use {
 	}
 	u.Healthy = u.State == Published || u.State == Running || u.State == Over
 	return u
+}
+
+// maxNamespaces bounds of how many namespaces the Services are read for a table.
+const maxNamespaces = 20
+
+// reasons says of Pods that wait why they do, as far as the Services and
+// EndpointSlices of their namespaces show it. What may not be read is left out.
+func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev1.Pod) {
+	seen := map[string]*View{}
+	for _, i := range slices.Sorted(maps.Keys(waiting)) {
+		p := waiting[i]
+		world, ok := seen[p.Namespace]
+		if !ok && len(seen) < maxNamespaces {
+			world = &View{}
+			world.Namespace = p.Namespace
+			see := func(right Right, selector string, into runtime.Object) error {
+				return c.read(ctx, right, selector, into)
+			}
+			world.seeServices(see)
+			world.seeSlices(see)
+			seen[p.Namespace] = world
+		}
+		if world == nil || world.services == nil {
+			continue
+		}
+		v := &View{kubectl: c.Kubectl, pod: p, services: world.services, slices: world.slices, sliced: world.sliced, peers: map[string]*corev1.Pod{}}
+		v.Use = uses[i]
+		if ref := metav1.GetControllerOf(p); ref != nil {
+			v.owner.kind, v.owner.name = ref.Kind, ref.Name
+		}
+		all := v.Each()
+		if causes := all[0].Causes(nil); len(causes) > 0 && causes[0].Kind != diagnosis.Unexplained {
+			uses[i].Reason = either(causes[0].Guess, "perhaps ", "") + string(causes[0].Kind) + ": " + causes[0].Why
+		}
+	}
 }
 
 // ended reads how podfqdn's container ended (README, exit codes).

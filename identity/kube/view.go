@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -23,6 +24,7 @@ type View struct {
 	Trouble []string
 
 	kubectl string
+	chosen  string // the container that is looked at; "" for all of podfqdn's
 	pod     *corev1.Pod
 	podfqdn part // the zero value where there is none
 	owner   owner
@@ -46,6 +48,22 @@ type owner struct {
 	statefulSet *appsv1.StatefulSet
 }
 
+// Each returns a View for each of podfqdn's containers, the worst off first: what
+// one is told need not be what another is.
+func (v *View) Each() (all []*View) {
+	for _, u := range uses(v.pod, v.chosen) {
+		each := *v
+		u.Containers = v.Containers
+		each.Use = u
+		if i := slices.IndexFunc(parts(v.pod), func(c part) bool { return c.Name == u.Container }); i >= 0 {
+			each.podfqdn = parts(v.pod)[i]
+		}
+		each.claim = each.claims()
+		all = append(all, &each)
+	}
+	return all
+}
+
 // claim is the name that podfqdn claims, as far as the Pod's spec shows it.
 type claim struct {
 	hostname string // the first label; "" if DNS makes it of the address, or if it is not known
@@ -63,6 +81,9 @@ type clusterDNS struct {
 	configMap string
 	text      string // the Corefile; "" if not seen
 	corefile  corefile
+
+	corefileOf metav1.ObjectMeta  // the ConfigMap's
+	deployment *appsv1.Deployment // nil if not seen
 }
 
 // system is the namespace of cluster DNS.
