@@ -3,6 +3,7 @@ package kube
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 
 // viewOf is what See makes of what the API server says; what is not there was
 // not seen.
-func viewOf(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, slices []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
+func viewOf(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet, deployment *appsv1.Deployment, endpoints []discoveryv1.EndpointSlice, policies []networkingv1.NetworkPolicy, text string) *View {
 	v := &View{kubectl: "kubectl", pod: pod, Use: use(pod, ""), peers: map[string]*corev1.Pod{}}
 	v.podfqdn, v.claim = v.Each()[0].podfqdn, v.Each()[0].claim
 	if ref := metav1.GetControllerOf(pod); ref != nil {
@@ -35,7 +36,7 @@ func viewOf(pod *corev1.Pod, services []corev1.Service, set *appsv1.StatefulSet,
 			v.services[s.Name] = s
 		}
 	}
-	v.slices, v.sliced = slices, slices != nil
+	v.slices, v.sliced = endpoints, endpoints != nil
 	v.policies, v.policed = policies, policies != nil
 	for _, e := range v.sharers() {
 		if name := e.pod(); name != "" {
@@ -65,6 +66,16 @@ func shows(t *testing.T, v *View, wire *diagnosis.Diagnosis) {
 		s.Facts("wire", wire.Facts)
 		s.Questions(*wire)
 	}
+	s.Facts("changes", v.Changes())
+	s.Lines("notes", slices.Concat(v.Unchecked(wire, "none"), v.Ahead(wire), v.RuledOut(causes))...)
+	if len(causes) > 0 {
+		nothing, deleted := v.Prospects(causes)
+		s.Lines("prospects", nothing, deleted)
+	}
+	for n := range causes {
+		s.Lines("undo", v.Undo(wire, n))
+	}
+	s.Lines("groups", Groups([]Use{v.Use, v.Use})...)
 	s.Causes(causes, "")
 	for _, c := range causes {
 		if c.Command != "" && !command.MatchString(c.Command) {

@@ -101,6 +101,8 @@ func (j *judge) take(said diagnosis.Cause) {
 	case c.Kind == diagnosis.DNSRefusesPTR && !j.decidedByAPI(c.Kind):
 		j.refusal(&c)
 	case c.Kind == diagnosis.StaleRecord && j.living(&c):
+	case subjectOf(c.Kind) == ofService: // the Service was not seen, and its records do not prove its fields
+		c.Guess = true
 	}
 	j.causes = append(j.causes, c)
 }

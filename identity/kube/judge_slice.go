@@ -67,7 +67,7 @@ func (j *judge) lagging(e endpoint) {
 		why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s, which may answer in place of kubernetes", j.dns.configMap, strings.Join(answers, " and "))
 		change = fmt.Sprintf("what that plugin does with the name; if nothing, see the logs of the Pods of cluster DNS in namespace %+q", system)
 	case late && j.dns.name != "" && j.stuck():
-		change = fmt.Sprintf("start the Pods of Deployment %+q anew: they answer by themselves, and are cut off from the API server, see their log", j.dns.name)
+		change = fmt.Sprintf("restart the Pods of Deployment %+q: their own answers are behind the API server, see their log", j.dns.name)
 		mend = j.dnsDeployment(restart)
 	case late:
 		change = fmt.Sprintf("the logs of the Pods of cluster DNS in namespace %+q, whether one is cut off from the API server; what answers in place of them; and a cache in front", system)

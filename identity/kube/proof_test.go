@@ -38,7 +38,7 @@ func TestCoreDNSIsToBeRestartedOnlyWhereItsAnswersProveIt(t *testing.T) {
 		restart  bool
 		words    string
 	}{
-		"denials of the cluster's own":  {allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), true, "cut off from the API server"},
+		"denials of the cluster's own":  {allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), true, "behind the API server"},
 		"a template":                    {strings.Replace(allZones, "kubernetes", "template ANY A cluster.local\n kubernetes", 1), asked(identity.Missing, denial("cluster.local"), denial("cluster.local"), ptr), false, "the plugin template"},
 		"denials without SOA, and PTRs": {allZones, asked(identity.Missing, denial(""), denial(""), ptr), false, "what answers in place of them"},
 		"one replica knows it":          {allZones, asked(identity.Missing, denial("cluster.local"), answered), false, ""},

@@ -246,7 +246,7 @@ func useOf(p *corev1.Pod, c part) Use {
 const maxNamespaces = 20
 
 // reasons says of Pods that wait why they do, as far as the Services and
-// EndpointSlices of their namespaces show it. What may not be read is left out.
+// EndpointSlices of their namespaces show it.
 func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev1.Pod) {
 	seen := map[string]*View{}
 	for _, i := range slices.Sorted(maps.Keys(waiting)) {
@@ -263,6 +263,7 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 			seen[p.Namespace] = world
 		}
 		if world == nil || world.services == nil {
+			uses[i].Reason = "not known: the Services of the namespace were not read"
 			continue
 		}
 		v := &View{kubectl: c.Kubectl, pod: p, services: world.services, slices: world.slices, sliced: world.sliced, peers: map[string]*corev1.Pod{}}
@@ -273,6 +274,8 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 		all := v.Each()
 		if causes := all[0].Causes(nil); len(causes) > 0 && causes[0].Kind != diagnosis.Unexplained {
 			uses[i].Reason = either(causes[0].Guess, "perhaps ", "") + string(causes[0].Kind) + ": " + causes[0].Why
+		} else {
+			uses[i].Reason = "not known: Services and EndpointSlices show nothing that is wrong; the Pod's own doctor asks DNS"
 		}
 	}
 }
