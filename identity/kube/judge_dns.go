@@ -199,6 +199,12 @@ func (j *judge) reverse() {
 	var lacking []string
 	s, _ := j.governing()
 	for _, addr := range j.addrs() {
+		answered := slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool {
+			return !q.Witness && q.Kind == identity.Reverse.String() && q.Subject == addr.String() && q.Verdict == identity.Agrees
+		})
+		if answered { // by something else, and rightly
+			continue
+		}
 		if (len(s.Spec.IPFamilies) == 0 || slices.Contains(s.Spec.IPFamilies, family(addr))) && !j.dns.corefile.serves(addr) {
 			lacking = append(lacking, addr.String())
 		}

@@ -173,6 +173,18 @@ func TestAFilteredPTRIsNotBlamedOnACorefileThatServesIt(t *testing.T) {
 	}
 }
 
+func TestACorefileIsNotChangedForAPTRThatAgrees(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: ".:53 {\n kubernetes cluster.local\n}"}.view()
+	blamed := func(verdict identity.Verdict) bool {
+		wire := asked(identity.Shared, diagnosis.Asked{Kind: "PTR", Subject: "10.244.0.17", Rcode: "NOERROR", Verdict: verdict})
+		return slices.ContainsFunc(v.Causes(wire), func(c diagnosis.Cause) bool { return c.Kind == diagnosis.NoReverseZone })
+	}
+	if blamed(identity.Agrees) || !blamed(identity.ReverseMissing) {
+		t.Error("the Corefile is blamed for what agrees, or is not for what does not")
+	}
+}
+
 func TestAPodMadeByHandIsNotADebugCopy(t *testing.T) {
 	t.Parallel()
 	controlled := true
