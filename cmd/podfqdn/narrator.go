@@ -28,6 +28,11 @@ func (o *once) first(s string) bool {
 	return true
 }
 
+// forget has s said again.
+func (o *once) forget(s string) {
+	*o = slices.DeleteFunc(*o, func(said string) bool { return said == s })
+}
+
 // narrator tells of a wait: a new reason at once, the same again at growing
 // intervals, with a hint once it has lasted or where a cache will make it last.
 // After an agreement the same is told again when DNS has agreed meanwhile, and

@@ -80,7 +80,8 @@ func (o *outlet) close() {
 type need struct {
 	identity.Requirement
 	outlet
-	path *path
+	path   *path
+	warned string // of what its source lacks, while it lacks it; "" while it does not
 }
 
 // check returns why the volume cannot be read, or why keeps refuses what is
@@ -107,19 +108,28 @@ func (n *need) onDisk() error {
 // met, nothing that becomes of its source takes that back.
 func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
 	files, err := n.Require(ctx, a)
-	if n.Remark != nil {
-		if message, details := n.Remark(); message != "" {
-			n.path.warn(message, details)
+	for n.Remark != nil {
+		message, details := n.Remark()
+		if message == "" {
+			break
 		}
+		n.path.warn(message, details)
 	}
 	if err == nil && n.Dir == "" {
 		n.stands.Store(true)
+	}
+	if err == nil && n.warned != "" {
+		n.path.log.Info("the source has the " + n.Name + " again")
+		n.path.warned.forget(n.warned)
+		n.warned = ""
 	}
 	if err == nil || !n.stands.Load() || ctx.Err() != nil {
 		return files, err
 	}
 	n.path.health.Missed(n.Name)
-	n.path.warn("the published "+n.Name+" stay", err.Error())
+	message := "the published " + n.Name + " stay"
+	n.path.warn(message, err.Error())
+	n.warned = message + err.Error()
 	return nil, nil
 }
 

@@ -230,6 +230,12 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 				if n := first.counts("podfqdn_keys_missing_total"); len(n) != 2 {
 					t.Errorf("counted %s times in ten minutes", n)
 				}
+				os.RemoveAll(first.source)
+				first.has(http0+":1", http0+":2")
+				time.Sleep(2 * time.Minute)
+				if got := strings.Join(first.said("info"), "\n"); strings.Count(got, "the source has the keys again") != 1 {
+					t.Errorf("that the keys are back is not said once:\n%s", got)
+				}
 				if code := first.end(); code != exitOK {
 					t.Errorf("exit code %d", code)
 				}

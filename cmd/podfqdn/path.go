@@ -279,7 +279,7 @@ func (p *path) publish(turn identity.Turn) error {
 		zap.Duration("waited", turn.Waited),
 		zap.Bool("changed", changed))
 	if missing := p.claim.Unproven(proven); len(missing) > 0 {
-		p.log.Info("not published: DNS does not give the name these addresses", zap.Stringers("ips", missing))
+		p.log.Info("published without other addresses of the Pod, which DNS does not give the name", zap.Stringers("ips", missing))
 	}
 	return nil
 }

@@ -103,39 +103,41 @@ type conf struct {
 }
 
 func (c conf) String() string {
+	// Nothing is indented: libkrb5 does not mind, and some other readers of the file,
+	// such as SQL Server's, find no setting behind blanks.
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# Written by podfqdn for %s; it is written anew without asking.", c.fqdn)
 	line("[libdefaults]")
-	line("    default_realm = %s", c.realm)
+	line("default_realm = %s", c.realm)
 	if len(c.kdcs.list) == 0 {
-		line("    # The KDCs are those that DNS gives, SRV of _kerberos._udp.%s.", c.realm)
-		line("    dns_lookup_kdc = true")
+		line("# The KDCs are those that DNS gives, SRV of _kerberos._udp.%s.", c.realm)
+		line("dns_lookup_kdc = true")
 	}
-	line("    # A server's short name becomes the whole one that forward DNS has for it.")
-	line("    dns_canonicalize_hostname = true")
-	line("    # PTR is not asked. With true a server is called what PTR says of its address.")
-	line("    # That is safe where the address has one PTR: where one Service alone selects the")
-	line("    # Pod. PODFQDN_REVERSE=only waits for that, and proves it of this Pod when it")
-	line("    # starts: not of other servers, and not against a Service that comes later.")
-	line("    rdns = false")
+	line("# A server's short name becomes the whole one that forward DNS has for it.")
+	line("dns_canonicalize_hostname = true")
+	line("# PTR is not asked. With true a server is called what PTR says of its address.")
+	line("# That is safe where the address has one PTR: where one Service alone selects the")
+	line("# Pod. PODFQDN_REVERSE=only waits for that, and proves it of this Pod when it")
+	line("# starts: not of other servers, and not against a Service that comes later.")
+	line("rdns = false")
 	if len(c.kdcs.list) > 0 {
 		line("")
 		line("[realms]")
-		line("    %s = {", c.realm)
+		line("%s = {", c.realm)
 		for _, kdc := range c.kdcs.list {
-			line("        kdc = %s", kdc)
+			line("kdc = %s", kdc)
 		}
-		line("    }")
+		line("}")
 	}
 	line("")
 	line("[domain_realm]")
 	if !c.zone.IsZero() {
-		line("    .%s = %s", c.zone, c.realm)
-		line("    %s = %s", c.zone, c.realm)
+		line(".%s = %s", c.zone, c.realm)
+		line("%s = %s", c.zone, c.realm)
 	}
 	if c.zone.IsZero() || !c.fqdn.Under(c.zone) {
-		line("    %s = %s", c.fqdn, c.realm)
+		line("%s = %s", c.fqdn, c.realm)
 	}
 	return b.String()
 }

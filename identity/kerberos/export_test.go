@@ -71,5 +71,8 @@ func (r *Reader) Changed() bool {
 // Look sees the source as it is now; ReadLooked reads what was seen then.
 func (r *Reader) Look() (func(context.Context, ...Principal) ([]Entry, []string, error), error) {
 	l, err := r.stat()
-	return func(ctx context.Context, want ...Principal) ([]Entry, []string, error) { return l.read(ctx, want) }, err
+	return func(ctx context.Context, want ...Principal) ([]Entry, []string, error) {
+		entries, skipped, _, err := l.read(ctx, want)
+		return entries, skipped, err
+	}, err
 }

@@ -29,7 +29,7 @@ func Files() []string { return []string{fileKeytab, fileKeytabPath, fileConf, fi
 // Config is what a person says of a Pod's Kerberos. Without Principals there is
 // none; with them, Source and Dir are needed too.
 type Config struct {
-	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {service}, {namespace}"`
+	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}"`
 	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"of principals without one, and of krb5.conf; else that of the first principal"`
 	Source     Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs; its path may have the same words in braces"`
 	Dir        string    `env:"PODFQDN_KRB5_DIR" envDefault:"/krb5" doc:"the volume for the keys, an emptyDir with medium: Memory"`
@@ -85,11 +85,19 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	return r, nil
 }
 
-// remark returns that files of a folder were not read.
+// remark returns that keys have no version, and then that files of a folder were
+// not read.
 func (k *Keys) remark() (message, details string) {
-	if len(k.skipped) == 0 {
+	if len(k.unversioned) > 0 {
+		message, details = "a key has version 0", identity.Enumerate(k.unversioned)+
+			": libkrb5 takes it for tickets of every version, but other programs refuse it: make keys with the version that the KDC has"
+		k.unversioned = nil
+		return message, details
+	}
+	if len(k.skipped) == 0 || k.remarked {
 		return "", ""
 	}
+	k.remarked = true
 	if n := len(k.skipped) - 1; n > 0 {
 		details = fmt.Sprintf("; and %d more", n)
 	}
@@ -105,6 +113,11 @@ type Keys struct {
 	skipped    []string
 	published  []Entry // without keys
 	reading    chan reading
+
+	// What remark has not returned yet: principals of which a key has version 0,
+	// and whether it has returned skipped.
+	unversioned []Principal
+	remarked    bool
 }
 
 // reading is what came of reading the source.
@@ -246,7 +259,7 @@ func (k *Keys) read(ctx context.Context) ([]Entry, []string, error) {
 func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	entries, skipped, err := k.read(ctx)
 	defer forget(entries)
-	k.skipped = skipped
+	k.skipped, k.remarked, k.unversioned = skipped, false, nil
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +273,12 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 		err = k.behind(picked)
 	}
 	if missing, ok := errors.AsType[*Missing](err); ok {
-		missing.Source, missing.Skipped = k.source.path, skipped
+		missing.Source, missing.Skipped, missing.Passed = k.source.path, skipped, k.source.passed
+	}
+	for _, e := range picked {
+		if e.Version == 0 && !slices.Contains(k.unversioned, e.Principal) {
+			k.unversioned = append(k.unversioned, e.Principal)
+		}
 	}
 	switch {
 	case err != nil:

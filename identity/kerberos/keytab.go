@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // A keytab of format 0x0502 is those two bytes and records, each with its
@@ -62,8 +63,16 @@ func (e Entry) forget() {
 	clear(e.key.bytes())
 }
 
-// errNoKeytab is that a file does not begin like one.
-var errNoKeytab = errors.New("is no keytab: a keytab begins with the bytes 0x05 0x02")
+// errNoKeytab is that a file does not begin like one, and errBase64 that what it
+// says is one in base64.
+var (
+	errNoKeytab = errors.New("is no keytab: a keytab begins with the bytes 0x05 0x02")
+	errBase64   = errors.New("is a keytab in base64: put the decoded bytes there (kubectl create secret --from-file encodes a file by itself; a template has to decode what it copies)")
+)
+
+// base64Begins is how the base64 of a keytab of format 0x0502 begins: the bytes
+// 0x05, 0x02 and the first one of a length below 2^30.
+const base64Begins = "BQI"
 
 // malformed is why a file cannot be read to its end as a keytab. It tells
 // where and what, and nothing that was read there: where a file is damaged, a
@@ -82,6 +91,8 @@ func ParseKeytab(data []byte) ([]Entry, error) {
 	switch {
 	case len(data) == 0:
 		return nil, errors.New("is empty")
+	case strings.HasPrefix(string(data[:min(len(data), len(base64Begins))]), base64Begins):
+		return nil, errBase64
 	case data[0] != formatByte:
 		return nil, errNoKeytab
 	case len(data) == 1:

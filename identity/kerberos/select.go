@@ -147,6 +147,8 @@ func nearMiss(p Principal, there map[Principal][]Entry) string {
 	case len(realm) > 0:
 		q := first(realm)
 		return fmt.Sprintf("there is %s, in another realm: is %s the right one?", q, q.realm)
+	case len(letters) > 0 && strings.HasSuffix(first(letters).name, "$"):
+		return fmt.Sprintf("there is %s, and case counts: a computer account of Active Directory is {HOSTNAME}$ in PODFQDN_KRB5_PRINCIPALS", first(letters))
 	case len(letters) > 0:
 		return fmt.Sprintf("there is %s, and case counts: make the key for the name in lower case and the realm as it is", first(letters))
 	case len(short) > 0:
@@ -162,6 +164,7 @@ type Missing struct {
 	Found       []Principal // that there are keys for, those wanted too, in order
 	Unprintable int         // how many more there are whose names cannot be shown
 	Skipped     []string    // files that could not be read, each with its reason
+	Passed      int         // how many files there are not keytabs, and were passed over
 }
 
 // Lack is a principal without a key, and why; "" where nothing is like it.
@@ -191,6 +194,12 @@ func (m *Missing) Error() string {
 		if n > 1 {
 			text += fmt.Sprintf("; and %d more", n-1)
 		}
+	}
+	switch {
+	case m.Passed == 1:
+		text += "; 1 file there is not a keytab"
+	case m.Passed > 1:
+		text += fmt.Sprintf("; %d files there are not keytabs", m.Passed)
 	}
 	return text
 }

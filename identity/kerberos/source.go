@@ -28,8 +28,9 @@ const (
 // In a folder every file that begins like a keytab is read; others lie in
 // Secrets too, and are passed over. One that cannot be read to its end counts
 // for nothing and stops nobody: in a folder with everybody's keys it is most
-// likely another Pod's. Where keys are missing the error names it. Folders in
-// the folder are not looked into.
+// likely another Pod's. Where keys are missing the error names it, and one that is
+// a keytab in base64, and counts what was passed over. Folders in the folder are
+// not looked into.
 type Source struct{ template string }
 
 // UnmarshalText reads an absolute path; "" is none.
@@ -53,8 +54,9 @@ func (s Source) IsZero() bool { return s.template == "" }
 
 // source is a Source whose path is known.
 type source struct {
-	path string
-	seen state // when it was read last
+	path   string
+	seen   state // when it was read last
+	passed int   // how many files there did not begin like a keytab then
 }
 
 // state is a source from outside. Two states that are equal are at the same
@@ -146,7 +148,7 @@ func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, s
 		if failed = err; err != nil {
 			continue // it may just have been replaced
 		}
-		entries, skipped, err = before.read(ctx, want)
+		entries, skipped, s.passed, err = before.read(ctx, want)
 		if ctx.Err() != nil {
 			forget(entries)
 			return nil, nil, context.Cause(ctx)
@@ -162,8 +164,9 @@ func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, s
 	return nil, nil, fmt.Errorf("%+q was changed each of the %d times that it was read", s.path, tries)
 }
 
-// read reads what was looked at.
-func (l state) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
+// read reads what was looked at. passed is how many files of a folder do not begin
+// like a keytab.
+func (l state) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, passed int, err error) {
 	left := int64(maxBytes)
 	var denied error
 	readable := false
@@ -181,15 +184,17 @@ func (l state) read(ctx context.Context, want []Principal) (entries []Entry, ski
 		case err == nil:
 			entries = append(entries, found...)
 		case l.folder == "":
-			return nil, nil, err
-		case !errors.Is(err, errNoKeytab):
+			return nil, nil, 0, err
+		case errors.Is(err, errNoKeytab):
+			passed++
+		default:
 			skipped = append(skipped, err.Error())
 		}
 	}
 	if !readable && denied != nil {
-		return nil, nil, denied // no file at all may be read: so says the Pod's spec
+		return nil, nil, 0, denied // no file at all may be read: so says the Pod's spec
 	}
-	return entries, skipped, nil
+	return entries, skipped, passed, nil
 }
 
 // read reads one keytab of at most so many bytes, which become fewer. That it is
@@ -203,9 +208,11 @@ func (f file) read(left *int64, want []Principal) ([]Entry, error) {
 	if info, err := opened.Stat(); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%+q is not a file any more", f.shown) // whose reader might wait for ever
 	}
-	first := make([]byte, 1)
+	first := make([]byte, len(base64Begins))
 	switch n, _ := opened.ReadAt(first, 0); {
-	case n == 1 && first[0] != formatByte:
+	case string(first) == base64Begins:
+		return nil, fmt.Errorf("%+q %w", f.shown, errBase64)
+	case n > 0 && first[0] != formatByte:
 		return nil, fmt.Errorf("%+q %w", f.shown, errNoKeytab)
 	case f.size > *left:
 		return nil, fmt.Errorf("%+q is too large: all keytabs of a source together may have %d MiB", f.shown, maxBytes>>20)

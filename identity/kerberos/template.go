@@ -11,10 +11,11 @@ import (
 )
 
 // words are what may stand in braces, in Templates and in a Source.
-var words = []string{"fqdn", "hostname", "service", "namespace"}
+// HOSTNAME is in upper case, as in the computer accounts of Active Directory.
+var words = []string{"fqdn", "hostname", "HOSTNAME", "service", "namespace"}
 
 // wordList is for people.
-const wordList = "{fqdn}, {hostname}, {service} and {namespace}"
+const wordList = "{fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}"
 
 // wordsOf gives what they stand for. A name of another form than Kubernetes
 // gives has neither Service nor namespace.
@@ -22,7 +23,7 @@ func wordsOf(claim identity.Claim) map[string]string {
 	fqdn := claim.Name().String()
 	hostname, _, _ := strings.Cut(fqdn, ".")
 	service, namespace := claim.Service()
-	return map[string]string{"fqdn": fqdn, "hostname": hostname, "service": service, "namespace": namespace}
+	return map[string]string{"fqdn": fqdn, "hostname": hostname, "HOSTNAME": strings.ToUpper(hostname), "service": service, "namespace": namespace}
 }
 
 // expand replaces the words in braces. What a backslash stands before, and the
@@ -67,7 +68,7 @@ func asciiOf(s string) string {
 }
 
 // example is a Pod to try templates on before there is one.
-var example = map[string]string{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "service": "db", "namespace": "default"}
+var example = map[string]string{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "HOSTNAME": "DB-0", "service": "db", "namespace": "default"}
 
 // Templates are the principals that a Pod wants the keys of, each perhaps with
 // words in braces for what differs from Pod to Pod. The zero value is none.
