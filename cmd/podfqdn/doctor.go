@@ -98,9 +98,17 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	}
 	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
-	for _, r := range ask(ctx, facts, p.claim) {
+	all := ask(ctx, facts, p.claim)
+	for _, r := range all {
 		d.Questions = append(d.Questions, diagnosis.Questions(r.report, r.server, p.claim)...)
-		conclude(&d, r.err, diagnosis.Causes(facts, p.claim, r.report, r.err))
+		report := r.report
+		if m, ok := errors.AsType[*identity.Mismatch](r.err); ok && m.Is == identity.Silent {
+			report = nil // why one is silent, the others show too
+			for _, other := range all {
+				report = append(report, other.report...)
+			}
+		}
+		conclude(&d, r.err, diagnosis.Causes(facts, p.claim, report, r.err))
 	}
 	healthy := d.Healthy
 	conclude(&d, unmet, diagnosis.Causes(facts, p.claim, nil, unmet)) // the last, as a Walk has it

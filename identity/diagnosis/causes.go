@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -84,15 +85,19 @@ func (s scene) cause(kind Kind, guess bool, why, change string) Cause {
 const (
 	setPolicy   = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 	serveArpa   = "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	seeArpa     = "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
 	ownHostname = "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"
 )
 
 func (s scene) causes() []Cause {
 	m := s.m
+	if renamed := s.renamed(); len(renamed) > 0 {
+		return renamed
+	}
 	switch m.Verdict {
 	case identity.Missing, identity.ForeignServer:
 		if m.Is == identity.NoData {
-			return s.family()
+			return s.empty()
 		}
 		return s.missing()
 	case identity.Unnamed:
@@ -105,21 +110,21 @@ func (s scene) causes() []Cause {
 			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
 		}
 	case identity.Poisoned:
-		why, passes := s.until("the denial is cached"), "this passes then"
-		if why == "" {
-			passes = "this passes when the cached denial runs out"
+		if why := s.until("the denial is cached"); why != "" {
+			return []Cause{s.cause(CachedDenial, false, why, "this passes then; do not ask for the name before podfqdn has published it")}
 		}
-		return []Cause{s.cause(CachedDenial, false, why, passes+"; do not ask for the name before podfqdn has published it")}
+		// What no cache was seen to keep, a template or a policy may have decided.
+		return []Cause{s.cause(CachedDenial, true, "", fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it stays, something denies %s by decision, such as a template in the Corefile: its rcode must be NOERROR", m.Kind))}
 	case identity.Unanswered:
 		return s.unanswered()
 	case identity.Unsettled:
 		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not know the same yet")}
 	case identity.ReverseExtra:
-		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("another Service selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", m.Others))}
+		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("%s selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", cmp.Or(s.whose(), "another Service"), m.Others))}
 	case identity.ReverseOther:
 		return []Cause{
 			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
-			s.cause(SubdomainMismatch, true, "cluster DNS knows this address by another name only", "see that spec.subdomain is the name of a Service that selects this Pod"),
+			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "see that spec.subdomain is the name of a Service that selects this Pod"),
 		}
 	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
@@ -135,9 +140,76 @@ func (s scene) causes() []Cause {
 // knows: the cluster, then the Service.
 func (s scene) missing() []Cause {
 	kubernetes, asked := s.witness(identity.Question{Kind: identity.Forward4, Name: s.c.Kubernetes()})
+	overridden := s.overridden(kubernetes)
 	if asked && denies(s.c, kubernetes) || !asked && s.m.Verdict == identity.ForeignServer {
-		return s.foreign(asked)
+		return append(overridden, s.foreign(kubernetes, asked)...)
 	}
+	return append(overridden, s.unpublished()...)
+}
+
+// overridden explains that kubernetes.default, which every cluster has, is denied
+// or has no address, where the PTR of its address shows that the server knows the
+// cluster.
+func (s scene) overridden(kubernetes identity.Answer) []Cause {
+	ptr, _ := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
+	zone := s.c.Zone().String()
+	switch {
+	case kubernetes.Is != identity.Denied && !lacks(s.f, kubernetes):
+		return nil
+	case slices.Contains(ptr.Names, s.c.Kubernetes()):
+		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has the PTR of %s, which is %s, and says %v to that name", identity.ShowServer(s.m.Server), s.f.Kubernetes, s.c.Kubernetes(), kubernetes.Shown),
+			"see whether something in front of the kubernetes plugin answers for "+zone+", such as a template, hosts or rewrite in the Corefile, or a DNS policy")}
+	case kubernetes.Is == identity.NoData:
+		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has no address for %s either, which every cluster has", identity.ShowServer(s.m.Server), s.c.Kubernetes()),
+			"see whether something in front of cluster DNS gives an empty answer for "+zone+", such as a DNS policy, or a template in the Corefile")}
+	}
+	return nil
+}
+
+// renamed explains an answer that has records of another name only.
+func (s scene) renamed() []Cause {
+	if s.m.Is != identity.NoData {
+		return nil
+	}
+	for _, f := range s.findings {
+		owners := shown.Of(f.Answer).Owners
+		if f.Witness || f.Is != identity.NoData || len(owners) == 0 || f.Server != s.m.Server || f.Kind == identity.Reverse != (s.m.Kind == identity.Reverse) {
+			continue
+		}
+		const rewrite = `where the Corefile rewrites it, add "answer auto" to that rewrite`
+		change := rewrite
+		service, namespace := s.c.Service()
+		if owner, err := identity.ParseName(owners[0]); err == nil && service != "" {
+			if zone := zoneOf([]identity.Name{owner}, s.c.Hostname()+"."+service+"."+namespace+".svc."); !zone.IsZero() {
+				change = fmt.Sprintf("%s, or set PODFQDN_CLUSTER_DOMAIN=%s", rewrite, zone)
+			}
+		}
+		if f.Kind == identity.Reverse {
+			change = rewrite + ", or set PODFQDN_REVERSE=ignore"
+		}
+		return []Cause{s.cause(RecordRenamed, false, fmt.Sprintf("the answer to %s for %s has records of %s only, which a resolver does not take", f.Kind, f.Subject(), shown.Printable(identity.List(owners))), change)}
+	}
+	return nil
+}
+
+// whose says which Service gives m's address another name; "" where the name
+// does not tell.
+func (s scene) whose() string {
+	for _, name := range s.m.Names {
+		if name == s.c.Name() {
+			continue
+		}
+		inner, ok := strings.CutSuffix(name.String(), ".svc."+s.c.Zone().String())
+		labels := strings.Split(inner, ".")
+		if own, namespace := s.c.Service(); ok && len(labels) == 3 && (labels[1] != own || labels[2] != namespace) {
+			return fmt.Sprintf("Service %q in namespace %q", labels[1], labels[2])
+		}
+	}
+	return ""
+}
+
+// unpublished explains that the server knows the cluster, and not this Pod.
+func (s scene) unpublished() []Cause {
 	service, namespace := s.c.Service()
 	if service == "" {
 		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
@@ -155,23 +227,16 @@ func (s scene) missing() []Cause {
 	addrs := s.published()
 	if len(addrs) > 0 {
 		why = fmt.Sprintf("Service %q publishes %s, but not this Pod", service, identity.Enumerate(addrs))
-		if slices.ContainsFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.Own(), a) }) {
-			// The address without the hostname.
-			return []Cause{s.cause(NoHostname, true, fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.Hostname()),
-				fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.Hostname(), service))}
+		if own := slices.IndexFunc(addrs, func(a netip.Addr) bool { return slices.Contains(s.c.Own(), a) }); own >= 0 {
+			return []Cause{s.otherwise(addrs[own])}
 		}
 	}
 	if s.m.Verdict == identity.ForeignServer && why != "" {
 		why = identity.ShowServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
-	hidden.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
-	pod := s.f.PodName
-	if _, err := identity.ParseName(pod); err != nil {
-		pod = "POD"
-	}
 	selector := s.cause(SelectorMismatch, true, fmt.Sprintf("Service %q may select other Pods", service),
-		fmt.Sprintf("make the Service's selector and this Pod's labels match; kubectl podfqdn doctor -n %s %s names the label", namespace, pod))
+		"make the Service's selector and this Pod's labels match; "+Doctor(s.f)+" names the label")
 	if len(addrs) > 0 {
 		return []Cause{hidden, selector}
 	}
@@ -180,9 +245,45 @@ func (s scene) missing() []Cause {
 		selector}
 }
 
+// otherwise explains that the governing Service has the Pod's address, and not
+// under the Pod's name.
+func (s scene) otherwise(addr netip.Addr) Cause {
+	service, namespace := s.c.Service()
+	why := fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.Hostname())
+	ptr, _ := s.witness(identity.Question{Kind: identity.Reverse, Addr: addr})
+	other := ""
+	for _, name := range ptr.Names {
+		inner, ok := strings.CutSuffix(name.String(), "."+service+"."+namespace+".svc."+s.c.Zone().String())
+		if _, err := identity.ParseName(inner); ok && err == nil && !strings.Contains(inner, ".") && inner != s.c.Hostname() {
+			why, other = fmt.Sprintf("Service %q publishes this Pod's address as %q, not as %q", service, inner, s.c.Hostname()), inner
+		}
+	}
+	if s.c.Dashed() {
+		return s.cause(NameForm, true, why, "leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name")
+	}
+	change := fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.Hostname(), service)
+	if other != "" {
+		change += fmt.Sprintf(", or PODFQDN_HOSTNAME=%s if that is this Pod's name", other)
+	}
+	return s.cause(NoHostname, true, why, change)
+}
+
+// Doctor returns the command for the doctor on a laptop; what the Pod does not
+// know of itself stands there in capitals.
+func Doctor(f identity.Facts) string {
+	say := func(name, unknown string) string {
+		if _, err := identity.ParseName(name); err != nil {
+			return unknown
+		}
+		return name
+	}
+	return fmt.Sprintf("kubectl podfqdn doctor -n %s %s", say(f.Namespace.Value, "NAMESPACE"), say(f.PodName, "POD"))
+}
+
 // foreign explains a server that does not know the cluster domain; seen tells
-// that it was asked for kubernetes.default.
-func (s scene) foreign(seen bool) []Cause {
+// that it was asked for kubernetes.default, and what it said. In whose name it
+// denies that, its SOA tells; without one it may be anybody's filter.
+func (s scene) foreign(kubernetes identity.Answer, seen bool) []Cause {
 	server, zone := identity.ShowServer(s.m.Server), s.c.Zone().String()
 	why := ""
 	if seen {
@@ -195,10 +296,10 @@ func (s scene) foreign(seen bool) []Cause {
 		return []Cause{policy, s.cause(ClusterDomain, true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), same)}
 	}
 	if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.Zone() {
-		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()),
+		return []Cause{s.cause(ClusterDomain, kubernetes.Zone.IsZero(), fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()),
 			same+"="+other.String())}
 	}
-	policy.Guess = ptr.Is != identity.Denied
+	policy.Guess = ptr.Is != identity.Denied || ptr.Zone.IsZero() || kubernetes.Zone.IsZero()
 	return []Cause{policy}
 }
 
@@ -214,18 +315,26 @@ func zoneOf(names []identity.Name, prefix string) identity.Name {
 	return identity.Name{}
 }
 
-// family explains a name that has no address of a family.
-func (s scene) family() []Cause {
-	service, namespace := s.c.Service()
-	if a, _ := s.witness(identity.Question{Kind: s.m.Kind, Name: governing(s.c)}); len(a.Addrs) > 0 {
+// empty explains a name that has no address of a family. Only the API shows
+// whether the Service has that family; and a proxy may give an empty answer where
+// cluster DNS denies.
+func (s scene) empty() []Cause {
+	service, _ := s.c.Service()
+	both := slices.ContainsFunc(s.findings, func(f identity.Finding) bool {
+		return !f.Witness && f.Name == s.c.Name() && f.Kind != identity.Exists && f.Kind != s.m.Kind && f.Is == identity.Found && f.Server == s.m.Server
+	})
+	a, _ := s.witness(identity.Question{Kind: s.m.Kind, Name: governing(s.c)})
+	single := s.cause(SingleFamily, true, "", "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES")
+	switch {
+	case both && len(a.Addrs) > 0:
 		return []Cause{s.cause(NotInDNS, true, fmt.Sprintf("Service %q has addresses of this family, but not this Pod's", service),
 			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
+	case both:
+		return []Cause{single}
+	case !s.m.Zone.IsZero() && s.m.Zone.Under(s.c.Zone()):
+		return append([]Cause{single}, s.missing()...)
 	}
-	cause := s.cause(SingleFamily, false, "", "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES")
-	if service != "" {
-		cause.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`, namespace, service)
-	}
-	return []Cause{cause}
+	return append(s.missing(), single)
 }
 
 func (s scene) unanswered() []Cause {
@@ -238,7 +347,30 @@ func (s scene) unanswered() []Cause {
 			s.cause(ForeignDNS, true, identity.ShowServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
 		}
 	}
-	return []Cause{s.cause(DNSSilent, true, "", "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP")}
+	silent := s.cause(DNSSilent, true, "", "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP")
+	if s.captured() {
+		var servers []string
+		for _, server := range s.f.Nameservers {
+			servers = append(servers, identity.ShowServer(server))
+		}
+		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s is refused, as where a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
+			"start podfqdn behind that sidecar, as a native sidecar itself, or with Istio under runAsUser 1337; without such a sidecar, see whether cluster DNS has a Pod that is ready"), silent}
+	}
+	return []Cause{silent}
+}
+
+// captured reports whether nobody listens on any nameserver's port, as far back
+// as the findings go.
+func (s scene) captured() bool {
+	refused := func(f identity.Finding) bool {
+		return f.Is == identity.Silent && strings.Contains(shown.Of(f.Answer).Wire, syscall.ECONNREFUSED.Error())
+	}
+	for _, server := range s.f.Nameservers {
+		if !slices.ContainsFunc(s.findings, func(f identity.Finding) bool { return f.Server == server && refused(f) }) {
+			return false
+		}
+	}
+	return len(s.f.Nameservers) > 0 && !slices.ContainsFunc(s.findings, func(f identity.Finding) bool { return !refused(f) })
 }
 
 // reverse explains that the forward records are right and the PTR is not
@@ -253,30 +385,46 @@ func (s scene) reverse() []Cause {
 	// A cache keeps an upstream's answer too: that it does is no evidence.
 	cached := s.cause(CachedDenial, true, cmp.Or(s.until("the answer is cached"), "the answer may be cached"),
 		"this passes when it runs out; do not ask for the address before podfqdn has published it")
-	change := serveArpa
-	switch {
-	case m.Verdict == identity.ReverseForeign:
-		change = "an upstream resolver answered: " + change
-	default:
-		change += "; a denial cached too early passes within half a minute"
-	}
+	// What is in front of cluster DNS: it has another name, or none that it would
+	// vouch for.
+	foreign := m.Verdict == identity.ReverseForeign
+	overridden := s.cause(ReverseOverridden, true, fmt.Sprintf("something in front of cluster DNS may have %s for this address", m.Others),
+		"see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore")
+	filtered := s.cause(ReverseFiltered, true, "a DNS policy in between may deny PTR", "let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore")
 	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
+	vouched := m.Is == identity.Found || m.Is == identity.Denied && !m.Zone.IsZero()
 	switch {
+	case same && slices.Contains(ptr.Names, s.c.Kubernetes()) && foreign: // the zone is served
+		return []Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, and an upstream resolver have answered", seeArpa), cached}
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()):
-		// The zone is served.
-		return []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", serveArpa)}
-	case same && ptr.Is == identity.Denied:
+		causes := []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", seeArpa)}
+		if !vouched {
+			causes = append(causes, filtered)
+		}
+		return causes
+	case same && vouched && ptr.Is == identity.Denied && !ptr.Zone.IsZero():
 		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), serveArpa)}
+	case same && !foreign && (ptr.Is == identity.Denied || ptr.Is == identity.NoData):
+		filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either, and nobody's SOA says so: a DNS policy in between may deny PTR", s.f.Kubernetes)
+		if !ptr.Zone.IsZero() {
+			filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either: a DNS policy in between may deny PTR", s.f.Kubernetes)
+		}
+		return []Cause{filtered, s.cause(NoReverseZone, true, "the Corefile may not serve the reverse", seeArpa)}
+	case foreign:
+		return []Cause{s.cause(NoReverseZone, true, "", "an upstream resolver may have answered: "+seeArpa), overridden, cached}
 	}
-	return []Cause{s.cause(NoReverseZone, true, "", change), cached}
+	causes := []Cause{s.cause(NoReverseZone, true, "", seeArpa+"; a denial cached too early passes within half a minute"), cached}
+	if !vouched {
+		causes = append(causes, filtered)
+	}
+	return causes
 }
 
 // until says until when m's answer is cached; "" where that is not known.
 func (s scene) until(what string) string {
-	// A denial of what exists can only be a cache's. An answer of hours is no
-	// cluster's, and its caches cut it.
-	if !shown.Of(s.m.Answer).Cached && s.m.Verdict != identity.Poisoned || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
+	// An answer of hours is no cluster's, and its caches cut it.
+	if !shown.Of(s.m.Answer).Cached || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
 	return fmt.Sprintf("%s until %s UTC (%s more)", what, shown.Of(s.m.Answer).At.Add(s.m.TTL).UTC().Format(time.TimeOnly), s.m.TTL)

@@ -14,6 +14,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/podtest"
+	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
 const (
@@ -47,7 +48,6 @@ const (
 	known   = "A kubernetes.default.svc.cluster.local: " + api
 	service = "db.default.svc.cluster.local"
 	see     = `see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
-	patch   = `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`
 	policy  = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 )
 
@@ -62,7 +62,6 @@ type scene struct {
 	witnesses string // who was asked
 	causes    string // the kinds, each with a ? if it is a guess
 	line      string // the first for behind a reason
-	command   string // of the first
 }
 
 var scenes = []scene{
@@ -77,51 +76,126 @@ var scenes = []scene{
 		name:      "the Service is missing, or hides or selects nobody",
 		script:    "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nxdomain zone=cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
-		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
-		line: `Service "db" has no address in DNS either: ` + see,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?",
+		line:      `Service "db" has no address in DNS either: ` + see,
 	},
 	{
 		name: "the Service is there, with others",
 		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
 			"A " + service + ": 10.244.0.7 10.244.0.8",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "not-ready-hidden? selector-mismatch?", command: patch,
-		line: `Service "db" publishes 10.244.0.7 and 10.244.0.8, but not this Pod: ` + see,
+		causes:    "not-ready-hidden? selector-mismatch?",
+		line:      `Service "db" publishes 10.244.0.7 and 10.244.0.8, but not this Pod: ` + see,
 	},
 	{
 		name: "the Service is there, with this Pod's address",
 		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
-			"A " + service + ": 10.244.0.7 " + ip4,
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+			"A " + service + ": 10.244.0.7 " + ip4 + "\nPTR " + ip4 + ": nxdomain",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
 		causes:    "hostname-missing?",
 		line:      `Service "db" publishes this Pod's address, but not as "db-0": set spec.hostname to "db-0" and spec.subdomain to "db"`,
+	},
+	{
+		name: "the Service is there, with this Pod's address under another name",
+		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
+			"A " + service + ": " + ip4 + "\nPTR " + ip4 + ": x.db-vip.default.svc.cluster.local db-7.db.default.svc.cluster.local",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
+		causes:    "hostname-missing?",
+		line:      `Service "db" publishes this Pod's address as "db-7", not as "db-0": set spec.hostname to "db-0" and spec.subdomain to "db", or PODFQDN_HOSTNAME=db-7 if that is this Pod's name`,
+	},
+	{
+		name: "endpoint_pod_names, and the dashed name is wanted", policy: identity.Policy{NameForm: identity.AddressForm},
+		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
+			"A " + service + ": " + ip4 + "\nPTR " + ip4 + ": web-5d9f7c6b8-x2x7q.db.default.svc.cluster.local",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
+		causes:    "name-form?",
+		line:      `Service "db" publishes this Pod's address as "web-5d9f7c6b8-x2x7q", not as "10-244-0-27": leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
+	},
+	{
+		name: "the dashed name is wanted, and PTR is filtered", policy: identity.Policy{NameForm: identity.AddressForm},
+		script: "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\n" +
+			"A " + service + ": " + ip4 + "\nPTR " + ip4 + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
+		causes:    "name-form?",
+		line:      `Service "db" publishes this Pod's address, but not as "10-244-0-27": leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
+	},
+
+	// The answer is empty, or has another name's records.
+	{
+		name:      "a rewrite without answer",
+		script:    "A: nodata owner=db-0.db.default.svc.corp.example\n" + known + "\nexists " + service + ": nodata\nA " + service + ": nodata owner=db.default.svc.corp.example",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "record-renamed",
+		line:      `the answer to A for db-0.db.default.svc.cluster.local has records of db-0.db.default.svc.corp.example only, which a resolver does not take: where the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+	},
+	{
+		name:      "a rewrite of the PTR without answer",
+		script:    "PTR " + ip4 + ": nodata owner=1.0.0.10.in-addr.arpa\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "record-renamed",
+		line:      `the answer to PTR for 10.244.0.27 has records of 1.0.0.10.in-addr.arpa only, which a resolver does not take: where the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_REVERSE=ignore`,
+	},
+	{
+		name:      "an empty answer to all that is missing",
+		script:    "A: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch? single-family?",
+		line:      see,
+	},
+	{
+		name:      "an empty answer to everything",
+		script:    "A: nodata\nA kubernetes.default.svc.cluster.local: nodata\nPTR " + api + ": nodata\nexists " + service + ": nodata\nA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "zone-overridden? not-ready-hidden? service-missing? selector-mismatch? single-family?",
+		line:      "10.96.0.10 has no address for kubernetes.default.svc.cluster.local either, which every cluster has: see whether something in front of cluster DNS gives an empty answer for cluster.local, such as a DNS policy, or a template in the Corefile",
+	},
+	{
+		name: "no address of the only family that is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6},
+		script:    "AAAA: nodata zone=cluster.local\nA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", AAAA " + service,
+		causes:    "single-family? not-ready-hidden? service-missing? selector-mismatch?",
+		line:      "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
+	},
+	{
+		name:      "a template for the cluster domain",
+		script:    "exists: nxdomain\nA kubernetes.default.svc.cluster.local: nxdomain\nPTR " + api + ": kubernetes.default.svc.cluster.local",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
+		causes:    "zone-overridden? dns-policy?",
+		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: see whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
+	},
+	{
+		name:      "a template for the cluster domain, with its SOA",
+		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nxdomain zone=cluster.local",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service,
+		causes:    "zone-overridden? not-ready-hidden? service-missing? selector-mismatch?",
+		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: see whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
 	},
 	{
 		name:      "both families of the Service are asked for a Pod of both",
 		ips:       dual,
 		script:    "exists: nxdomain zone=cluster.local\nexists " + dash6 + ": nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.7\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "not-ready-hidden? selector-mismatch?", command: patch,
-		line: `Service "db" publishes 10.244.0.7, but not this Pod: ` + see,
+		causes:    "not-ready-hidden? selector-mismatch?",
+		line:      `Service "db" publishes 10.244.0.7, but not this Pod: ` + see,
 	},
 	{
 		name:      "a server that keeps default to itself still knows the cluster",
-		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nexists " + service + ": nxdomain",
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
-		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
-		line: `Service "db" has no address in DNS either: ` + see,
+		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nPTR " + api + ": nxdomain zone=in-addr.arpa\nexists " + service + ": nxdomain",
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?",
+		line:      `Service "db" has no address in DNS either: ` + see,
 	},
 	{
 		name:      "the Service's address is not asked plainly where other types are refused",
 		script:    "exists: nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": refused",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
-		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch, line: see,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", line: see,
 	},
 	{
 		name:      "a witness that is silent is the last",
 		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: silent",
 		witnesses: "A kubernetes.default.svc.cluster.local",
-		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch, line: see,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?", line: see,
 	},
 	{
 		name: "nobody publishes a name that is no Pod's", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org\n" + known,
@@ -158,14 +232,14 @@ var scenes = []scene{
 		name:      "a foreign server that leaves out the SOA",
 		script:    "exists: nxdomain\nA kubernetes.default.svc.cluster.local: nxdomain\nPTR " + api + ": nxdomain",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
-		causes:    "dns-policy", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
+		causes:    "dns-policy?", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
 	},
 	{
 		name:      "a name of this Pod falls through to a foreign server",
 		script:    "exists: nxdomain zone=.\n" + known + "\nexists " + service + ": nxdomain zone=.",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
-		causes:    "not-ready-hidden? service-missing? selector-mismatch?", command: patch,
-		line: `10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
+		causes:    "not-ready-hidden? service-missing? selector-mismatch?",
+		line:      `10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
 	},
 	{
 		name:      "the claim's evil twin in a PTR is no cluster domain",
@@ -191,21 +265,20 @@ var scenes = []scene{
 		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC (17s more): this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
 	},
 	{
-		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC (23s more): this passes then; do not ask for the name before podfqdn has published it",
 	},
 	{
 		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached", line: "this passes when the cached denial runs out; do not ask for the name before podfqdn has published it",
+		causes:    "denial-cached?", line: "this passes if a cache keeps the denial from before the record was there; if it stays, something denies A by decision, such as a template in the Corefile: its rcode must be NOERROR",
 	},
 	{
 		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "single-family", line: "the name has no address of this family: set the Service's ipFamilyPolicy, or PODFQDN_FAMILIES",
-		command: `kubectl --namespace default patch service/db --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
+		causes:    "single-family?", line: "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
 	},
 	{
 		name: "one family is missing, and others have it", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
@@ -232,13 +305,13 @@ var scenes = []scene{
 	},
 	{
 		name: "two rounds on two sockets hear two things", script: "exists: nodata | nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
 		causes:    "replicas-disagree? hostname-missing?",
 		line:      "10.96.0.10 says no data to one socket and NXDOMAIN to another, so it is several replicas that do not know the same, or the record has just changed: see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes",
 	},
 
 	{
-		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached replicas-disagree?",
 		line:      "the denial is cached until 12:00:09 UTC (9s more): this passes then; do not ask for the name before podfqdn has published it",
@@ -248,7 +321,7 @@ var scenes = []scene{
 	{
 		name: "another Service adds a PTR", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + name4 + " " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
-		causes:    "second-service", line: "another Service selects this Pod too and adds " + vip4 + ": narrow its selector, or set PODFQDN_REVERSE=contains",
+		causes:    "second-service", line: "Service \"db-vip\" in namespace \"default\" selects this Pod too and adds " + vip4 + ": narrow its selector, or set PODFQDN_REVERSE=contains",
 	},
 	{
 		name: "only another name", script: "PTR 10.244.0.27: " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -271,13 +344,43 @@ var scenes = []scene{
 		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", AAAA " + service,
 		causes:    "reverse-zone-missing? denial-cached?",
-		line:      "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute",
+		line:      "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute",
 	},
 	{
-		name: "an upstream's PTR", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		name: "an upstream's PTR", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing",
 		line:      "the API server's own address 10.96.0.1 has no PTR either: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "an upstream's PTR, and a denial without SOA", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-zone-missing? reverse-overridden? denial-cached?",
+		line:      "an upstream resolver may have answered: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "hosts in front of kubernetes", script: "PTR 10.244.0.27: node-1\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-overridden? reverse-zone-missing? denial-cached?",
+		line:      "something in front of cluster DNS may have node-1 for this address: see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "PTR is denied in nobody's name", script: "PTR 10.244.0.27: nxdomain\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-filtered? reverse-zone-missing?",
+		line:      "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so: a DNS policy in between may deny PTR: let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "PTR has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": nodata zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-filtered? reverse-zone-missing?",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: a DNS policy in between may deny PTR: let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "PTR of the Pod alone has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "denial-cached? reverse-zone-missing? reverse-filtered?",
+		line:      "the answer may be cached: this passes when it runs out; do not ask for the address before podfqdn has published it",
 	},
 	{
 		name: "the PTR has the name in another cluster domain", script: "PTR 10.244.0.27: db-0.db.default.svc.corp.example\n" + known + "\nPTR " + api + ": kubernetes.default.svc.corp.example\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -337,8 +440,8 @@ func (d scene) run(t *testing.T) {
 	if len(causes) == 0 {
 		return
 	}
-	if got := causes[0].String(); got != d.line || causes[0].Command != d.command {
-		t.Errorf("got  %s\nwant %s\nand by %s, not %s", got, d.line, causes[0].Command, d.command)
+	if got := causes[0].String(); got != d.line {
+		t.Errorf("got  %s\nwant %s", got, d.line)
 	}
 	for _, c := range causes {
 		checkCause(t, c)
@@ -365,6 +468,9 @@ func kinds(causes []diagnosis.Cause) string {
 // checkCause holds a cause to its form.
 func checkCause(t *testing.T, c diagnosis.Cause) {
 	t.Helper()
+	if c.Guess && c.Command != "" {
+		t.Errorf("perhaps %s, and all the same a command: %s", c.Kind, c.Command)
+	}
 	for _, text := range []string{c.Why, c.Change} {
 		if text == "" || strings.HasSuffix(text, ".") || strings.Contains(text, `""`) ||
 			strings.ContainsFunc(text+c.Command, func(r rune) bool { return r < ' ' && r != '\n' || r > '~' }) {
@@ -380,6 +486,58 @@ func TestAWitnessIsNotAskedPlainlyBeforeItIsSeen(t *testing.T) {
 		before, plainly := strings.Index(d.witnesses, "exists "+service), strings.Index(d.witnesses, "A "+service)
 		if plainly >= 0 && (before < 0 || before > plainly) {
 			t.Errorf("%s: %s", d.name, d.witnesses)
+		}
+		// Nor is the PTR of the Pod's own address, whose denial would be cached too.
+		if reverse := strings.Index(d.witnesses, "PTR "+ip4); reverse >= 0 && (plainly < 0 || plainly > reverse) {
+			t.Errorf("%s: %s", d.name, d.witnesses)
+		}
+	}
+}
+
+// A port on which nobody listens is that of a sidecar that does not run yet, or of
+// a Service without Pods; one server that answers shows that it is neither.
+func TestDNSThatIsCapturedRefusesEveryPacketOfEveryServer(t *testing.T) {
+	claim := db0(identity.Policy{})
+	refused := func(server string) identity.Finding {
+		return identity.Finding{Verdict: identity.Unanswered, Answer: identity.Answer{Is: identity.Silent, Server: netip.MustParseAddrPort(server),
+			Question: identity.Question{Name: claim.Name()}, Shown: shown.Answer{Wire: "nothing (connection refused)"}}}
+	}
+	const first, second = "10.96.0.10:53", "10.96.0.11:53"
+	lost, answered := refused(first), refused(second)
+	lost.Shown = shown.Answer{Wire: "nothing within 1s"}
+	answered.Is, answered.Shown = identity.Denied, shown.Answer{Wire: "NXDOMAIN"}
+	for _, test := range []struct {
+		what     string
+		findings []identity.Finding
+		want     string
+	}{
+		{"all, always", []identity.Finding{refused(second), refused(first)}, "dns-captured? dns-silent?"},
+		{"one only was asked", []identity.Finding{refused(first)}, "dns-silent?"},
+		{"a packet was lost before", []identity.Finding{lost, refused(second), refused(first)}, "dns-silent?"},
+		{"one has answered", []identity.Finding{answered, refused(first)}, "dns-silent?"},
+	} {
+		facts := identity.Facts{Nameservers: []netip.AddrPort{netip.MustParseAddrPort(first), netip.MustParseAddrPort(second)}}
+		causes := diagnosis.Causes(facts, claim, identity.Report{{Findings: test.findings}}, &identity.Mismatch{Finding: refused(first)})
+		if got := kinds(causes); got != test.want {
+			t.Errorf("%s: %s, not %s", test.what, got, test.want)
+		}
+		if causes[0].Kind == diagnosis.DNSCaptured && causes[0].Why != "every packet to 10.96.0.10 and 10.96.0.11 is refused, as where a mesh captures DNS for a sidecar that does not run yet" {
+			t.Error(causes[0].Why)
+		}
+		for _, c := range causes {
+			checkCause(t, c)
+		}
+	}
+}
+
+func TestTheCommandForTheLaptopHasNothingOfOthersInIt(t *testing.T) {
+	for want, f := range map[string]identity.Facts{
+		"kubectl podfqdn doctor -n default db-0":  {PodName: "db-0", Namespace: identity.Fact{Value: "default"}},
+		"kubectl podfqdn doctor -n default POD":   {PodName: "x; reboot", Namespace: identity.Fact{Value: "default"}},
+		"kubectl podfqdn doctor -n NAMESPACE POD": {Namespace: identity.Fact{Value: "$(reboot)"}},
+	} {
+		if got := diagnosis.Doctor(f); got != want {
+			t.Errorf("%s, not %s", got, want)
 		}
 	}
 }

@@ -49,6 +49,7 @@ type Asked struct {
 	Cached        bool             `json:"cached,omitempty"` // the TTL had counted down
 	Zone          string           `json:"zone,omitempty"`   // whose SOA vouches for a denial
 	Answer        string           `json:"answer"`           // addresses or names, or why there is none
+	Owners        []string         `json:"owners,omitempty"` // whose records the answer has, where none is the name's
 	NSID          string           `json:"nsid,omitempty"`   // who of several replicas answered (RFC 5001), where it says so
 	Milliseconds  float64          `json:"ms"`
 	Verdict       identity.Verdict `json:"verdict,omitempty"` // none of a witness; "absent" is a family that the name need not have
@@ -62,7 +63,7 @@ type Cause struct {
 	Kind    Kind   `json:"kind"`
 	Why     string `json:"why"`               // one sentence, with what was seen
 	Change  string `json:"change"`            // the field to change: one clause
-	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does
+	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does, nor of a Guess in the Pod
 	Guess   bool   `json:"guess,omitempty"`   // what was seen has other possible causes
 
 	told bool // Why is the Mismatch over again
@@ -105,6 +106,12 @@ const (
 	NotInDNS          Kind = "dns-lag"                    // in the slice, not in DNS; API
 	ReplicasDisagree  Kind = "replicas-disagree"          // one knows what another does not
 	SingleFamily      Kind = "single-family"              // dual-stack Pod, single-stack Service
+	NameForm          Kind = "name-form"                  // PODFQDN_NAME_FORM=address, and DNS has another name
+	RecordRenamed     Kind = "record-renamed"             // the answer has another name's records
+	ZoneOverridden    Kind = "zone-overridden"            // something in front of cluster DNS answers for it
+	ReverseOverridden Kind = "reverse-overridden"         // the same of an address
+	ReverseFiltered   Kind = "reverse-filtered"           // PTR is denied in nobody's name, or empty
+	DNSCaptured       Kind = "dns-captured"               // for a sidecar that does not run yet
 	KeysMissing       Kind = "keys-missing"               // of Kerberos, and DNS agrees
 	HostNetwork            = Kind(identity.HostNetwork)
 	HostnameOverride       = Kind(identity.HostnameOverride)
@@ -123,7 +130,8 @@ func Kinds() []Kind {
 		NoSubdomain, NoHostname, HostnameShared, RollingUpdate, Terminating,
 		DebugCopy, SecondService, ClusterDomain, NoReverseZone, DNSRefusesPTR,
 		DNSSilent, DNSFails, CachedDenial, StaleRecord, NotInSlice,
-		NotInDNS, ReplicasDisagree, SingleFamily, KeysMissing, HostNetwork,
+		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
+		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
 		NotHeadless, Volume, ReverseOverridden,
 	}
@@ -215,7 +223,7 @@ func Questions(r identity.Report, server netip.AddrPort, c identity.Claim) []Ask
 			all = append(all, Asked{
 				Server: server.String(), Kind: f.Kind.String(), Type: s.Type, Subject: f.Subject(), Witness: f.Witness,
 				Rcode: s.Rcode, Authoritative: s.AA, TTL: int(f.TTL / time.Second), Cached: s.Cached, Zone: f.Zone.String(),
-				Answer: s.Wire, NSID: s.NSID, Milliseconds: float64(s.Took.Microseconds()) / 1000, Verdict: f.Verdict,
+				Answer: s.Wire, Owners: s.Owners, NSID: s.NSID, Milliseconds: float64(s.Took.Microseconds()) / 1000, Verdict: f.Verdict,
 			})
 		}
 	}

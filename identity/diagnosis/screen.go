@@ -275,6 +275,9 @@ func signs(q Asked, home string) string {
 	if q.Zone != "" && q.Zone != home {
 		s += "  zone " + q.Zone
 	}
+	if len(q.Owners) > 0 {
+		s += "  records of " + strings.Join(q.Owners, " ")
+	}
 	if q.NSID != "" {
 		s += "  by " + q.NSID
 	}

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/podfqdn/podfqdn/identity"
 )
@@ -12,11 +13,14 @@ import (
 //
 //   - kubernetes.default.svc.ZONE, plainly: it always exists. A server that
 //     denies it does not know the zone, and one that has it is alive.
-//   - The PTR of that Service's address, where its name was denied or a PTR of
-//     ours is in doubt: it shows the zone that cluster DNS has in truth, and
-//     whether it has the reverse at all.
+//   - The PTR of that Service's address, where its name was denied or had no
+//     address, or where a PTR of ours is in doubt: it shows the zone that cluster
+//     DNS has in truth, and whether it has the reverse at all.
 //   - The governing Service: by a probe type first, as for the Pod's own name,
 //     and plainly only if that showed it.
+//   - The PTR of the Pod's own address, where the Service has that address and the
+//     Pod's name is denied: it shows under which name the Pod is published. Before
+//     that, it is not asked, as a denial would be cached.
 //
 // A server that is silent is not asked again, and where nobody knows the cluster
 // domain there is nothing to ask, nor for replicas that disagree. Findings are
@@ -43,9 +47,10 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 		silent = a.Is == identity.Silent
 		return a
 	}
-	foreign := denies(c, ask(identity.Question{Kind: identity.Forward4, Name: c.Kubernetes()}))
+	kubernetes := ask(identity.Question{Kind: identity.Forward4, Name: c.Kubernetes()})
+	foreign := denies(c, kubernetes)
 	reverse := m != nil && m.Kind == identity.Reverse && m.Is != identity.Refused
-	if f.Kubernetes.IsValid() && (foreign || reverse) {
+	if f.Kubernetes.IsValid() && (reverse || kubernetes.Is == identity.Denied || lacks(f, kubernetes)) {
 		ask(identity.Question{Kind: identity.Reverse, Addr: f.Kubernetes})
 	}
 	service := governing(c)
@@ -58,10 +63,19 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 			if addr.Is4() {
 				kind = identity.Forward4
 			}
-			ask(identity.Question{Kind: kind, Name: service})
+			a := ask(identity.Question{Kind: kind, Name: service})
+			if m != nil && m.Is == identity.Denied && (m.Verdict == identity.Missing || m.Verdict == identity.ForeignServer) && slices.Contains(a.Addrs, addr) {
+				ask(identity.Question{Kind: identity.Reverse, Addr: addr})
+			}
 		}
 	}
 	return round
+}
+
+// lacks reports whether the answer to kubernetes.default has no address, although
+// there is one of that family.
+func lacks(f identity.Facts, a identity.Answer) bool {
+	return a.Is == identity.NoData && a.Kind == identity.Forward4 && f.Kubernetes.Is4()
 }
 
 // denies reports whether the answer to kubernetes.default shows that the server

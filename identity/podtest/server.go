@@ -23,8 +23,8 @@ type T interface {
 // answers of one round after the other; the last holds for all later rounds.
 //
 // An answer is addresses or names, or one of nodata, nxdomain, refused,
-// servfail and silent; then perhaps zone=… of its SOA, again=… and ttl=…, and
-// whether it is cached. Each came at noon.
+// servfail and silent; then perhaps zone=… of its SOA, owner=… of records that
+// are not the name's, again=… and ttl=…, and whether it is cached. Each came at noon.
 type Server struct {
 	t       T
 	name    identity.Name // the one that questions are about unless they say so
@@ -175,6 +175,8 @@ func Read(a *identity.Answer, text string) error {
 			a.Again, err = time.ParseDuration(value)
 		case "ttl":
 			a.TTL, err = time.ParseDuration(value)
+		case "owner":
+			s.Owners = append(s.Owners, value)
 		case "cached":
 			s.Cached = true
 		case "zone":

@@ -347,7 +347,7 @@ func read(msg *dns.Msg) (a answer, life lifetime) {
 	}
 	records := owned(msg)
 	if len(records) == 0 {
-		a.shown.Wire = "no data"
+		a.shown.Wire, a.shown.Owners = "no data", strangers(msg)
 		return a, life
 	}
 	a.Is = identity.Found
@@ -416,6 +416,18 @@ func denial(msg *dns.Msg) (lifetime, identity.Name) {
 		}
 	}
 	return lifetime{unknownDenial, unknownDenial, false}, identity.Name{}
+}
+
+// strangers returns the owners of the answer records of the type asked for, where
+// owned has found none: names without root dot, each once.
+func strangers(msg *dns.Msg) (owners []string) {
+	for _, rr := range msg.Answer {
+		if h := rr.Header(); h.Class == dns.ClassINET && h.Rrtype == msg.Question[0].Qtype {
+			owners = append(owners, identity.WireName(h.Name).String())
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
 }
 
 // maxChain bounds a chain of CNAMEs.

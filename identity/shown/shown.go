@@ -16,6 +16,7 @@ type Answer struct {
 	Type   string        // as asked on the wire: "LOC"; "" where nothing was
 	Rcode  string        // "NOERROR"; "" where no answer came
 	AA     bool          // the answer says that it is authoritative
+	Owners []string      // of records of the type asked for that are not the name's, where there are no others
 	Cached bool          // its TTL is less than its full length, as a cache makes it
 	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
 	At     time.Time     // when the answer came, or the wait for it ended
