@@ -14,7 +14,11 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/moby/spdystream v0.5.1 // indirect
+require (
+	github.com/expr-lang/expr v1.17.8 // indirect
+	github.com/infobloxopen/go-trees v0.0.0-20200715205103-96a057b8dfb9 // indirect
+	github.com/moby/spdystream v0.5.1 // indirect
+)
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect

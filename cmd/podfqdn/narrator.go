@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,40 +35,73 @@ func (o *once) forget(s string) {
 }
 
 // narrator tells of a wait: a new reason at once, the same again at growing
-// intervals, with a hint once it has lasted or where a cache will make it last.
-// After an agreement the same is told again when DNS has agreed meanwhile, and
-// once an hour at most: of several replicas one may never agree. It asks DNS only
-// when the Walk wants witnesses.
+// intervals, while a cached answer is waited out too. Once it has lasted, it tells
+// what was asked, what was answered and when that is asked again, and the likeliest
+// cause once what shows it was asked; after half a minute it warns, with the command
+// for the laptop and the time at which the wait ends. After an agreement the same is
+// told again when DNS has agreed meanwhile, and once an hour at most: of several
+// replicas one may never agree. It asks DNS only when the Walk wants witnesses.
 type narrator struct {
 	log    *zap.Logger
 	facts  identity.Facts
 	claim  identity.Claim
 	dns    identity.Resolver // for the witnesses, whom the Walk asks
 	stands func() bool       // what was published stands
+	ends   time.Time         // the end of the wait; the zero Time if it has none
 
-	healed bool // DNS has agreed since told was last forgotten
-	broken bool // a reason was told since the last agreement
-	told   once // reasons, since they were last forgotten
-	next   time.Duration
+	mu     sync.Mutex         // of all below, as the timer has a goroutine of its own
+	timer  *time.Timer        // tells while the Walk pauses; nil if nothing is due
+	healed bool               // DNS has agreed since told was last forgotten
+	broken bool               // a reason was told since the last agreement
+	told   once               // reasons, since they were last forgotten
+	next   time.Duration      // when they are forgotten, since the walk began
+	firsts []identity.Finding // the first of each server
 
-	last     identity.Turn      // the last that did not agree
+	last     identity.Turn      // the last that did not agree,
+	at       time.Time          // and when it ended
 	said     *identity.Mismatch // the last that says anything about the name; or nil
 	heard    identity.Round     // what the witnesses said last,
 	heardFor identity.Verdict   // about which verdict
 }
 
-// hintAfter is how long a reason usually lasts when nothing is wrong.
-const hintAfter = 3 * time.Second
+const (
+	// hintAfter is how long a reason usually lasts when nothing is wrong.
+	hintAfter = 3 * time.Second
+	// warnAfter is when somebody has to look.
+	warnAfter = 30 * time.Second
+	// lateness is what a line may wait for the next turn, which knows more.
+	lateness = 2 * time.Second
+)
+
+// following returns when the same is told again, after so long a wait.
+func following(waited time.Duration) time.Duration {
+	next := max(hintAfter, 2*waited)
+	if waited < warnAfter {
+		next = min(next, warnAfter)
+	}
+	return next
+}
 
 // witnesses asks and returns them, for a Walk.
 func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity.Round {
-	n.heard, n.heardFor = diagnosis.Witnesses(ctx, n.dns, n.facts, n.claim, m), m.Verdict
-	return n.heard
+	heard := diagnosis.Witnesses(ctx, n.dns, n.facts, n.claim, m)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.heard, n.heardFor = heard, m.Verdict
+	return heard
 }
 
-// turn tells of one turn of the walk.
+// turn tells of a turn, or remembers it for later.
 func (n *narrator) turn(t identity.Turn) {
 	n.asked(t.Report)
+	n.quiet()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, f := range t.Report.Findings() {
+		if !slices.ContainsFunc(n.firsts, func(first identity.Finding) bool { return first.Server == f.Server }) {
+			n.firsts = append(n.firsts, f)
+		}
+	}
 	if t.Err == nil {
 		if t.Agreed && n.broken {
 			n.log.Info("forward and reverse DNS agree again")
@@ -81,40 +115,125 @@ func (n *narrator) turn(t identity.Turn) {
 	if !ok {
 		return
 	}
-	if n.last = t; m.Verdict != identity.Unanswered {
+	if n.last, n.at = t, time.Now(); m.Verdict != identity.Unanswered {
 		n.said = m
 	}
-	reason := m.Error()
-	if t.Waited >= n.next && (!t.Agreed || n.healed) {
+	n.tell(m, t.Waited)
+	if !t.Agreed {
+		n.later(m)
+	}
+}
+
+// later sets the timer if the same is due long before the next turn.
+func (n *narrator) later(m *identity.Mismatch) {
+	due, next := n.next-n.last.Waited, n.last.Pause
+	if due+lateness >= next {
+		return
+	}
+	turn := n.at
+	n.timer = time.AfterFunc(time.Until(n.at.Add(due)), func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.timer != nil && n.at.Equal(turn) {
+			n.tell(m, n.last.Waited+time.Since(n.at))
+			n.later(m)
+		}
+	})
+}
+
+// quiet ends what would be told later.
+func (n *narrator) quiet() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.timer != nil {
+		n.timer.Stop()
+		n.timer = nil
+	}
+}
+
+// tell tells m, the reason of the last turn, unless it was told lately.
+func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
+	reason, agreed := m.Error(), n.last.Agreed
+	if waited >= n.next && (!agreed || n.healed) {
 		n.told, n.healed = nil, false
-		n.next = max(hintAfter, 2*t.Waited)
-		if t.Agreed {
-			n.next = t.Waited + time.Hour
+		if n.next = following(waited); agreed {
+			n.next = waited + time.Hour
 		}
 	}
 	if !n.told.first(reason) {
 		return
 	}
 	n.broken = true
-	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", t.Waited)}
-	if t.Waited+m.Again() >= hintAfter { // or is known to last
-		fields = append(fields, zap.String("hint", n.hint()))
+	fields := []zap.Field{zap.String("reason", reason), zap.Duration("waited", waited)}
+	if waited+m.Again() >= hintAfter { // or is known to last
+		fields = append(fields, n.details(m, waited)...)
 	}
 	switch {
 	case n.stands():
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
-	case t.Agreed:
+	case agreed:
 		n.log.Warn("DNS does not agree, and what was published is withdrawn", fields...)
+	case waited >= warnAfter:
+		n.log.Warn("not yet", fields...)
 	default:
 		n.log.Info("not yet", fields...)
 	}
 }
 
+// details returns what was asked, what was answered and when it is asked again; the
+// cause, as far as what shows it was asked; and, once somebody has to look, how.
+func (n *narrator) details(m *identity.Mismatch, waited time.Duration) (fields []zap.Field) {
+	if m.Answered() {
+		a := shown.Of(m.Answer)
+		question := m.Kind.String()
+		if a.Type != "" && a.Type != question {
+			question += " by " + a.Type
+		}
+		answered := fmt.Sprint(m.Shown)
+		if m.TTL > 0 {
+			answered += fmt.Sprintf(", ttl %s", m.TTL)
+		}
+		if a.Cached {
+			answered += ", from a cache"
+		}
+		if zone := m.Zone.String(); zone != "" {
+			answered += ", in the name of zone " + zone
+		}
+		fields = append(fields,
+			zap.String("asked", fmt.Sprintf("%s for %s of %s", identity.ShowServer(m.Server), question, m.Subject())),
+			zap.String("answered", answered))
+	}
+	fields = append(fields, zap.Duration("again", max(0, n.last.Pause-time.Since(n.at))))
+	if n.known(m) || waited >= warnAfter {
+		fields = append(fields, zap.String("hint", n.hint()))
+	}
+	if waited >= warnAfter {
+		fields = append(fields, zap.String("doctor", diagnosis.Doctor(n.facts)))
+		if !n.ends.IsZero() && !n.last.Agreed {
+			fields = append(fields, zap.String("gives_up", n.ends.UTC().Format(time.RFC3339)))
+		}
+	}
+	return fields
+}
+
+// known reports whether all was asked that shows the cause of m.
+func (n *narrator) known(m *identity.Mismatch) bool {
+	switch m.Verdict {
+	case identity.Missing, identity.ForeignServer, identity.ReverseMissing, identity.ReverseForeign:
+		return n.heardFor == m.Verdict
+	}
+	return true
+}
+
 // hint returns the likeliest cause of the last mismatch, in one line.
 func (n *narrator) hint() string {
-	report := n.last.Report
-	if m, ok := errors.AsType[*identity.Mismatch](n.last.Err); ok && m.Verdict == n.heardFor {
-		report = append(report[:len(report):len(report)], n.heard)
+	report := slices.Clip(n.last.Report)
+	m, ok := errors.AsType[*identity.Mismatch](n.last.Err)
+	if ok && m.Verdict == n.heardFor {
+		report = append(report, n.heard)
+	}
+	if ok && m.Is == identity.Silent { // as it was from the first packet on, or not
+		report = append(report, identity.Round{Findings: n.firsts})
 	}
 	return diagnosis.Causes(n.facts, n.claim, report, n.last.Err)[0].String()
 }
@@ -138,6 +257,9 @@ var deadlineCodes = map[identity.Verdict]int{identity.Keyless: exitKeyless}
 // end returns why the wait ended without agreement: by its limit, or by a signal,
 // which is cause then; with its last reason, and with the likeliest cause.
 func (n *narrator) end(cause error, limit, waited time.Duration) error {
+	n.quiet()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	code, text := exitDeadline, fmt.Sprintf("gave up after %s", limit)
 	last, answered := errors.AsType[*identity.Mismatch](n.last.Err)
 	if signal, ok := errors.AsType[exit](cause); ok {

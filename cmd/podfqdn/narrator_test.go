@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"strings"
@@ -71,8 +72,11 @@ func podFiles(t *testing.T, ips ...string) []string {
 
 // told is a line of the log about the wait.
 type told struct {
-	Msg, Reason, Hint, Waited string
-	at                        time.Duration
+	Level, Msg, Reason, Hint, Waited string
+	Asked, Answered, Again, Doctor   string
+	GivesUp                          string `json:"gives_up"`
+
+	at time.Duration
 }
 
 // wait lets a Pod wait in virtual time, and gives what was told and the end.
@@ -124,8 +128,8 @@ func TestTheSameReasonIsToldAtGrowingIntervals(t *testing.T) {
 	if code := exitCode(err); code != exitDeadline {
 		t.Errorf("exit code %d", code)
 	}
-	// At once, after three seconds, and whenever the wait has doubled, each at
-	// the next turn. Turns are up to a second apart, five after a minute.
+	// At once, after three seconds, and whenever the wait has doubled, and after
+	// half a minute, each at the next turn. Turns are up to a second apart, five after a minute.
 	due := time.Duration(0)
 	for i, l := range lines {
 		if l.Reason != reason {
@@ -141,10 +145,94 @@ func TestTheSameReasonIsToldAtGrowingIntervals(t *testing.T) {
 		if hinted := l.Hint != ""; hinted != (i > 0) {
 			t.Errorf("line %d after %s: hint %q", i, l.at, l.Hint)
 		}
-		due = max(3*time.Second, 2*l.at)
+		if due = max(3*time.Second, 2*l.at-time.Millisecond); l.at < 30*time.Second {
+			due = min(due, 30*time.Second)
+		}
+		if facts := l.Asked == "10.96.0.10 for existence of db-0.db.default.svc.cluster.local" && l.Answered == "NXDOMAIN" && l.Again != ""; facts != (i > 0) {
+			t.Errorf("line %d after %s: %+v", i, l.at, l)
+		}
+		late = 0
+		if l.at >= 30*time.Second {
+			late++
+		}
+		if warned := l.Level == "warn" && l.Doctor == "kubectl podfqdn doctor -n default POD" && l.GivesUp == "2000-01-01T00:02:00Z"; warned != (late > 0) || !warned && (l.Level != "info" || l.Doctor+l.GivesUp != "") {
+			t.Errorf("line %d after %s: %+v", i, l.at, l)
+		}
 	}
 	if due < 2*time.Minute-6*time.Second {
 		t.Errorf("nothing was told after %s: %v", due, lines)
+	}
+}
+
+// A cached answer is not asked for again before it has run out; what is waited for
+// is told meanwhile.
+func TestAWaitForACacheIsToldToo(t *testing.T) {
+	t.Parallel()
+	lines, err := wait(t, 15*time.Minute, func(since time.Duration, q identity.Question) identity.Answer {
+		if q.Kind == identity.Forward4 && since < 100*time.Second {
+			left := 100*time.Second - since
+			a := found("10.244.9.9")
+			a.TTL, a.Again, a.Shown = left.Round(time.Second), left, shown.Answer{Wire: "10.244.9.9", Type: "A", Cached: true, At: time.Now()}
+			return a
+		}
+		return agreed(q)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, l := range lines {
+		got = append(got, fmt.Sprintf("%s: %s, again in %s", l.at.Round(time.Second), l.Level, l.Again))
+		if l.Asked != "10.96.0.10 for A of db-0.db.default.svc.cluster.local" || l.Answered != "10.244.9.9, ttl 1m40s, from a cache" ||
+			!strings.HasPrefix(l.Hint, "the answer is cached until 00:01:40 UTC (1m40s more): this is the address of an earlier Pod") {
+			t.Errorf("%+v", l)
+		}
+	}
+	if want := []string{"0s: info", "3s: info", "6s: info", "12s: info", "24s: info", "30s: warn", "1m0s: warn"}; len(got) != len(want) {
+		t.Errorf("%q", got)
+	} else {
+		for i := range want {
+			if !strings.HasPrefix(got[i], want[i]) {
+				t.Errorf("%q, not %q", got[i], want[i])
+			}
+		}
+	}
+}
+
+// A denial has many causes: which, the witnesses show, who are asked at the next
+// turn.
+func TestACauseWaitsForWhatShowsIt(t *testing.T) {
+	t.Parallel()
+	lines, err := wait(t, 50*time.Second, func(since time.Duration, q identity.Question) identity.Answer {
+		a := denied
+		a.Again = max(0, 40*time.Second-since)
+		return a
+	})
+	if err == nil {
+		t.Fatal("agreed on nothing")
+	}
+	for _, l := range lines {
+		if hinted := l.Hint != ""; hinted != (l.at >= 30*time.Second) || l.Again == "" {
+			t.Errorf("%+v", l)
+		}
+	}
+	if len(lines) < 6 {
+		t.Errorf("%+v", lines)
+	}
+}
+
+func TestConnectionsThatAreRefusedFromTheFirstOnAreACaptureOfDNS(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{false, true} {
+		_, err := wait(t, time.Minute, func(since time.Duration, q identity.Question) identity.Answer {
+			if answers && since < time.Second {
+				return denied
+			}
+			return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing (connection refused)"}}
+		})
+		if got := strings.Contains(err.Error(), "DNS for a sidecar that does not run yet"); got == answers {
+			t.Errorf("answered before: %v, and %v", answers, err)
+		}
 	}
 }
 
@@ -264,7 +352,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"foreign-server", identity.Exists, identity.Answer{Is: identity.Denied, Zone: identity.WireName("."), Shown: shown.Answer{Wire: "NXDOMAIN"}}, 11,
 			name + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's; 10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
 		{"poisoned", identity.Forward4, denied, 11,
-			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early; this passes when the cached denial runs out; do not ask for the name before podfqdn has published it`},
+			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early; this passes if a cache keeps the denial from before the record was there; if it stays, something denies A by decision, such as a template in the Corefile: its rcode must be NOERROR`},
 		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Shown: shown.Answer{Wire: "10.244.9.9"}}, 11,
 			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
 		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"}}, 12,
@@ -272,13 +360,13 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"unanswered", identity.Forward4, servfail, 11,
 			name + `: 10.96.0.10 says SERVFAIL to A; the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there`},
 		{"reverse-missing", identity.Reverse, denied, 11,
-			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute`},
+			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute`},
 		{"reverse-refused", identity.Reverse, identity.Answer{Is: identity.Refused, Shown: shown.Answer{Wire: "REFUSED"}}, 11,
 			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Shown: shown.Answer{Wire: "x.all.default.svc.cluster.local"}}, 11,
 			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this is the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
 		{"reverse-foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Shown: shown.Answer{Wire: "vm.example"}}, 11,
-			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver answered: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver may have answered: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()

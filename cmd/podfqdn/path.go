@@ -103,7 +103,9 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	if p.dns == nil {
 		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, p.claim.Rounds())
 	}
-	tell := narrator{log: p.log, facts: facts, claim: p.claim, dns: p.dns, stands: p.name.stands.Load}
+	ends, _ := ctx.Deadline()
+	tell := narrator{ends: ends, log: p.log, facts: facts, claim: p.claim, dns: p.dns, stands: p.name.stands.Load}
+	defer tell.quiet()
 	walk := identity.Walk{Claim: p.claim, Resolver: p.dns, Agreed: p.name.stands.Load(), Witnesses: tell.witnesses}
 	if p.sidecar {
 		walk.Every, walk.Grace = time.Duration(cfg.Interval), time.Duration(cfg.Grace)

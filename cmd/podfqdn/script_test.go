@@ -221,8 +221,10 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 		msg, _ := fields["msg"].(string)
 		want, ok := logFields[msg]
 		want = append([]string{"level", "ts", "msg"}, want...)
-		if _, hint := fields["hint"]; hint && msg == "not yet" {
-			want = append(want, "hint")
+		for _, name := range []string{"asked", "answered", "again", "hint"} { // of a wait that has lasted
+			if _, ok := fields[name]; ok && msg == "not yet" {
+				want = append(want, name)
+			}
 		}
 		if _, kerberos := fields["principals"]; kerberos && strings.HasPrefix(msg, "waiting") {
 			want = append(want, "principals")

@@ -331,7 +331,7 @@ func (s scene) empty() []Cause {
 			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
 	case both:
 		return []Cause{single}
-	case !s.m.Zone.IsZero() && s.m.Zone.Under(s.c.Zone()):
+	case len(s.c.Own()) > 1 && !s.m.Zone.IsZero() && s.m.Zone.Under(s.c.Zone()): // cluster DNS itself says so
 		return append([]Cause{single}, s.missing()...)
 	}
 	return append(s.missing(), single)

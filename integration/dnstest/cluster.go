@@ -19,6 +19,7 @@ type Endpoint struct {
 	Namespace, Service string
 	Hostname           string // as the slice says it; "" is a Pod without spec.hostname, published under its dashed address
 	IP                 string
+	Pod                string // whose it is; the name of a Pod without hostname where the Corefile has endpoint_pod_names
 }
 
 // Cluster is what the API server told CoreDNS. The zero value is an empty cluster, in sync, ready for use. A namespace
@@ -109,7 +110,7 @@ func (e Endpoint) slice() *object.Endpoints {
 		Name: e.Service + "-" + ip, Namespace: e.Namespace,
 		Index: object.EndpointsKey(e.Service, e.Namespace), IndexIP: []string{ip},
 		Subsets: []object.EndpointSubset{{
-			Addresses: []object.EndpointAddress{{IP: ip, Hostname: e.Hostname}},
+			Addresses: []object.EndpointAddress{{IP: ip, Hostname: e.Hostname, TargetRefName: e.Pod}},
 			Ports:     []object.EndpointPort{{Port: -1}}, // without any port the plugin would publish no address
 		}},
 	}

@@ -12,14 +12,18 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/plugin"
+	_ "github.com/coredns/coredns/plugin/acl"
 	_ "github.com/coredns/coredns/plugin/bufsize"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
 	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/hosts"
 	"github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
 	_ "github.com/coredns/coredns/plugin/nsid"
 	clog "github.com/coredns/coredns/plugin/pkg/log"
+	_ "github.com/coredns/coredns/plugin/rewrite"
+	_ "github.com/coredns/coredns/plugin/template"
 )
 
 // Kubeadm is the Corefile that kubeadm writes since Kubernetes 1.32: nothing of the cluster zone is cached, reverse
@@ -89,8 +93,12 @@ var directives = []struct {
 	{"prometheus", nil},
 	{"errors", stock("errors")},
 	{"log", nil},
+	{"acl", stock("acl")},
 	{"loadbalance", stock("loadbalance")},
 	{"cache", stock("cache")},
+	{"rewrite", stock("rewrite")},
+	{"template", stock("template")},
+	{"hosts", stock("hosts")},
 	{"kubernetes", setupKubernetes},
 	{"loop", nil},
 	{"forward", setupForward},

@@ -75,7 +75,11 @@ func (p *pod) diagnosis() diagnosis.Diagnosis {
 	if d.Healthy {
 		want = 0
 	}
-	if code != want || d.Schema != 1 || d.FQDN != db0 || d.Healthy != (len(d.Causes) == 0) || d.Healthy != (d.Reason == "") {
+	name := db0
+	if p.policy.NameForm == identity.AddressForm {
+		name = "10-244-0-17.db.default.svc.cluster.local"
+	}
+	if code != want || d.Schema != 1 || d.FQDN != name || d.Healthy != (len(d.Causes) == 0) || d.Healthy != (d.Reason == "") {
 		p.t.Errorf("exit %d: %s", code, out)
 	}
 	return d
@@ -132,6 +136,11 @@ func ask(t *testing.T, s netip.AddrPort, name string, qtype uint16) *dns.Msg {
 
 const arpa = "17.0.244.10.in-addr.arpa."
 
+// inFront is kubeadm's Corefile with one more plugin.
+func inFront(plugin string) string {
+	return strings.Replace(dnstest.Kubeadm, "ready", "ready\n    "+plugin, 1)
+}
+
 func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 	t.Parallel()
 	own := dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-0", IP: ip}
@@ -146,7 +155,6 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		causes  string
 		verdict identity.Verdict
 		why     string // of the first, in part
-		command string
 	}{
 		"none: DNS agrees": {publish: []dnstest.Endpoint{own}},
 		"none: a second Service adds a PTR": {
@@ -155,13 +163,11 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"none: a dual-stack Pod behind a single-stack Service": {publish: []dnstest.Endpoint{own}, ips: []string{ip, ip6}},
 		"nobody is published": {
 			causes: "not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.Missing,
-			why:     `Service "db" has no address in DNS either`,
-			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
+			why: `Service "db" has no address in DNS either`,
 		},
 		"only another Pod is published": {
 			publish: []dnstest.Endpoint{other},
 			causes:  "not-ready-hidden? selector-mismatch?", verdict: identity.Missing, why: `Service "db" publishes 10.244.0.18, but not this Pod`,
-			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
 		},
 		"the Pod has no hostname": {
 			publish: []dnstest.Endpoint{{Namespace: "default", Service: "db", IP: ip}},
@@ -169,7 +175,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		},
 		"the hostname is another": {
 			publish: []dnstest.Endpoint{{Namespace: "default", Service: "db", Hostname: "db-7", IP: ip}},
-			causes:  "hostname-missing?", verdict: identity.Missing, why: `Service "db" publishes this Pod's address, but not as "db-0"`,
+			causes:  "hostname-missing?", verdict: identity.Missing, why: `Service "db" publishes this Pod's address as "db-7", not as "db-0"`,
 		},
 		"another Pod has the hostname too": {
 			publish: []dnstest.Endpoint{own, {Namespace: "default", Service: "db", Hostname: "db-0", IP: "10.244.0.18"}},
@@ -208,8 +214,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"unknown names fall through": {
 			conf:   dnstest.CoreDNS{Corefile: strings.Replace(dnstest.Kubeadm, "fallthrough in-addr.arpa ip6.arpa", "fallthrough", 1)},
 			causes: "not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.ForeignServer,
-			why:     "knows the cluster, and lets unknown names fall through",
-			command: `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`,
+			why: "knows the cluster, and lets unknown names fall through",
 		},
 		"the reverse is not served": {
 			conf: dnstest.CoreDNS{Corefile: withoutArpa}, publish: []dnstest.Endpoint{own},
@@ -232,8 +237,43 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		},
 		"a dual-stack Pod that wants both families behind a single-stack Service": {
 			publish: []dnstest.Endpoint{own}, ips: []string{ip, ip6}, policy: identity.Policy{Families: identity.FamiliesAll},
-			causes: "single-family", verdict: identity.Missing, why: "says no data to AAAA",
-			command: `kubectl --namespace default patch service/db --patch '{"spec":{"ipFamilyPolicy":"PreferDualStack"}}'`,
+			causes: "single-family?", verdict: identity.Missing, why: "says no data to AAAA",
+		},
+		"a rewrite without answer": {
+			conf:    dnstest.CoreDNS{Corefile: strings.Replace(strings.ReplaceAll(dnstest.Kubeadm, "cluster.local", "corp.example"), "ready", "ready\n    rewrite name suffix .cluster.local .corp.example", 1)},
+			publish: []dnstest.Endpoint{own}, causes: "record-renamed", verdict: identity.Missing,
+			why: "has records of db-0.db.default.svc.corp.example only",
+		},
+		"hosts in front of kubernetes": {
+			conf:    dnstest.CoreDNS{Corefile: inFront("hosts {\n        " + ip + " node-1\n        fallthrough\n    }")},
+			publish: []dnstest.Endpoint{own}, causes: "reverse-overridden? reverse-zone-missing? denial-cached?", verdict: identity.ReverseForeign,
+			why: "may have node-1 for this address",
+		},
+		"a template for the cluster domain": {
+			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY ANY cluster.local {\n        rcode NXDOMAIN\n    }")},
+			publish: []dnstest.Endpoint{own}, causes: "zone-overridden? dns-policy?", verdict: identity.Missing,
+			why: "has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name",
+		},
+		"a template of empty answers for the cluster domain": {
+			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY ANY cluster.local {\n        rcode NOERROR\n    }")},
+			publish: []dnstest.Endpoint{own}, causes: "zone-overridden? not-ready-hidden? service-missing? selector-mismatch? single-family?", verdict: identity.Missing,
+			why: "has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says no data to that name",
+		},
+		"endpoint_pod_names, and the dashed name is wanted": {
+			conf:    dnstest.CoreDNS{Corefile: strings.Replace(dnstest.Kubeadm, "pods insecure", "pods insecure\n        endpoint_pod_names", 1)},
+			publish: []dnstest.Endpoint{{Namespace: "default", Service: "db", Pod: "web-5d9f7c6b8-x2x7q", IP: ip}},
+			policy:  identity.Policy{NameForm: identity.AddressForm},
+			causes:  "name-form?", verdict: identity.Missing, why: `Service "db" publishes this Pod's address as "web-5d9f7c6b8-x2x7q", not as "10-244-0-17"`,
+		},
+		"PTR is filtered": {
+			conf:    dnstest.CoreDNS{Corefile: inFront("acl {\n        filter type PTR\n    }")},
+			publish: []dnstest.Endpoint{own}, causes: "reverse-filtered? reverse-zone-missing?", verdict: identity.ReverseMissing,
+			why: "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so",
+		},
+		"PTR is denied by a template": {
+			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY PTR {\n        rcode NXDOMAIN\n    }")},
+			publish: []dnstest.Endpoint{own}, causes: "reverse-filtered? reverse-zone-missing?", verdict: identity.ReverseMissing,
+			why: "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so",
 		},
 		"CoreDNS has not heard of the API server": {
 			causes: "dns-fails", verdict: identity.Unanswered, why: "says SERVFAIL",
@@ -260,14 +300,17 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 			if got := causes(d); got != test.causes || d.Verdict != test.verdict {
 				t.Errorf("causes %s, %s; not %s, %s\n%+v", got, d.Verdict, test.causes, test.verdict, d)
 			}
-			if len(d.Causes) > 0 && (!strings.Contains(d.Causes[0].Why, test.why) || d.Causes[0].Command != test.command) {
+			if len(d.Causes) > 0 && !strings.Contains(d.Causes[0].Why, test.why) {
 				t.Errorf("%+v", d.Causes[0])
 			}
 			safe(t, &trace)
 			text, _ := p.doctor()
 			for _, c := range d.Causes {
+				if c.Command != "" {
+					t.Errorf("DNS alone proves nothing that a command may change: %+v", c)
+				}
 				// Times and ports differ from one run to the next.
-				if !strings.Contains(text, string(c.Kind)) || !strings.Contains(text, c.Command) {
+				if !strings.Contains(text, string(c.Kind)) {
 					t.Errorf("no %s in\n%s", c.Kind, text)
 				}
 			}

@@ -181,7 +181,7 @@ func (p *pod) environ() []string {
 	return []string{
 		"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_NAMESERVERS=" + p.nameservers(),
 		"PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_FORWARD=" + p.policy.Forward.String(), "PODFQDN_REVERSE=" + p.policy.Reverse.String(),
-		"PODFQDN_FAMILIES=" + p.policy.Families.String(), "KUBERNETES_SERVICE_HOST=" + api,
+		"PODFQDN_FAMILIES=" + p.policy.Families.String(), "PODFQDN_NAME_FORM=" + p.policy.NameForm.String(), "KUBERNETES_SERVICE_HOST=" + api,
 	}
 }
 
