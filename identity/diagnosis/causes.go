@@ -101,7 +101,9 @@ func (s scene) causes() []Cause {
 		}
 		return s.missing()
 	case identity.Unnamed:
-		return []Cause{s.cause(NoHostname, false, "", "set spec.hostname, or PODFQDN_NAME_FORM=address")}
+		// An empty answer alone may be a server's that has one for every name.
+		published := slices.ContainsFunc(s.published(), func(a netip.Addr) bool { return slices.Contains(s.c.Own(), a) })
+		return []Cause{s.cause(NoHostname, m.Is != identity.Found && !published, "", "set spec.hostname, or PODFQDN_NAME_FORM=address")}
 	case identity.Shared:
 		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
 	case identity.Stale:
@@ -354,7 +356,7 @@ func (s scene) unanswered() []Cause {
 			servers = append(servers, identity.ShowServer(server))
 		}
 		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s is refused, as where a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
-			"start podfqdn behind that sidecar, as a native sidecar itself, or with Istio under runAsUser 1337; without such a sidecar, see whether cluster DNS has a Pod that is ready"), silent}
+			"start podfqdn behind that sidecar, as a native sidecar itself, or with Istio under runAsUser 1337; without such a sidecar, see that cluster DNS runs and has a Pod that is ready"), silent}
 	}
 	return []Cause{silent}
 }

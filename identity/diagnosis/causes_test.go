@@ -207,6 +207,11 @@ var scenes = []scene{
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "hostname-missing", line: "set spec.hostname, or PODFQDN_NAME_FORM=address",
 	},
+	{
+		name: "the dashed name has an empty answer, and the Service has nobody", script: "exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": nodata",
+		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "hostname-missing?", line: "set spec.hostname, or PODFQDN_NAME_FORM=address",
+	},
 
 	// The server does not know the cluster.
 	{
