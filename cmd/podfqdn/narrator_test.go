@@ -184,7 +184,7 @@ func TestAWaitForACacheIsToldToo(t *testing.T) {
 	for _, l := range lines {
 		got = append(got, fmt.Sprintf("%s: %s, again in %s", l.at.Round(time.Second), l.Level, l.Again))
 		if l.Asked != "10.96.0.10 for A of db-0.db.default.svc.cluster.local" || l.Answered != "10.244.9.9, ttl 1m40s, from a cache" ||
-			!strings.HasPrefix(l.Hint, "the answer is cached until 00:01:40 UTC (1m40s more): this is the address of an earlier Pod") {
+			!strings.HasPrefix(l.Hint, "the answer is cached until 00:01:40 UTC: this may be the address of an earlier Pod") {
 			t.Errorf("%+v", l)
 		}
 	}
@@ -354,7 +354,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"poisoned", identity.Forward4, denied, 11,
 			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early; this passes if a cache keeps the denial from before the record was there; if it stays, something denies A by decision, such as a template in the Corefile: its rcode must be NOERROR`},
 		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Shown: shown.Answer{Wire: "10.244.9.9"}}, 11,
-			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
+			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
 		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"}}, 12,
 			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name`},
 		{"unanswered", identity.Forward4, servfail, 11,
@@ -364,7 +364,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"reverse-refused", identity.Reverse, identity.Answer{Is: identity.Refused, Shown: shown.Answer{Wire: "REFUSED"}}, 11,
 			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Shown: shown.Answer{Wire: "x.all.default.svc.cluster.local"}}, 11,
-			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this is the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
+			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
 		{"reverse-foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Shown: shown.Answer{Wire: "vm.example"}}, 11,
 			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver may have answered: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 	} {

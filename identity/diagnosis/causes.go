@@ -108,7 +108,7 @@ func (s scene) causes() []Cause {
 		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
 	case identity.Stale:
 		return []Cause{
-			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
+			s.cause(StaleRecord, true, s.until("the answer is cached"), "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
 			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
 		}
 	case identity.Poisoned:
@@ -124,10 +124,14 @@ func (s scene) causes() []Cause {
 	case identity.ReverseExtra:
 		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("%s selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", cmp.Or(s.whose(), "another Service"), m.Others))}
 	case identity.ReverseOther:
-		return []Cause{
-			s.cause(StaleRecord, true, s.until("the answer is cached"), "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
-			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "see that spec.subdomain is the name of a Service that selects this Pod"),
+		var causes []Cause
+		if !slices.ContainsFunc(m.Names, func(n identity.Name) bool { return strings.HasSuffix(n.String(), ".svc."+s.c.Zone().String()) }) {
+			causes = append(causes, s.reverseOverridden()) // no Pod has such a name
 		}
+		return append(causes,
+			s.cause(StaleRecord, true, s.until("the answer is cached"), "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
+			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "see that spec.subdomain is the name of a Service that selects this Pod"),
+		)
 	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
 	case identity.ReverseRefused:
@@ -390,8 +394,7 @@ func (s scene) reverse() []Cause {
 	// What is in front of cluster DNS: it has another name, or none that it would
 	// vouch for.
 	foreign := m.Verdict == identity.ReverseForeign
-	overridden := s.cause(ReverseOverridden, true, fmt.Sprintf("something in front of cluster DNS may have %s for this address", m.Others),
-		"see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore")
+	overridden := s.reverseOverridden()
 	filtered := s.cause(ReverseFiltered, true, "a DNS policy in between may deny PTR", "let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore")
 	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
@@ -423,13 +426,19 @@ func (s scene) reverse() []Cause {
 	return causes
 }
 
+// reverseOverridden explains a name that is not one of cluster DNS's.
+func (s scene) reverseOverridden() Cause {
+	return s.cause(ReverseOverridden, true, fmt.Sprintf("something in front of cluster DNS may have %s for this address", s.m.Others),
+		"see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore")
+}
+
 // until says until when m's answer is cached; "" where that is not known.
 func (s scene) until(what string) string {
 	// An answer of hours is no cluster's, and its caches cut it.
 	if !shown.Of(s.m.Answer).Cached || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
-	return fmt.Sprintf("%s until %s UTC (%s more)", what, shown.Of(s.m.Answer).At.Add(s.m.TTL).UTC().Format(time.TimeOnly), s.m.TTL)
+	return fmt.Sprintf("%s until %s UTC", what, shown.Of(s.m.Answer).At.Add(s.m.TTL).UTC().Format(time.TimeOnly))
 }
 
 // witness gives what m's server said of another name or address.

@@ -262,17 +262,17 @@ var scenes = []scene{
 	{
 		name: "stale", script: "A: 10.244.0.28 ttl=17s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "record-stale? hostname-shared?", line: "this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+		causes:    "record-stale? hostname-shared?", line: "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
 	},
 	{
 		name: "stale, in a cache", script: "A: 10.244.0.28 ttl=17s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC (17s more): this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC: this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
 	},
 	{
 		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC (23s more): this passes then; do not ask for the name before podfqdn has published it",
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then; do not ask for the name before podfqdn has published it",
 	},
 	{
 		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -319,7 +319,7 @@ var scenes = []scene{
 		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached replicas-disagree?",
-		line:      "the denial is cached until 12:00:09 UTC (9s more): this passes then; do not ask for the name before podfqdn has published it",
+		line:      "the denial is cached until 12:00:09 UTC: this passes then; do not ask for the name before podfqdn has published it",
 	},
 
 	// The reverse.
@@ -331,7 +331,7 @@ var scenes = []scene{
 	{
 		name: "only another name", script: "PTR 10.244.0.27: " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
-		causes:    "record-stale? subdomain-mismatch?", line: "this is the name of an earlier Pod with this address, and passes when the caches have forgotten it",
+		causes:    "record-stale? subdomain-mismatch?", line: "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it",
 	},
 	{
 		name: "no PTR, and none of the API server", script: "PTR 10.244.0.27: nxdomain zone=.\n" + known + "\nPTR " + api + ": nxdomain zone=.\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -343,7 +343,7 @@ var scenes = []scene{
 		name: "no PTR, but one of the API server", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing?",
-		line:      "the answer is cached until 12:00:12 UTC (12s more): this passes when it runs out; do not ask for the address before podfqdn has published it",
+		line:      "the answer is cached until 12:00:12 UTC: this passes when it runs out; do not ask for the address before podfqdn has published it",
 	},
 	{
 		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
@@ -368,6 +368,12 @@ var scenes = []scene{
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-overridden? reverse-zone-missing? denial-cached?",
 		line:      "something in front of cluster DNS may have node-1 for this address: see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "hosts in front of kubernetes, with a name below the cluster domain", script: "PTR 10.244.0.27: node-1.cluster.local\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-overridden? record-stale? subdomain-mismatch?",
+		line:      "something in front of cluster DNS may have node-1.cluster.local for this address: see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "PTR is denied in nobody's name", script: "PTR 10.244.0.27: nxdomain\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -544,6 +550,17 @@ func TestTheCommandForTheLaptopHasNothingOfOthersInIt(t *testing.T) {
 		if got := diagnosis.Doctor(f); got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
+	}
+}
+
+func TestAnotherNameOfTheAddressSaysWhoseItIs(t *testing.T) {
+	claim := db0(identity.Policy{})
+	s := podtest.Agreeing(t, claim).Script("PTR " + ip4 + ": " + vip4)
+	_, report, err := identity.Verify(t.Context(), s, claim, 0)
+	causes := diagnosis.Causes(identity.Facts{}, claim, report, err)
+	const want = `cluster DNS has this address in Service "db-vip" in namespace "default" only`
+	if got := kinds(causes); got != "record-stale? subdomain-mismatch?" || causes[1].Why != want {
+		t.Errorf("%s: %+v", got, causes)
 	}
 }
 

@@ -222,7 +222,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		want string
 	}{
 		"missing": {nil, 11, " says NXDOMAIN" + hint},
-		"stale":   {[]string{"10.244.0.16"}, 11, " says 10.244.0.16; this Pod is 10.244.0.17; this is the address of an earlier Pod, and passes when the Service and the caches have forgotten it"},
+		"stale":   {[]string{"10.244.0.16"}, 11, " says 10.244.0.16; this Pod is 10.244.0.17; this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"},
 		"shared":  {[]string{ip, "10.244.0.16"}, 12, " says 10.244.0.16 and 10.244.0.17; another Pod holds this name: 10.244.0.16; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"},
 	} {
 		t.Run(name, func(t *testing.T) {
