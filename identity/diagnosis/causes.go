@@ -150,7 +150,13 @@ func (s scene) missing() []Cause {
 	if asked && denies(s.c, kubernetes) || !asked && s.m.Verdict == identity.ForeignServer {
 		return append(overridden, s.foreign(kubernetes, asked)...)
 	}
-	return append(overridden, s.unpublished()...)
+	causes := s.unpublished()
+	if len(overridden) > 0 {
+		for i := range causes {
+			causes[i].Command = "" // it may not be cluster DNS that denies
+		}
+	}
+	return append(overridden, causes...)
 }
 
 // overridden explains that kubernetes.default, which every cluster has, is denied
@@ -241,6 +247,14 @@ func (s scene) unpublished() []Cause {
 		why = identity.ShowServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
+	// Where cluster DNS itself denies the name, and the Service is not one with an
+	// address of its own, which its clients would feel.
+	denied := func(a identity.Answer) bool {
+		return a.Is == identity.Denied && !a.Zone.IsZero() && a.Zone.Under(s.c.Zone())
+	}
+	if denied(s.m.Answer) && (denied(exists) || len(addrs) > 1 && addrs[0].Is4() == addrs[1].Is4()) {
+		hidden.Command = fmt.Sprintf(`kubectl --namespace %s patch service/%s --patch '{"spec":{"publishNotReadyAddresses":true}}'`, namespace, service)
+	}
 	selector := s.cause(SelectorMismatch, true, fmt.Sprintf("Service %q may select other Pods", service),
 		"make the Service's selector and this Pod's labels match; "+Doctor(s.f)+" names the label")
 	if len(addrs) > 0 {

@@ -63,7 +63,7 @@ type Cause struct {
 	Kind    Kind   `json:"kind"`
 	Why     string `json:"why"`               // one sentence, with what was seen
 	Change  string `json:"change"`            // the field to change: one clause
-	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does, nor of a Guess in the Pod
+	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does
 	Guess   bool   `json:"guess,omitempty"`   // what was seen has other possible causes
 
 	told bool // Why is the Mismatch over again
