@@ -120,7 +120,6 @@ const (
 	Unexplained       Kind = "unexplained"
 	NotHeadless       Kind = "service-not-headless" // the governing Service has a cluster address; API
 	Volume            Kind = "volume"               // missing, read-only, full or in use; API
-	ReverseOverridden Kind = "reverse-overridden"   // somebody in front has other names for the address; API
 )
 
 // Kinds lists every kind.
@@ -133,7 +132,7 @@ func Kinds() []Kind {
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
 		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
-		NotHeadless, Volume, ReverseOverridden,
+		NotHeadless, Volume,
 	}
 }
 
