@@ -111,10 +111,13 @@ func faulty(t *testing.T, s *dnstest.Server, fault dnstest.Fault) netip.AddrPort
 	return f.Addr()
 }
 
+// alone is an address of loopback where nobody else takes the port of a server that is down.
+const alone = "127.0.0.2:0"
+
 // closed is a loopback port on which nobody listens.
 func closed(t *testing.T) netip.AddrPort {
 	t.Helper()
-	s := serve(t, dnstest.CoreDNS{Cluster: cluster()})
+	s := serveOn(t, dnstest.CoreDNS{Cluster: cluster()}, alone)
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func TestServerFailureIsWaitedOut(t *testing.T) {
 func TestAServerThatIsDownIsAskedUntilItIsUp(t *testing.T) {
 	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
-		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip)})
+		s := serveOn(t, dnstest.CoreDNS{Cluster: cluster(ip)}, alone)
 		if err := s.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestTheFirstServerIsAskedAgainWhenItIsBack(t *testing.T) {
 	t.Parallel()
 	eachWay(t, "", func(t *testing.T, run func(*pod) end) {
 		// The second knows nothing of the Pod, and its denial is not the last word.
-		first := serve(t, dnstest.CoreDNS{Cluster: cluster(ip)})
+		first := serveOn(t, dnstest.CoreDNS{Cluster: cluster(ip)}, alone)
 		if err := first.Stop(); err != nil {
 			t.Fatal(err)
 		}
