@@ -137,13 +137,15 @@ func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, err
 	if err != nil {
 		return err
 	}
+	if f.Addrs = all; len(all) > 0 {
+		f.AddrsFrom = "POD_IPS"
+	}
 	primary, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
 	if err != nil {
 		return err
 	}
 	switch {
 	case len(all) > 0:
-		f.Addrs, f.AddrsFrom = all, "POD_IPS"
 		if len(primary) > 1 || len(primary) == 1 && !slices.Contains(all, primary[0]) {
 			return refuse(Misconfigured, "POD_IP=%+q is not among POD_IPS=%+q", given.PodIP, given.PodIPs).mend("set POD_IPS from status.podIPs and leave POD_IP out")
 		}

@@ -45,9 +45,12 @@ const (
 type Turn struct {
 	Agreement Agreement    // valid where Err is nil
 	Required  []Generation // what each of Walk.Require returned; the caller clears them
-	// Report has every question since the turn before, those of Walk.Witnesses
-	// included: none where only Require was asked again.
+	// Report has every question of the turn, those of Walk.Witnesses included: none
+	// where only Require was asked again.
 	Report Report
+	// Vain has the questions since the turn before that came to nothing, as no probe
+	// type was free.
+	Vain Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
@@ -66,7 +69,7 @@ type Turn struct {
 // refusal or the end of ctx. With Every set it runs until ctx ends; after the
 // first agreement only Require can refuse. A verification that ctx cuts off is
 // not a turn, nor is one for which no probe type was free: they say nothing
-// about DNS. What the latter asked is in the report of the turn after it.
+// about DNS.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		k := walker{Walk: w, start: time.Now()}
@@ -86,7 +89,7 @@ type walker struct {
 	slow    time.Duration // the least pause, for a server that is slow or in trouble
 	proven  Agreement     // and waits for Require since then; zero if none does
 	since   time.Time
-	untold  Report // questions that are in no turn yet
+	vain    Report // of no turn yet
 }
 
 // turn verifies once, yields what came of it and sleeps until the next turn. It
@@ -106,7 +109,9 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	case !isMismatch && (t.Err != nil || w.Every == 0):
 		goesOn = false
 	case !isMismatch:
-		w.people.agreed(w.Agreed)
+		if !w.Agreed {
+			w.people = curiosity{}
+		}
 		w.Agreed, w.gone = true, absence{}
 		t.Pause = w.rest()
 	case w.Agreed:
@@ -124,15 +129,15 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		t.Pause = pause(t.Waited, w.slow, m.Again())
 	}
 	if isMismatch && m.unasked() {
-		w.untold = append(w.untold, t.Report...)
+		w.vain = append(w.vain, t.Report...)
 		return sleep(ctx, t.Pause)
 	}
-	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(t.Waited) {
+	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(t.Waited, w.Agreed) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		t.Report = append(t.Report, w.Witnesses(ctx, m))
 		cancel()
 	}
-	t.Report, w.untold = append(w.untold, t.Report...), nil
+	t.Vain, w.vain = w.vain, nil
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
 
@@ -167,6 +172,9 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 		files, err := require(ctx, w.proven)
 		if err != nil {
 			forget(required)
+			if m, ok := errors.AsType[*Mismatch](err); ok && m.unasked() {
+				err = NotYet(m.Verdict, nil, m.Again()) // a turn that is told of
+			}
 			t.Agreement, t.Err = Agreement{}, err
 			return t
 		}
@@ -303,25 +311,19 @@ func (d *doubt) heard(t Turn) {
 
 // curiosity is when the witnesses are asked.
 type curiosity struct {
-	next  time.Duration // when to ask again, since the walk began
-	again time.Duration // when to ask again after an agreement
+	next time.Duration // when to ask again, since the walk began
 }
 
-// due reports whether to ask now, and assumes that it is done.
-func (c *curiosity) due(waited time.Duration) bool {
+// due reports whether to ask now, after an agreement or not, and assumes that it is
+// done.
+func (c *curiosity) due(waited time.Duration, agreed bool) bool {
 	if waited < max(c.next, 3*time.Second) {
 		return false
 	}
-	c.next, c.again = 2*waited, waited+time.Hour
-	return true
-}
-
-// agreed learns that DNS agrees, as it did before or not: of several replicas one
-// may never do so.
-func (c *curiosity) agreed(before bool) {
-	if c.next = c.again; !before {
-		*c = curiosity{}
+	if c.next = 2 * waited; agreed { // of several replicas one may never agree
+		c.next = waited + time.Hour
 	}
+	return true
 }
 
 // absence tracks how long DNS has answered without this Pod since it last

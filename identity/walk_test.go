@@ -304,13 +304,16 @@ func TestATurnReportsWhatWasAskedSinceTheOneBefore(t *testing.T) {
 			t.Fatalf("%d rounds, turns %v", rounds, turns)
 		}
 		reported := 0
-		for _, f := range turns[0].Report.Findings() {
+		for _, f := range append(turns[0].Vain.Findings(), turns[0].Report.Findings()...) {
 			if f.Is != identity.Unasked {
 				reported++
 			}
 		}
 		if reported != asked {
 			t.Errorf("%d questions were asked, %d reported", asked, reported)
+		}
+		if rounds := len(turns[0].Report); rounds != 2 { // the others are no evidence of this turn
+			t.Errorf("a turn of %d rounds", rounds)
 		}
 	})
 }
@@ -321,7 +324,7 @@ func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: 10.96.0.1")
 		s.Later(100*time.Second, "exists: nodata")
-		s.Later(2*time.Hour, "exists: nxdomain zone=cluster.local")
+		s.Later(200*time.Second, "exists: nxdomain zone=cluster.local")
 		var asked []time.Duration
 		start := time.Now()
 		about := identity.Finding{Witness: true, Verdict: "about something else"}
@@ -333,8 +336,8 @@ func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
 			return identity.Round{Findings: []identity.Finding{about}}
 		}}
 		turns, _ := walk(t, w, 3*time.Hour)
-		last := len(asked) - 1
-		for i, at := range asked[:last] { // after 3 s, and when the wait has doubled
+		before := slices.IndexFunc(asked, func(at time.Duration) bool { return at > 200*time.Second })
+		for i, at := range asked[:before] { // after 3 s, and when the wait has doubled
 			least := 3 * time.Second
 			if i > 0 {
 				least = 2 * asked[i-1]
@@ -343,8 +346,13 @@ func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
 				t.Errorf("asked after %v", asked)
 			}
 		}
-		if last < 4 || last > 6 || asked[last] < 2*time.Hour || asked[last] > 2*time.Hour+time.Minute { // the first disagreement after that
+		if before < 4 || before > 6 || len(asked) != before+3 {
 			t.Errorf("asked after %v", asked)
+		}
+		for i, at := range asked[before:] { // once an hour, as long as DNS disagrees
+			if least := time.Duration(i)*time.Hour + 200*time.Second; at < least || at > least+4*time.Minute {
+				t.Errorf("asked after %v", asked)
+			}
 		}
 		reported := 0
 		for _, turn := range turns {
@@ -354,6 +362,23 @@ func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
 		}
 		if reported != len(asked) {
 			t.Errorf("asked after %v, reported %d times", asked, reported)
+		}
+	})
+}
+
+// A requirement that says no more than that something is missing has its turns.
+func TestARequirementWithoutAReasonIsToldOf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, ip4, "")
+		for _, missing := range []error{
+			&identity.Mismatch{Finding: identity.Finding{Verdict: identity.Keyless}},
+			identity.NotYet(identity.Keyless, nil, 0),
+		} {
+			require := func(context.Context, identity.Agreement) ([]identity.File, error) { return nil, missing }
+			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: podtest.Agreeing(t, claim), Require: requires(require)}, time.Minute)
+			if len(turns) < 10 || turns[0].Err.Error() != "no reason is given for keyless" {
+				t.Errorf("%d turns", len(turns))
+			}
 		}
 	})
 }

@@ -93,6 +93,7 @@ func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity
 
 // turn tells of a turn, or remembers it for later.
 func (n *narrator) turn(t identity.Turn) {
+	n.asked(t.Vain)
 	n.asked(t.Report)
 	n.quiet()
 	n.mu.Lock()
@@ -103,6 +104,7 @@ func (n *narrator) turn(t identity.Turn) {
 		}
 	}
 	if t.Err == nil {
+		n.heardFor = "" // what was so before explains nothing that comes later
 		if t.Agreed && n.broken {
 			n.log.Info("forward and reverse DNS agree again")
 		}

@@ -146,7 +146,6 @@ func (n *need) publish(g identity.Generation) error {
 		}
 		return nil
 	}
-	defer g.Clear()
 	stood := n.stands.Load()
 	changed, err := n.outlet.publish(g)
 	if err == nil && (changed || !stood) {

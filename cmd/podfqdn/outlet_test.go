@@ -534,3 +534,35 @@ func TestARequirementWithoutAVolumeIsWaitedForAndThenStays(t *testing.T) {
 		s.end()
 	})
 }
+
+// The name is not ready before what stands next to it was looked at.
+func TestNobodyIsReadyBeforeTheKeysWereLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		folder := t.TempDir()
+		first := startKerberized(t, agreed, folder)
+		first.has(http0)
+		time.Sleep(2 * time.Second)
+		first.holds(true)
+		first.end()
+		if err := os.Remove(filepath.Join(first.keys, "..data", "verified")); err != nil {
+			t.Fatal(err)
+		}
+		lock, err := os.Open(first.keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+			t.Fatal(err)
+		}
+		second := startKerberized(t, agreed, folder)
+		time.Sleep(500 * time.Millisecond)
+		if got := second.readyz(); got == "ok" || second.counts("podfqdn_verified") != "0" {
+			t.Errorf("/readyz says %q, podfqdn_verified %s", got, second.counts("podfqdn_verified"))
+		}
+		<-second.done
+		if exitCode(second.err) != exitVolume {
+			t.Error(second.err)
+		}
+	})
+}

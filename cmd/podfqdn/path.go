@@ -182,6 +182,7 @@ func (p *path) open(ctx context.Context) error {
 	if err := p.name.open(ctx, p.name.Keeps); err != nil {
 		return err
 	}
+	stands := p.name.stands.Swap(false) // nobody is ready before what it needs was looked at
 	if err := p.name.dropped(); err != nil {
 		p.log.Warn("an earlier identity was removed", zap.String("because", err.Error()))
 	}
@@ -195,6 +196,7 @@ func (p *path) open(ctx context.Context) error {
 		}
 		// First the signal goes, then the files that it speaks for.
 		if _, refused := n.check(keeps); refused != nil {
+			stands = false
 			if err := p.name.withdraw(); err != nil {
 				return err
 			}
@@ -203,6 +205,7 @@ func (p *path) open(ctx context.Context) error {
 			return err
 		}
 		if !n.stands.Load() { // nothing stands there, or it could not be read whole
+			stands = false
 			if err := p.name.withdraw(); err != nil {
 				return err
 			}
@@ -214,9 +217,7 @@ func (p *path) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if !p.sidecar {
-		p.name.stands.Store(false) // it proves and publishes again
-	}
+	p.name.stands.Store(stands && p.sidecar) // an init container proves and publishes again
 	for _, n := range p.needs {
 		if n.Dir == "" {
 			n.stands.Store(p.name.stands.Load())
@@ -241,6 +242,9 @@ func (p *path) close() {
 func (p *path) publish(turn identity.Turn) error {
 	for _, f := range turn.Report.Tolerated() {
 		p.warn("tolerated", f.String())
+	}
+	for _, g := range turn.Required {
+		defer g.Clear()
 	}
 	var environment []string
 	for i, n := range p.needs {

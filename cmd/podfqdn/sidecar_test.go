@@ -506,3 +506,45 @@ func TestEveryQuestionIsCounted(t *testing.T) {
 		})
 	}
 }
+
+// What was found out about one trouble explains no later one.
+func TestAHintIsOfItsOwnTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		s := start(t, t.TempDir(), func(q identity.Question) identity.Answer {
+			since := time.Since(begin)
+			first, second := since > 10*time.Minute && since < 12*time.Minute, since > 40*time.Minute && since < 42*time.Minute
+			switch q.Name.String() {
+			case "kubernetes.default.svc.cluster.local":
+				return found("10.96.0.1")
+			case "db.default.svc.cluster.local":
+				if !first {
+					return found("10.244.5.5")
+				}
+			}
+			switch {
+			case first:
+				return denied
+			case second && q.Kind == identity.Forward4: // the same verdict in other words
+				return agreed(identity.Question{Kind: identity.Exists})
+			}
+			return agreed(q)
+		})
+		time.Sleep(time.Hour)
+		s.end()
+		var hints []string
+		for line := range strings.Lines(s.log.String()) {
+			var told struct{ Hint string }
+			if err := json.Unmarshal([]byte(line), &told); err != nil {
+				t.Fatal(err)
+			}
+			if told.Hint != "" {
+				hints = append(hints, told.Hint)
+			}
+		}
+		const empty = "no address"
+		if len(hints) != 2 || !strings.Contains(hints[0], empty) || strings.Contains(hints[1], empty) {
+			t.Errorf("hints %q", hints)
+		}
+	})
+}
