@@ -22,9 +22,8 @@ type Requirement struct {
 	// Check returns the error that Require would return, for a doctor, which has
 	// no proof and publishes nothing.
 	Check func(context.Context) error
-	// Remark returns what is worth a warning since Require was called last, one
-	// thing a call: a message and its details; "" and "" where there is no more. It
-	// may be nil.
+	// Remark returns one thing that is worth a warning since Require was called last, a
+	// message and its details; "" and "" where there is no more. It may be nil.
 	Remark func() (message, details string)
 
 	Outlet      Outlet   // where the files go; without a Dir there are none, and Require returns none

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -117,9 +116,6 @@ type Mismatch struct {
 // requirement lacks, or why no nameserver could be asked. It is useless to look
 // again before again has passed.
 func NotYet(v Verdict, why error, again time.Duration) *Mismatch {
-	if why == nil {
-		why = errors.New("no reason is given for " + string(v))
-	}
 	return &Mismatch{Finding{Answer: Answer{Again: again}, Verdict: v}, why}
 }
 

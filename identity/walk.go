@@ -48,8 +48,7 @@ type Turn struct {
 	// Report has every question of the turn, those of Walk.Witnesses included: none
 	// where only Require was asked again.
 	Report Report
-	// Vain has the questions since the turn before that came to nothing, as no probe
-	// type was free.
+	// Vain has those since the turn before for which no probe type was left.
 	Vain Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
@@ -68,8 +67,7 @@ type Turn struct {
 // Turns verifies again and again, with pauses, until the first agreement, a
 // refusal or the end of ctx. With Every set it runs until ctx ends; after the
 // first agreement only Require can refuse. A verification that ctx cuts off is
-// not a turn, nor is one for which no probe type was free: they say nothing
-// about DNS.
+// not a turn, nor is one for which no probe type was free.
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		k := walker{Walk: w, start: time.Now()}
@@ -173,7 +171,7 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 		if err != nil {
 			forget(required)
 			if m, ok := errors.AsType[*Mismatch](err); ok && m.unasked() {
-				err = NotYet(m.Verdict, nil, m.Again()) // a turn that is told of
+				err = NotYet(m.Verdict, errors.New("no reason is given for "+string(m.Verdict)), m.Again())
 			}
 			t.Agreement, t.Err = Agreement{}, err
 			return t
@@ -309,13 +307,10 @@ func (d *doubt) heard(t Turn) {
 	}
 }
 
-// curiosity is when the witnesses are asked.
-type curiosity struct {
-	next time.Duration // when to ask again, since the walk began
-}
+// curiosity is when the witnesses are asked: next, since the walk began.
+type curiosity struct{ next time.Duration }
 
-// due reports whether to ask now, after an agreement or not, and assumes that it is
-// done.
+// due reports whether to ask now, after an agreement or not, and assumes that it is done.
 func (c *curiosity) due(waited time.Duration, agreed bool) bool {
 	if waited < max(c.next, 3*time.Second) {
 		return false
