@@ -48,8 +48,8 @@ type Turn struct {
 	// Report has every question of the turn, those of Walk.Witnesses included: none
 	// where only Require was asked again.
 	Report Report
-	// Vain has those since the turn before for which no probe type was left.
-	Vain Report
+	// Unfinished has those since the turn before for which no probe type was left.
+	Unfinished Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
@@ -79,15 +79,15 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 // walker is a Walk under way.
 type walker struct {
 	Walk
-	start   time.Time
-	unnamed lookout
-	plainly doubt
-	gone    absence
-	people  curiosity
-	slow    time.Duration // the least pause, for a server that is slow or in trouble
-	proven  Agreement     // and waits for Require since then; zero if none does
-	since   time.Time
-	vain    Report // of no turn yet
+	start      time.Time
+	unnamed    lookout
+	plainly    doubt
+	gone       absence
+	people     curiosity
+	slow       time.Duration // the least pause, for a server that is slow or in trouble
+	proven     Agreement     // and waits for Require since then; zero if none does
+	since      time.Time
+	unfinished Report // of no turn yet
 }
 
 // turn verifies once, yields what came of it and sleeps until the next turn. It
@@ -127,7 +127,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		t.Pause = pause(t.Waited, w.slow, m.Again())
 	}
 	if isMismatch && m.unasked() {
-		w.vain = append(w.vain, t.Report...)
+		w.unfinished = append(w.unfinished, t.Report...)
 		return sleep(ctx, t.Pause)
 	}
 	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(t.Waited, w.Agreed) {
@@ -135,7 +135,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		t.Report = append(t.Report, w.Witnesses(ctx, m))
 		cancel()
 	}
-	t.Vain, w.vain = w.vain, nil
+	t.Unfinished, w.unfinished = w.unfinished, nil
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
 

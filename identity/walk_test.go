@@ -304,7 +304,7 @@ func TestATurnReportsWhatWasAskedSinceTheOneBefore(t *testing.T) {
 			t.Fatalf("%d rounds, turns %v", rounds, turns)
 		}
 		reported := 0
-		for _, f := range append(turns[0].Vain.Findings(), turns[0].Report.Findings()...) {
+		for _, f := range append(turns[0].Unfinished.Findings(), turns[0].Report.Findings()...) {
 			if f.Is != identity.Unasked {
 				reported++
 			}

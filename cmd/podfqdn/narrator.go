@@ -93,7 +93,7 @@ func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity
 
 // turn tells of a turn, or remembers it for later.
 func (n *narrator) turn(t identity.Turn) {
-	n.asked(t.Vain)
+	n.asked(t.Unfinished)
 	n.asked(t.Report)
 	n.quiet()
 	n.mu.Lock()

@@ -57,7 +57,7 @@ func (h *Health) Turn(t identity.Turn) {
 		verdict, h.reason = m.Verdict, m.Error()
 	}
 	h.turns[verdict]++
-	for _, f := range append(t.Vain.Findings(), t.Report.Findings()...) {
+	for _, f := range append(t.Unfinished.Findings(), t.Report.Findings()...) {
 		if f.Is != identity.Unasked {
 			h.questions[question{f.Kind.String(), rcode(f.Answer)}]++
 		}

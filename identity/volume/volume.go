@@ -71,7 +71,7 @@ type Volume struct {
 }
 
 // Open takes the folder dir for one writer and finds out whether publishing
-// will work there, so that nobody waits for DNS in vain.
+// will work there, so that nobody waits for DNS for nothing.
 //
 // The names are all that the volume may ever show, without Verified. Each
 // must be absent or a link of ours. If a generation stands there, keep is
