@@ -12,6 +12,9 @@ const MaxBytes = maxBytes
 // is called before each change and can stop it.
 var OpenAs = open
 
+// ReadWhile is Read with a function that is called while each generation is read.
+var ReadWhile = read
+
 // PublishFiles publishes what nothing has proven.
 func (v *Volume) PublishFiles(files []identity.File) (changed bool, err error) {
 	return v.publish(files)

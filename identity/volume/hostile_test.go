@@ -575,40 +575,30 @@ func TestAGenerationThatNeverHoldsStillIsNotReadForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const many = 16
-	for i := range many {
-		if err := os.CopyFS(filepath.Join(dir, fmt.Sprint("..gen-", i)), os.DirFS(filepath.Join(dir, current))); err != nil {
+	flips := 0
+	flip := func() {
+		flips++
+		generation, next := fmt.Sprint("..gen-", flips), filepath.Join(dir, "..data_next")
+		if err := errors.Join(
+			os.CopyFS(filepath.Join(dir, generation), os.DirFS(filepath.Join(dir, current))),
+			os.Symlink(generation, next),
+			os.Rename(next, filepath.Join(dir, "..data")),
+		); err != nil {
 			t.Fatal(err)
 		}
 	}
-	done := make(chan struct{})
-	var turning sync.WaitGroup
-	defer turning.Wait()
-	defer close(done)
-	for n := range 4 { // on a busy machine one of them would rest too long
-		turning.Go(func() {
-			next := filepath.Join(dir, fmt.Sprint("..data_next", n))
-			for i := n; ; i++ {
-				select {
-				case <-done:
-					return
-				default:
-					_ = os.Symlink(fmt.Sprint("..gen-", i%many), next)
-					_ = os.Rename(next, filepath.Join(dir, "..data"))
-				}
-			}
-		})
+	files, verified, err := volume.ReadWhile(dir, flip)
+	if len(files) != 0 || verified || err == nil || !strings.Contains(err.Error(), "changed 10 times while it was read") || flips != 10 {
+		t.Errorf("%d files, %t, %v after %d flips", len(files), verified, err, flips)
 	}
-	for end := time.Now().Add(20 * time.Second); ; {
-		files, _, err := volume.Read(dir)
-		switch {
-		case err != nil && strings.Contains(err.Error(), "changed 10 times while it was read"):
-			return
-		case err != nil || len(files) != len(db0):
-			t.Fatalf("%d files, %v", len(files), err)
-		case time.Now().After(end):
-			t.Fatal("the race was never lost")
+	left := 9 // the last try succeeds
+	files, verified, err = volume.ReadWhile(dir, func() {
+		if left--; left >= 0 {
+			flip()
 		}
+	})
+	if len(files) != len(db0) || !verified || err != nil {
+		t.Errorf("%d files, %t, %v", len(files), verified, err)
 	}
 }
 

@@ -31,6 +31,10 @@ const (
 // It takes no lock and needs no right to write, and no FIFO or device in the
 // volume can hold it.
 func Read(dir string) (files []identity.File, verified bool, err error) {
+	return read(dir, func() {})
+}
+
+func read(dir string, meanwhile func()) (files []identity.File, verified bool, err error) {
 	f, err := openFolder(dir)
 	if err != nil {
 		return nil, false, err
@@ -46,6 +50,7 @@ func Read(dir string) (files []identity.File, verified bool, err error) {
 			return nil, false, err
 		}
 		files, err := f.generation(current)
+		meanwhile()
 		// A generation is removed only after the flip away from it, and its
 		// name never comes again: the same name means that all was there.
 		if _, again, _ := f.stat(data); again == current {
