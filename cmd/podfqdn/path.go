@@ -82,11 +82,8 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	}
 
 	// Claim: who this Pod believes it is, and what it needs in addition.
-	if p.claim, err = facts.Claim(cfg.Policy); err != nil {
+	if err := p.makeClaim(facts); err != nil {
 		return err
-	}
-	if p.sidecar && cfg.Withdraw && p.claim.Zone().IsZero() {
-		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	if err := p.makeNeeds(); err != nil {
 		return err
@@ -110,12 +107,10 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	if p.sidecar {
 		walk.Every, walk.Grace = time.Duration(cfg.Interval), time.Duration(cfg.Grace)
 	}
-	waits := []zap.Field{zap.Stringer("fqdn", p.claim.Name()), zap.Stringers("ips", p.claim.Addrs()), zap.Stringers("nameservers", facts.Nameservers)}
 	for _, n := range p.needs {
 		walk.Require = append(walk.Require, n.require)
-		waits = append(waits, zap.Strings(n.Label, n.Wants))
 	}
-	p.log.Info("waiting for forward and reverse DNS to agree", waits...)
+	p.log.Info("waiting for forward and reverse DNS to agree", p.waitsFor(facts)...)
 	agreed := walk.Agreed
 	for turn := range walk.Turns(ctx) {
 		tell.turn(turn)
@@ -139,6 +134,26 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 		p.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", p.name.stands.Load()))
 	}
 	return nil
+}
+
+// makeClaim makes the claim of the facts.
+func (p *path) makeClaim(facts identity.Facts) (err error) {
+	if p.claim, err = facts.Claim(p.cfg.Policy); err != nil {
+		return err
+	}
+	if p.sidecar && p.cfg.Withdraw && p.claim.Zone().IsZero() {
+		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+	}
+	return nil
+}
+
+// waitsFor returns what is waited for, for the log.
+func (p *path) waitsFor(facts identity.Facts) []zap.Field {
+	fields := []zap.Field{zap.Stringer("fqdn", p.claim.Name()), zap.Stringers("ips", p.claim.Addrs()), zap.Stringers("nameservers", facts.Nameservers)}
+	for _, n := range p.needs {
+		fields = append(fields, zap.Strings(n.Label, n.Wants))
+	}
+	return fields
 }
 
 // maker makes what a claim needs, nil for nothing; the directory is where everybody
