@@ -83,8 +83,7 @@ func word[T ~uint8](v *T, words []string, text []byte) error {
 // its own: 1 to 11. 0 is the default, 2.
 type Rounds uint8
 
-// maxConfirm bounds the rounds after the first one: each spends a probe type,
-// of which package resolver has 34, and it keeps as many as a proof needs.
+// maxConfirm bounds the rounds after the first one.
 const maxConfirm = 10
 
 // UnmarshalText reads how many rounds confirm the first one, 0 to 10.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -29,14 +30,18 @@ const (
 	// Exists asks whether a name has records of whatever type, by a probe type
 	// that no application asks for, so that a denial cached too early harms
 	// nobody.
-	Exists   Kind = iota
-	Forward4      // the name's A records
-	Forward6      // the name's AAAA records
-	Reverse       // the address's PTR records
+	Exists Kind = iota
+	// Sibling asks the same, by the type of the last Exists, about a random name
+	// next to Name, which cannot exist: a server that does not deny it lies about
+	// that type, or hides NXDOMAIN.
+	Sibling
+	Forward4 // the name's A records
+	Forward6 // the name's AAAA records
+	Reverse  // the address's PTR records
 )
 
 func (k Kind) String() string {
-	return [...]string{"existence", "A", "AAAA", "PTR"}[k]
+	return [...]string{"existence", "sibling", "A", "AAAA", "PTR"}[k]
 }
 
 // Question is one question to DNS: Name for all kinds but Reverse, Addr for
@@ -45,13 +50,17 @@ type Question struct {
 	Kind Kind
 	Name Name
 	Addr netip.Addr
+	Same bool // of Exists: by the probe type of the last one, which has told the truth
 }
 
-// Subject returns what the question is about: a name without root dot, or an
-// address.
+// Subject returns what the question is about: a name without root dot, an
+// address, or any name next to one ("*.db.default.svc.cluster.local").
 func (q Question) Subject() string {
-	if q.Kind == Reverse {
+	switch q.Kind {
+	case Reverse:
 		return q.Addr.String()
+	case Sibling:
+		return "*" + strings.TrimPrefix(q.Name.String(), q.Name.first())
 	}
 	return q.Name.String()
 }

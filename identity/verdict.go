@@ -18,6 +18,7 @@ const (
 	Shared        Verdict = "shared"         // ours and others: another Pod holds this name
 	Stale         Verdict = "stale"          // only others: the predecessor's record
 	Missing       Verdict = "missing"        // no such name, or no address
+	Hidden        Verdict = "hidden"         // no address, and the server does not deny what does not exist
 	Unnamed       Verdict = "unnamed"        // DNS publishes our address without our hostname
 	Poisoned      Verdict = "poisoned"       // the name exists, a cached denial says no
 	ForeignServer Verdict = "foreign-server" // the server does not know the cluster
@@ -42,7 +43,7 @@ const (
 // Verdicts lists every verdict that a Turn may come to.
 func Verdicts() []Verdict {
 	return []Verdict{
-		Agrees, Shared, Stale, Missing, Unnamed, Poisoned, ForeignServer, Unanswered, Unsettled,
+		Agrees, Shared, Stale, Missing, Hidden, Unnamed, Poisoned, ForeignServer, Unanswered, Unsettled,
 		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused, Keyless,
 	}
 }
@@ -64,7 +65,7 @@ type Finding struct {
 // another order.
 func (f Finding) String() string {
 	says := fmt.Sprintf("%s says %v", ShowServer(f.Server), f.Shown)
-	if f.Kind != Exists && f.Is != Found {
+	if f.Kind != Exists && f.Kind != Sibling && f.Is != Found {
 		says += " to " + f.Kind.String()
 	}
 	switch f.Verdict {
@@ -76,6 +77,8 @@ func (f Finding) String() string {
 		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.Subject(), says, f.Others)
 	case Stale:
 		return fmt.Sprintf("%s: %s; this Pod is %s", f.Subject(), says, f.Want)
+	case Hidden:
+		return fmt.Sprintf("%s: %s, as it does to names that do not exist", f.Subject(), says)
 	case Unnamed:
 		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.Subject())
 	case Poisoned:
@@ -138,7 +141,7 @@ func (m *Mismatch) unasked() bool { return m.why == nil && m.Is == Unasked }
 
 // misses reports whether an answer to the claim's name lacks the Pod.
 func (c Claim) misses(m *Mismatch) bool {
-	return (m.Verdict == Missing || m.Verdict == Stale || m.Verdict == Shared) && !share(m.Addrs, c.addrs)
+	return (m.Verdict == Missing || m.Verdict == Hidden && m.Kind != Exists || m.Verdict == Stale || m.Verdict == Shared) && !share(m.Addrs, c.addrs)
 }
 
 // judgeExists judges an answer to a probe type, which shows only whether the

@@ -30,7 +30,13 @@ const (
 	Attest                   // where the answer lacks the Pod: whether the server knows the cluster
 	Doubt                    // where a probe type has no answer: whether a plain question has one,
 	Plainly                  // and if it has, go on with plain questions
+	Blindly                  // where the server hides whether a name exists: go on with plain questions
+	honest                   // whether a probe type tells the truth
+	others                   // the families of which the Pod has no address
 )
+
+// Everything is what somebody asks who looks at a server once.
+const Everything = Instead | Doubt | Plainly | Blindly | honest | others
 
 func (a Also) has(one Also) bool { return a&one != 0 }
 
@@ -39,9 +45,10 @@ func (a Also) has(one Also) bool { return a&one != 0 }
 // They show that the answer is stable, not that every replica knows it.
 //
 // Each round asks, in this order and only while all is well: whether the name
-// exists, by a probe type; its A and AAAA; the PTR of each address. So no
-// question that an application would ask too ever reaches a replica before
-// the name does, where its denial would be cached.
+// exists, by a probe type; in the first round, whether that type denies what does
+// not exist; the name's A and AAAA; the PTR of each address. So no question that
+// an application would ask too ever reaches a replica before the name does, where
+// its denial would be cached.
 //
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
@@ -52,7 +59,14 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 	)
 	rounds := c.Rounds()
 	for i := range rounds {
-		round, addrs, err := Ask(ctx, r, c, also, i == rounds-1)
+		what := also
+		if i == 0 {
+			what |= honest
+		}
+		if i == rounds-1 {
+			what |= others
+		}
+		round, addrs, err := Ask(ctx, r, c, what)
 		report = append(report, round)
 		if err != nil {
 			return Agreement{}, report, err
@@ -68,10 +82,9 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 }
 
 // Ask asks one round of questions and returns the addresses for which forward
-// and reverse agree. last: it is the one that also asks for a family of which
-// the Pod has no address. It proves nothing; the error is as Verify's.
-func Ask(ctx context.Context, r Resolver, c Claim, also Also, last bool) (Round, []netip.Addr, error) {
-	a := asker{claim: c, also: also, last: last}
+// and reverse agree. It proves nothing; the error is as Verify's.
+func Ask(ctx context.Context, r Resolver, c Claim, also Also) (Round, []netip.Addr, error) {
+	a := asker{claim: c, also: also}
 	addrs, err := a.run(ctx, r)
 	if Over(ctx) {
 		addrs, err = nil, context.Cause(ctx)
@@ -95,6 +108,7 @@ type Round struct {
 	Err      error     // why there was no exchange; then nothing was asked
 
 	existence Outcome       // of the claimed name; Unasked where nobody asked
+	hides     bool          // the server does not deny what does not exist
 	doubted   bool          // it was looked whether the server answers plain questions only
 	plain     bool          // and it does
 	holds     bool          // an answer gives the claimed name one of its addresses
@@ -138,7 +152,6 @@ type asker struct {
 	Round
 	claim Claim
 	also  Also
-	last  bool
 	from  Exchange
 }
 
@@ -177,9 +190,26 @@ func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 // exists asks for the name by a probe type. known: this replica has just shown
 // it, rather than refused to say.
 func (a *asker) exists(ctx context.Context) (known bool, err error) {
-	f := a.claim.judgeExists(a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.name}))
-	a.existence, a.spacing = f.Is, f.Again
-	if a.note(f); f.Verdict == Agrees {
+	f := a.probe(ctx)
+	if f.Verdict == Agrees && f.Is != Refused && a.also.has(honest) {
+		// A type may lie: the next one has a chance to tell the truth.
+		lies, err := a.lies(ctx, a.claim.name)
+		if lies && err == nil {
+			if f = a.probe(ctx); f.Verdict == Agrees {
+				lies, err = a.lies(ctx, a.claim.name)
+			}
+		}
+		if a.hides = lies && err == nil && f.Verdict == Agrees; a.hides && a.also.has(Blindly) {
+			return false, nil
+		}
+		if a.hides {
+			err = a.mismatch(f, Hidden)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	if f.Verdict == Agrees {
 		return f.Is != Refused, nil
 	}
 	if f.Verdict == Unanswered && a.also.has(Doubt) && a.plainOnly(ctx) && a.also.has(Plainly) {
@@ -197,12 +227,34 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 			other.Verdict = Missing
 		}
 		if a.note(other); other.Verdict == Unnamed {
-			return false, a.mismatch(other, Unnamed)
+			if lies, err := a.lies(ctx, name); !lies && err == nil {
+				return false, a.mismatch(other, Unnamed)
+			}
+			break
 		} else if other.Verdict == Unanswered {
 			break
 		}
 	}
 	return false, a.mismatch(f, Missing)
+}
+
+// probe asks for the name by one probe type: in the first round by a fresh one,
+// then by that again, as it has told the truth.
+func (a *asker) probe(ctx context.Context) Finding {
+	f := a.claim.judgeExists(a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.name, Same: !a.also.has(honest)}))
+	a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
+	a.note(f)
+	return f
+}
+
+// lies reports whether the type by which name was probed last does not deny a name
+// that cannot exist. The error is a *Mismatch where the server does not answer.
+func (a *asker) lies(ctx context.Context, name Name) (bool, error) {
+	f := Finding{Answer: a.from.Ask(ctx, Question{Kind: Sibling, Name: name}), Witness: true}
+	if a.note(f); f.Is == Silent {
+		return false, a.mismatch(f, Unanswered)
+	}
+	return f.Is == Found || f.Is == NoData, nil
 }
 
 // forward asks whether the name exists, and then for its addresses, of every
@@ -217,7 +269,7 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 	var missing Finding
 	for _, kind := range []Kind{Forward4, Forward6} {
 		i := slices.IndexFunc(a.claim.addrs, func(addr netip.Addr) bool { return addr.Is4() == (kind == Forward4) })
-		if i < 0 && !a.last {
+		if i < 0 && !a.also.has(others) {
 			continue
 		}
 		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
@@ -232,6 +284,9 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 		}
 	}
 	if len(proven) == 0 || a.claim.policy.Families == FamiliesAll && len(proven) < len(a.claim.addrs) {
+		if a.hides {
+			return nil, a.mismatch(missing, Hidden)
+		}
 		return nil, a.mismatch(missing, Missing)
 	}
 	if len(proven) == 2 && proven[0] != a.claim.addrs[0] {

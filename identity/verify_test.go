@@ -48,48 +48,48 @@ var verifications = []verification{
 	{
 		name:   "one family, one confirming round",
 		policy: identity.Policy{Rounds: 2},
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name:  "no confirming round",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
 		name:   "three confirming rounds",
 		policy: identity.Policy{Rounds: 4},
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees agrees agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name: "IPv6 only asks A in the last round", ips: ip6, policy: identity.Policy{Rounds: 2},
-		asked:  "exists, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
+		asked:  "exists, sibling, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
 		proven: ip6, verdicts: "agrees agrees agrees agrees absent agrees agrees",
 	},
 	{
 		name: "both families", ips: dual, policy: identity.Policy{Rounds: 2},
-		asked:  "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
+		asked:  "exists, sibling, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
 		proven: dual,
 	},
 	{
 		name: "both families, IPv6 primary", ips: ip6 + "," + ip4,
-		asked: "exists, A, AAAA, PTR fd00:10:244::1b, PTR 10.244.0.27", proven: ip6 + "," + ip4,
+		asked: "exists, sibling, A, AAAA, PTR fd00:10:244::1b, PTR 10.244.0.27", proven: ip6 + "," + ip4,
 	},
 	{
 		name: "both families, all of them", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
-		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
 	},
 	{
 		name: "reverse ignored", ips: dual, policy: identity.Policy{Rounds: 2, Reverse: identity.ReverseIgnore},
-		asked: "exists, A, AAAA | exists, A, AAAA", proven: dual,
+		asked: "exists, sibling, A, AAAA | exists, A, AAAA", proven: dual,
 	},
 	{
 		name: "reverse only, and ours alone", policy: identity.Policy{Reverse: identity.ReverseOnly},
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
 		name: "a record of the private type is there", script: "exists: found",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
 		name: "a server that refuses other types is asked plainly", script: "exists: refused",
@@ -97,7 +97,7 @@ var verifications = []verification{
 	},
 	{
 		name: "a PTR in other case and with root dot", script: "PTR 10.244.0.27: DB-0.db.default.svc.Cluster.Local.",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 
 	// Existence.
@@ -118,7 +118,7 @@ var verifications = []verification{
 	},
 	{
 		name: "missing in the confirming round", policy: identity.Policy{Rounds: 2}, script: "exists: nodata | nxdomain zone=cluster.local",
-		asked: "exists, A, PTR 10.244.0.27 | exists, exists " + dash4, verdicts: "agrees agrees agrees missing missing",
+		asked: "exists, sibling, A, PTR 10.244.0.27 | exists, exists " + dash4, verdicts: "agrees agrees agrees missing missing",
 		verdict: identity.Missing, says: name4 + ": 10.96.0.10 says NXDOMAIN",
 	},
 	{
@@ -154,17 +154,17 @@ var verifications = []verification{
 	},
 	{
 		name: "the dashed name is there instead", script: "exists: nxdomain zone=cluster.local again=1s\nexists " + dash4 + ": nodata again=2s",
-		asked: "exists, exists " + dash4, verdicts: "missing unnamed", verdict: identity.Unnamed,
+		asked: "exists, exists " + dash4 + ", sibling", verdicts: "missing unnamed", verdict: identity.Unnamed,
 		says: name4 + ": DNS publishes this Pod as " + dash4, again: 2 * time.Second,
 	},
 	{
 		name: "a record at the dashed name", script: "exists: nxdomain\nexists " + dash4 + ": found",
-		asked: "exists, exists " + dash4, verdicts: "missing unnamed", verdict: identity.Unnamed,
+		asked: "exists, exists " + dash4 + ", sibling", verdicts: "missing unnamed", verdict: identity.Unnamed,
 		says: name4 + ": DNS publishes this Pod as " + dash4,
 	},
 	{
 		name: "the other family's dashed name is there instead", ips: dual, script: "exists: nxdomain\nexists " + dash6 + ": nodata",
-		asked: "exists, exists " + dash4 + ", exists " + dash6, verdicts: "missing missing unnamed", verdict: identity.Unnamed,
+		asked: "exists, exists " + dash4 + ", exists " + dash6 + ", sibling", verdicts: "missing missing unnamed", verdict: identity.Unnamed,
 		says: name4 + ": DNS publishes this Pod as " + dash6,
 	},
 	{
@@ -182,80 +182,95 @@ var verifications = []verification{
 		asked: "exists", verdicts: "missing", verdict: identity.Missing, says: dash4 + ": 10.96.0.10 says NXDOMAIN",
 	},
 
+	{
+		name: "a server that does not deny what does not exist", script: "sibling: nodata",
+		asked: "exists, sibling, exists, sibling", verdicts: "agrees agrees", verdict: identity.Hidden,
+		says: name4 + ": 10.96.0.10 says no data, as it does to names that do not exist",
+	},
+	{
+		name: "nobody answers for a name that does not exist", script: "sibling: silent",
+		asked: "exists, sibling", verdicts: "agrees", verdict: identity.Unanswered,
+		says: "*.db.default.svc.cluster.local: 10.96.0.10 says nothing within 1s",
+	},
+	{
+		name: "a server that fails for what does not exist tells it from what does", script: "sibling: servfail",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent agrees", proven: ip4,
+	},
+
 	// Forward.
 	{
 		name: "shared", script: "A: 10.244.0.27 10.244.0.28 again=4s",
-		asked: "exists, A", verdicts: "agrees shared", verdict: identity.Shared, others: "10.244.0.28", again: 4 * time.Second,
+		asked: "exists, sibling, A", verdicts: "agrees shared", verdict: identity.Shared, others: "10.244.0.28", again: 4 * time.Second,
 		says: name4 + ": 10.96.0.10 says 10.244.0.27 and 10.244.0.28; another Pod holds this name: 10.244.0.28",
 	},
 	{
 		name: "shared by three", script: "A: 10.244.0.27 10.244.0.28 10.244.0.29",
-		asked: "exists, A", verdicts: "agrees shared", verdict: identity.Shared, others: "10.244.0.28 and 10.244.0.29",
+		asked: "exists, sibling, A", verdicts: "agrees shared", verdict: identity.Shared, others: "10.244.0.28 and 10.244.0.29",
 		says: name4 + ": 10.96.0.10 says 10.244.0.27, 10.244.0.28 and 10.244.0.29; another Pod holds this name: 10.244.0.28 and 10.244.0.29",
 	},
 	{
 		name: "shared is tolerated", policy: identity.Policy{Forward: identity.ForwardContains, Rounds: 2}, script: "A: 10.244.0.27 10.244.0.28",
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 		tolerated: name4 + ": 10.244.0.28 also, besides 10.244.0.27",
 	},
 	{
 		name: "shared in the other family", script: "AAAA: fd00:10:244::99",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "fd00:10:244::99",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "fd00:10:244::99",
 		says: name4 + ": 10.96.0.10 says fd00:10:244::99; another Pod holds this name: fd00:10:244::99",
 	},
 	{
 		name: "shared in the other family is tolerated", policy: identity.Policy{Forward: identity.ForwardContains}, script: "AAAA: fd00:10:244::99",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent agrees", proven: ip4,
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent agrees", proven: ip4,
 		tolerated: name4 + ": 10.96.0.10 says fd00:10:244::99",
 	},
 	{
 		name: "stale", script: "A: 10.244.0.99 again=25s",
-		asked: "exists, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99", again: 25 * time.Second,
+		asked: "exists, sibling, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99", again: 25 * time.Second,
 		says: name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is 10.244.0.27",
 	},
 	{
 		name: "stale is never tolerated", policy: identity.Policy{Forward: identity.ForwardContains}, script: "A: 10.244.0.99",
-		asked: "exists, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99",
+		asked: "exists, sibling, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99",
 		says: name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is 10.244.0.27",
 	},
 	{
 		name: "stale in one of two families", ips: dual, script: "AAAA: fd00:10:244::99",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees stale", verdict: identity.Stale, others: "fd00:10:244::99",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees stale", verdict: identity.Stale, others: "fd00:10:244::99",
 		says: name4 + ": 10.96.0.10 says fd00:10:244::99; this Pod is fd00:10:244::1b",
 	},
 	{
 		name: "no address", script: "A: nodata zone=cluster.local again=5s",
-		asked: "exists, A, AAAA", verdicts: "agrees absent absent", verdict: identity.Missing, again: 5 * time.Second,
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees absent absent", verdict: identity.Missing, again: 5 * time.Second,
 		says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
 		name: "no address, and another round to come", policy: identity.Policy{Rounds: 2}, script: "A: nodata",
-		asked: "exists, A", verdicts: "agrees absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to A",
+		asked: "exists, sibling, A", verdicts: "agrees absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
 		name: "no address of either family", ips: dual, script: "A: nodata\nAAAA: nodata",
-		asked: "exists, A, AAAA", verdicts: "agrees absent absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to AAAA",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees absent absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to AAAA",
 	},
 	{
 		name: "poisoned", script: "exists: nodata again=1s\nA: nxdomain zone=cluster.local again=20s",
-		asked: "exists, A", verdicts: "agrees poisoned", verdict: identity.Poisoned, again: 20 * time.Second,
+		asked: "exists, sibling, A", verdicts: "agrees poisoned", verdict: identity.Poisoned, again: 20 * time.Second,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early",
 	},
 	{
 		name: "poisoned by the root", script: "A: nxdomain zone=.",
-		asked: "exists, A", verdicts: "agrees poisoned", verdict: identity.Poisoned,
+		asked: "exists, sibling, A", verdicts: "agrees poisoned", verdict: identity.Poisoned,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early",
 	},
 	{
 		name: "poisoned AAAA", policy: identity.Policy{Rounds: 2}, script: "AAAA: nxdomain zone=cluster.local again=17s",
-		asked:    "exists, A, PTR 10.244.0.27 | exists, A, AAAA",
+		asked:    "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA",
 		verdicts: "agrees agrees agrees agrees agrees poisoned", verdict: identity.Poisoned, again: 17 * time.Second,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
 	},
 	{
 		name: "poisoned AAAA that the policy leaves out", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4}, script: "AAAA: nxdomain",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
 	},
 	{
@@ -270,58 +285,58 @@ var verifications = []verification{
 	},
 	{
 		name: "unanswered A", script: "A: silent",
-		asked: "exists, A", verdicts: "agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says nothing within 1s to A",
+		asked: "exists, sibling, A", verdicts: "agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says nothing within 1s to A",
 	},
 	{
 		name: "refused A", script: "A: refused",
-		asked: "exists, A", verdicts: "agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says REFUSED to A",
+		asked: "exists, sibling, A", verdicts: "agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says REFUSED to A",
 	},
 	{
 		name: "failed AAAA", script: "AAAA: servfail",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says SERVFAIL to AAAA",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says SERVFAIL to AAAA",
 	},
 
 	// Families.
 	{
 		name: "auto proves what a Service of one family gives", ips: dual, policy: identity.Policy{Rounds: 2}, script: "AAAA: nodata",
-		asked:  "exists, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees absent agrees agrees agrees absent agrees",
 	},
 	{
 		name: "auto proves the secondary address alone", ips: dual, script: "A: nodata",
-		asked: "exists, A, AAAA, PTR fd00:10:244::1b", proven: ip6, verdicts: "agrees absent agrees agrees",
+		asked: "exists, sibling, A, AAAA, PTR fd00:10:244::1b", proven: ip6, verdicts: "agrees absent agrees agrees",
 	},
 	{
 		name: "all misses one", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll}, script: "AAAA: nodata",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees absent", verdict: identity.Missing,
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees absent", verdict: identity.Missing,
 		says: name4 + ": 10.96.0.10 says no data to AAAA",
 	},
 	{
 		name: "all misses the other", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll}, script: "A: nodata",
-		asked: "exists, A, AAAA", verdicts: "agrees absent agrees", verdict: identity.Missing,
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees absent agrees", verdict: identity.Missing,
 		says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
 		name: "ipv4 alone, whoever holds the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Rounds: 2}, script: "AAAA: fd00:10:244::99",
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name: "ipv4 alone, ours in IPv6 too", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4}, script: "AAAA: fd00:10:244::1b",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
 		name: "ipv6 alone", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6, Rounds: 2}, script: "A: 10.244.0.27",
-		asked:  "exists, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
+		asked:  "exists, sibling, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
 		proven: ip6, verdicts: "agrees agrees agrees agrees absent agrees agrees",
 	},
 	{
 		name: "the address form proves one family of two", ips: dual, policy: identity.Policy{NameForm: identity.AddressForm},
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
 		name: "two rounds agree on different addresses", ips: dual, policy: identity.Policy{Rounds: 2}, script: "AAAA: nodata | fd00:10:244::1b",
-		asked:    "exists, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
+		asked:    "exists, sibling, A, AAAA, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b",
 		verdicts: "agrees agrees absent agrees agrees agrees agrees agrees agrees", verdict: identity.Unsettled,
 		says: name4 + ": two rounds agreed on different addresses",
 	},
@@ -329,109 +344,109 @@ var verifications = []verification{
 	// DNS64 (RFC 6052, 2.2): see also the test of its own below.
 	{
 		name: "another's address translated", script: "AAAA: 64:ff9b::10.244.0.28",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "64:ff9b::af4:1c",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "64:ff9b::af4:1c",
 		says: name4 + ": 10.96.0.10 says 64:ff9b::af4:1c; another Pod holds this name: 64:ff9b::af4:1c",
 	},
 	{
 		name: "no translation: the u octet is set", script: "AAAA: 2001:db8:122:344:10a:f400:1b00:0",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "2001:db8:122:344:10a:f400:1b00:0",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "2001:db8:122:344:10a:f400:1b00:0",
 		says: name4 + ": 10.96.0.10 says 2001:db8:122:344:10a:f400:1b00:0; another Pod holds this name: 2001:db8:122:344:10a:f400:1b00:0",
 	},
 	{
 		name: "no translation: the suffix is not empty", script: "AAAA: 2001:db8:af4:1b::1",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "2001:db8:af4:1b::1",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees shared", verdict: identity.Shared, others: "2001:db8:af4:1b::1",
 		says: name4 + ": 10.96.0.10 says 2001:db8:af4:1b::1; another Pod holds this name: 2001:db8:af4:1b::1",
 	},
 	{
 		name: "translated beside our own", ips: dual, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
-		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
 	},
 	{
 		name: "translated beside our own, IPv6 primary", ips: ip6 + "," + ip4, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
-		asked: "exists, A, AAAA, PTR fd00:10:244::1b, PTR 10.244.0.27", proven: ip6 + "," + ip4,
+		asked: "exists, sibling, A, AAAA, PTR fd00:10:244::1b, PTR 10.244.0.27", proven: ip6 + "," + ip4,
 	},
 	{
 		name: "translated in place of our own", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll}, script: "AAAA: 64:ff9b::10.244.0.27",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees absent", verdict: identity.Missing,
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees absent", verdict: identity.Missing,
 		says: name4 + ": 10.96.0.10 says 64:ff9b::af4:1b",
 	},
 	{
 		name: "an IPv6 Pod embeds nothing", ips: ip6, script: "AAAA: 64:ff9b::10.244.0.27",
-		asked: "exists, A, AAAA", verdicts: "agrees absent stale", verdict: identity.Stale, others: "64:ff9b::af4:1b",
+		asked: "exists, sibling, A, AAAA", verdicts: "agrees absent stale", verdict: identity.Stale, others: "64:ff9b::af4:1b",
 		says: name4 + ": 10.96.0.10 says 64:ff9b::af4:1b; this Pod is fd00:10:244::1b",
 	},
 
 	// Reverse.
 	{
 		name: "another Service's name too", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4,
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 		tolerated: "10.244.0.27: " + vip4 + " also, besides " + name4,
 	},
 	{
 		name: "a warning of an earlier round is forgotten", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " | " + name4,
-		asked:  "exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name: "reverse extra", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " again=30s",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-extra",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-extra",
 		verdict: identity.ReverseExtra, others: vip4, again: 30 * time.Second,
 		says: "10.244.0.27: 10.96.0.10 says " + vip4 + " and " + name4 + "; only " + name4 + " may be there",
 	},
 	{
 		name: "reverse other", script: "PTR 10.244.0.27: " + vip4,
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: vip4,
 		says: "10.244.0.27: 10.96.0.10 says " + vip4 + ", not " + name4,
 	},
 	{
 		name: "reverse other beside a foreign one", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal " + vip4,
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal and " + vip4,
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal and " + vip4 + ", not " + name4,
 	},
 	{
 		name: "reverse other where the zone is unknown", fqdn: "nowhere:kdc1.example.org", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal",
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal, not kdc1.example.org",
 	},
 	{
 		name: "reverse foreign", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-foreign",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-foreign",
 		verdict: identity.ReverseForeign, others: "ip-10-244-0-27.ec2.internal",
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal, not " + name4,
 	},
 	{
 		name: "reverse missing", script: "PTR 10.244.0.27: nxdomain zone=10.in-addr.arpa again=30s",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
 		verdict: identity.ReverseMissing, again: 30 * time.Second,
 		says: "10.244.0.27: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
 	{
 		name: "reverse without data", script: "PTR 10.244.0.27: nodata",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-missing",
 		verdict: identity.ReverseMissing, says: "10.244.0.27: 10.96.0.10 says no data to PTR, not " + name4,
 	},
 	{
 		name: "reverse refused", script: "PTR 10.244.0.27: refused",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-refused",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-refused",
 		verdict: identity.ReverseRefused, says: "10.244.0.27: 10.96.0.10 says REFUSED to PTR, not " + name4,
 	},
 	{
 		name: "reverse unanswered", script: "PTR 10.244.0.27: servfail",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent unanswered",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent unanswered",
 		verdict: identity.Unanswered, says: "10.244.0.27: 10.96.0.10 says SERVFAIL to PTR",
 	},
 	{
 		name: "reverse missing for the second address", ips: dual, script: "PTR fd00:10:244::1b: nxdomain",
-		asked: "exists, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", verdicts: "agrees agrees agrees agrees reverse-missing",
+		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", verdicts: "agrees agrees agrees agrees reverse-missing",
 		verdict: identity.ReverseMissing, says: "fd00:10:244::1b: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
 	{
 		name: "reverse missing in the confirming round", policy: identity.Policy{Rounds: 3}, script: "PTR 10.244.0.27: " + name4 + " | nxdomain",
-		asked:    "exists, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27",
+		asked:    "exists, sibling, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27",
 		verdicts: "agrees agrees agrees agrees agrees reverse-missing",
 		verdict:  identity.ReverseMissing, says: "10.244.0.27: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	},
@@ -439,12 +454,12 @@ var verifications = []verification{
 	// A mismatch is not to be looked at again before existence has a key.
 	{
 		name: "the next key is later than the answer's end", script: "exists: nodata again=7s\nA: 10.244.0.99 again=2s",
-		asked: "exists, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99", again: 7 * time.Second,
+		asked: "exists, sibling, A", verdicts: "agrees stale", verdict: identity.Stale, others: "10.244.0.99", again: 7 * time.Second,
 		says: name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is 10.244.0.27",
 	},
 	{
 		name: "no key for the dashed name", script: "exists: nxdomain again=7s\nexists " + dash4 + ": nodata again=2s",
-		asked: "exists, exists " + dash4, verdicts: "missing unnamed", verdict: identity.Unnamed, again: 7 * time.Second,
+		asked: "exists, exists " + dash4 + ", sibling", verdicts: "missing unnamed", verdict: identity.Unnamed, again: 7 * time.Second,
 		says: name4 + ": DNS publishes this Pod as " + dash4,
 	},
 }
@@ -456,7 +471,7 @@ func TestVerifyAsksInOrderAndJudgesEveryAnswer(t *testing.T) {
 		seen[test.verdict] = true
 	}
 	for _, verdict := range []identity.Verdict{
-		identity.Shared, identity.Stale, identity.Missing, identity.Unnamed, identity.Poisoned, identity.ForeignServer,
+		identity.Shared, identity.Stale, identity.Missing, identity.Hidden, identity.Unnamed, identity.Poisoned, identity.ForeignServer,
 		identity.Unanswered, identity.Unsettled, identity.ReverseExtra, identity.ReverseOther, identity.ReverseForeign,
 		identity.ReverseMissing, identity.ReverseRefused,
 	} {
@@ -483,13 +498,15 @@ func (test verification) run(t *testing.T) {
 	var reported, verdicts []string
 	for _, f := range report.Findings() {
 		reported = append(reported, s.Spell(f.Question))
-		verdicts = append(verdicts, string(f.Verdict))
+		if !f.Witness {
+			verdicts = append(verdicts, string(f.Verdict))
+		}
 	}
 	if got, want := strings.Join(reported, ", "), strings.ReplaceAll(s.Asked(), " | ", ", "); got != want {
 		t.Errorf("reported\n%s, asked\n%s", got, want)
 	}
 	if test.verdicts == "" {
-		test.verdicts = strings.TrimSpace(strings.Repeat("agrees ", len(report.Findings())))
+		test.verdicts = strings.TrimSpace(strings.Repeat("agrees ", len(verdicts)))
 	}
 	if got := strings.Join(verdicts, " "); got != test.verdicts {
 		t.Errorf("verdicts\n%s, not\n%s", got, test.verdicts)
@@ -534,6 +551,7 @@ func TestReportTellsEveryAnswerInASentence(t *testing.T) {
 	}
 	want := []string{
 		name4 + ": 10.96.0.10 says no data",
+		"*.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN",
 		name4 + ": 10.96.0.10 says 10.244.0.27",
 		"10.244.0.27: 10.96.0.10 says " + name4,
 		name4 + ": 10.96.0.10 says no data",
@@ -598,7 +616,7 @@ func TestVerifyEndsWithTheCauseOfItsContext(t *testing.T) {
 		t.Errorf("got %v, %v", agreement.Addrs(), err)
 	}
 	// What was asked until then is told all the same.
-	if got := s.Asked(); got != "exists, A, PTR 10.244.0.27" || len(report.Findings()) != 3 {
+	if got := s.Asked(); got != "exists, sibling, A, PTR 10.244.0.27" || len(report.Findings()) != 4 {
 		t.Errorf("asked %s, reported %v", got, report)
 	}
 }
@@ -616,11 +634,11 @@ func TestOurAddressBehindADNS64PrefixIsNobodyElses(t *testing.T) {
 		shown := netip.MustParseAddr(addr).String()
 		verification{
 			name: fmt.Sprint(length), ips: "192.0.2.33", script: "AAAA: " + addr,
-			asked: "exists, A, AAAA, PTR 192.0.2.33", proven: "192.0.2.33", verdicts: "agrees agrees absent agrees",
+			asked: "exists, sibling, A, AAAA, PTR 192.0.2.33", proven: "192.0.2.33", verdicts: "agrees agrees absent agrees",
 		}.run(t)
 		verification{
 			name: fmt.Sprint(length), ips: "192.0.2.34", script: "AAAA: " + addr,
-			asked: "exists, A, AAAA", verdicts: "agrees agrees shared",
+			asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees shared",
 			verdict: identity.Shared, others: shown,
 			says: name4 + ": 10.96.0.10 says " + shown + "; another Pod holds this name: " + shown,
 		}.run(t)
@@ -652,5 +670,42 @@ func TestZeroValuesWork(t *testing.T) {
 	}
 	if (identity.Policy{}).Forward != identity.ForwardOnly || db0(t, identity.Policy{Rounds: 3}, ip4, "").Rounds() != 3 {
 		t.Error("the policy is not the claim's")
+	}
+}
+
+// lying is a server on which one type shows names that do not exist.
+func lying(whole identity.Resolver, lies func(n int) bool) identity.Resolver {
+	n, same := 0, 0
+	return resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+		exchange, err := whole.Open(ctx)
+		return exchangeFunc(func(q identity.Question) identity.Answer {
+			a := exchange.Ask(ctx, q)
+			if q.Kind == identity.Exists && !q.Same {
+				n++
+				same = n
+			}
+			if (q.Kind == identity.Exists || q.Kind == identity.Sibling) && lies(same) {
+				a.Is = identity.NoData
+			}
+			return a
+		}), err
+	})
+}
+
+// No type is trusted: before a plain question it has denied what does not exist.
+func TestATypeThatLiesIsNotBelieved(t *testing.T) {
+	claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
+	odd := func(n int) bool { return n%2 == 1 }
+	s := podtest.Agreeing(t, claim)
+	if _, _, err := identity.Verify(t.Context(), lying(s, odd), claim, 0); err != nil {
+		t.Error(err)
+	}
+	if want := "exists, sibling, exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; s.Asked() != want {
+		t.Errorf("asked %s,\nnot   %s", s.Asked(), want)
+	}
+	s = podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
+	_, _, err := identity.Verify(t.Context(), lying(s, odd), claim, identity.Instead)
+	if m, ok := errors.AsType[*identity.Mismatch](err); !ok || m.Verdict != identity.Missing || s.Asked() != "exists, sibling, exists, exists "+dash4+", sibling" {
+		t.Errorf("asked %s: %v", s.Asked(), err)
 	}
 }

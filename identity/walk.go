@@ -82,6 +82,7 @@ type walker struct {
 	start      time.Time
 	unnamed    lookout
 	plainly    doubt
+	blindly    blindness
 	gone       absence
 	people     curiosity
 	slow       time.Duration // the least pause, for a server that is slow or in trouble
@@ -101,6 +102,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	}
 	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
 	w.plainly.heard(t)
+	w.blindly.heard(t)
 	goesOn := true
 	m, isMismatch := errors.AsType[*Mismatch](t.Err)
 	switch {
@@ -143,7 +145,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 func (w *walker) also(waited time.Duration) (also Also) {
 	switch {
 	case w.Agreed:
-		also = Attest | Doubt
+		also = Attest | Doubt | Blindly
 	case w.unnamed.due(waited):
 		also = Instead
 	}
@@ -152,6 +154,9 @@ func (w *walker) also(waited time.Duration) (also Also) {
 	}
 	if w.plainly.sure() {
 		also |= Plainly
+	}
+	if w.blindly.due(waited) {
+		also |= Blindly
 	}
 	return also
 }
@@ -304,6 +309,27 @@ func (d *doubt) heard(t Turn) {
 		}
 	case r.doubted:
 		d.seen, d.next = 0, 2*t.Waited
+	}
+}
+
+// blindness is when a server is asked plainly that hides whether a name exists: at
+// growing intervals, as each time it may keep a denial. The record usually comes
+// within a second.
+type blindness struct {
+	next  time.Duration // when to ask, since the walk began
+	asked bool          // in this turn
+}
+
+// due reports whether this turn is to ask, and assumes that it does.
+func (b *blindness) due(waited time.Duration) bool {
+	b.asked = waited >= max(b.next, time.Second)
+	return b.asked
+}
+
+// heard learns what a turn came to.
+func (b *blindness) heard(t Turn) {
+	if t.Report.last().hides && b.asked {
+		b.next = 2 * t.Waited
 	}
 }
 

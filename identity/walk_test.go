@@ -237,17 +237,17 @@ func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local | nxdomain zone=cluster.local | nodata")
 		s.Latency = time.Millisecond
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, time.Hour)
-		if got, want := s.Asked(), "exists | exists | exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; got != want {
+		if got, want := s.Asked(), "exists | exists | exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; got != want {
 			t.Errorf("asked\n%s, not\n%s", got, want)
 		}
 		if len(turns) != 3 {
 			t.Fatalf("turns %v", turns)
 		}
 		last := turns[2]
-		if last.Err != nil || last.Pause != 0 || last.Agreement.Name() != claim.Name() || show(last.Agreement.Addrs()) != ip4 || len(last.Report.Findings()) != 7 {
+		if last.Err != nil || last.Pause != 0 || last.Agreement.Name() != claim.Name() || show(last.Agreement.Addrs()) != ip4 || len(last.Report.Findings()) != 8 {
 			t.Errorf("the last turn is %+v", last)
 		}
-		if want := turns[0].Pause + turns[1].Pause + 9*time.Millisecond; end != want || last.Waited != want || last.at != want {
+		if want := turns[0].Pause + turns[1].Pause + 10*time.Millisecond; end != want || last.Waited != want || last.at != want {
 			t.Errorf("it ended after %s, the turn after %s, not after %s", end, last.Waited, want)
 		}
 		for _, turn := range turns[:2] {
@@ -269,15 +269,15 @@ func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 			return []identity.File{{Name: "x", Data: []byte("x"), Mode: 0o644}}, nil
 		}
 		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(slow)}, time.Hour)
-		const once = "exists, A, AAAA, PTR 10.244.0.27"
+		const once = "exists, sibling, A, AAAA, PTR 10.244.0.27"
 		if s.Asked() != once+" | "+once {
 			t.Errorf("asked %s", s.Asked())
 		}
 		if len(turns) != 1 || turns[0].Err != nil || len(turns[0].Required[0].Files()) != 1 {
 			t.Fatalf("turns %v", turns)
 		}
-		if n := len(turns[0].Report.Findings()); n != 8 {
-			t.Errorf("%d questions are reported, not 8", n)
+		if n := len(turns[0].Report.Findings()); n != 10 {
+			t.Errorf("%d questions are reported, not 10", n)
 		}
 	})
 }
@@ -404,7 +404,7 @@ func TestWalkGivesNoTurnThatItsDeadlineCutOff(t *testing.T) {
 		s := podtest.Agreeing(t, claim)
 		s.Latency = time.Second
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s}, 2500*time.Millisecond)
-		if len(turns) != 0 || end != 2500*time.Millisecond || s.Asked() != "exists, A, AAAA" {
+		if len(turns) != 0 || end != 2500*time.Millisecond || s.Asked() != "exists, sibling, A" {
 			t.Errorf("%d turns, end after %s, asked %s", len(turns), end, s.Asked())
 		}
 	})
@@ -537,7 +537,7 @@ func TestAfterAnAgreementThereIsNoRefusal(t *testing.T) {
 		asked := 0
 		gone := resolverFunc(func(context.Context) (identity.Exchange, error) {
 			return exchangeFunc(func(q identity.Question) identity.Answer {
-				if q.Name != claim.Name() && q.Name.String() != "kubernetes.default.svc.cluster.local" {
+				if q.Kind != identity.Sibling && q.Name != claim.Name() && q.Name.String() != "kubernetes.default.svc.cluster.local" {
 					asked++
 					return identity.Answer{Question: q, Is: identity.NoData}
 				}

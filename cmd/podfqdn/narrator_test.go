@@ -29,7 +29,14 @@ func (a answering) Open(context.Context) (identity.Exchange, error) { return a, 
 func (a answering) Close() error                                    { return nil }
 func (a answering) Ask(_ context.Context, q identity.Question) identity.Answer {
 	time.Sleep(400 * time.Microsecond)
-	answer := a.says(time.Since(a.start), q)
+	asked := q
+	if q.Kind == identity.Sibling {
+		asked.Kind = identity.Exists
+	}
+	answer := a.says(time.Since(a.start), asked)
+	if q.Kind == identity.Sibling && answer.Is == identity.NoData {
+		answer = denied // as everybody but a liar
+	}
 	answer.Question, answer.Server = q, netip.MustParseAddrPort("10.96.0.10:53")
 	return answer
 }

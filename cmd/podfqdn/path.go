@@ -98,7 +98,7 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 
 	// Walk: verify until DNS agrees.
 	if p.dns == nil {
-		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, p.claim.Rounds())
+		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
 	}
 	ends, _ := ctx.Deadline()
 	tell := narrator{ends: ends, log: p.log, facts: facts, claim: p.claim, dns: p.dns, stands: p.name.stands.Load}

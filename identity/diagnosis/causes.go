@@ -479,7 +479,7 @@ func (s scene) published() (addrs []netip.Addr) {
 func (s scene) replicas() string {
 	for i, f := range s.findings {
 		for _, g := range s.findings[:i] {
-			if f.Question != g.Question || f.Server != g.Server || f.Witness || g.Witness || !says(f) || !says(g) ||
+			if f.Same = g.Same; f.Question != g.Question || f.Server != g.Server || f.Witness || g.Witness || !says(f) || !says(g) ||
 				shown.Of(f.Answer).Wire == shown.Of(g.Answer).Wire || f.Kind == identity.Exists && (f.Is == identity.Denied) == (g.Is == identity.Denied) {
 				continue
 			}

@@ -39,7 +39,7 @@ type Seen struct {
 // Asked is one question to one server and what came of it.
 type Asked struct {
 	Server        string           `json:"server"`            // ADDRESS:PORT
-	Kind          string           `json:"kind"`              // "existence", "A", "AAAA", "PTR"
+	Kind          string           `json:"kind"`              // "existence", "sibling", "A", "AAAA", "PTR"
 	Type          string           `json:"type"`              // as asked on the wire: "LOC", "A", ...
 	Subject       string           `json:"subject"`           // a name without root dot, or an address
 	Witness       bool             `json:"witness,omitempty"` // another name than the Pod's, for comparison

@@ -57,7 +57,8 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 	if service.IsZero() || foreign {
 		return round
 	}
-	if a := ask(identity.Question{Kind: identity.Exists, Name: service}); a.Is == identity.Found || a.Is == identity.NoData {
+	shows := func(a identity.Answer) bool { return a.Is == identity.Found || a.Is == identity.NoData }
+	if shows(ask(identity.Question{Kind: identity.Exists, Name: service})) && !shows(ask(identity.Question{Kind: identity.Sibling, Name: service})) {
 		for _, addr := range c.Addrs() {
 			kind := identity.Forward6
 			if addr.Is4() {
@@ -107,7 +108,7 @@ func Examine(ctx context.Context, r identity.Resolver, f identity.Facts, c ident
 	var first error
 	var m *identity.Mismatch
 	for range 2 {
-		round, _, err := identity.Ask(ctx, r, c, identity.Instead|identity.Doubt|identity.Plainly, true)
+		round, _, err := identity.Ask(ctx, r, c, identity.Everything)
 		report = append(report, round)
 		if first == nil {
 			first = err

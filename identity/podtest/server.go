@@ -45,7 +45,7 @@ var Nameserver = netip.MustParseAddrPort("10.96.0.10:53")
 // Agreeing returns a server on which everything agrees with a claim.
 func Agreeing(t T, c identity.Claim) *Server {
 	s := &Server{t: t, name: c.Name(), start: time.Now(), answers: map[string][]string{
-		"exists": {"nodata"}, "A": {"nodata"}, "AAAA": {"nodata"},
+		"exists": {"nodata"}, "sibling": {"nxdomain zone=cluster.local"}, "A": {"nodata"}, "AAAA": {"nodata"},
 	}}
 	for _, addr := range c.Addrs() {
 		kind := "AAAA"
@@ -126,6 +126,8 @@ func (s *Server) Spell(q identity.Question) string {
 		return "PTR " + q.Addr.String()
 	case q.Kind == identity.Exists && q.Name == s.name:
 		return "exists"
+	case q.Kind == identity.Sibling:
+		return "sibling"
 	case q.Kind == identity.Exists:
 		return "exists " + q.Name.String()
 	case q.Name == s.name:

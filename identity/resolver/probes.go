@@ -36,14 +36,14 @@ type probes struct {
 	free  map[uint16]time.Time // when each may be asked again
 	down  countdown
 
-	rounds int      // of a proof, each of which takes one
-	order  []uint16 // probeTypes as they are to be taken
+	last  uint16   // the one that was asked last
+	order []uint16 // probeTypes as they are to be taken
 }
 
 // newProbes returns the probe types for a name, each time in another order: a
 // process that is started again would be told from a cache what the one before
 // it was. Next to another process those come first that it comes to last.
-func newProbes(rounds int, beside bool) *probes {
+func newProbes(beside bool) *probes {
 	first, last := slices.Clone(probeTypes[:len(probeTypes)/2]), slices.Clone(probeTypes[len(probeTypes)/2:])
 	for _, half := range [][]uint16{first, last} {
 		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
@@ -52,21 +52,25 @@ func newProbes(rounds int, beside bool) *probes {
 	if beside {
 		order = slices.Concat(last, first)
 	}
-	return &probes{free: make(map[uint16]time.Time), rounds: min(max(rounds, 1), len(probeTypes)), order: order}
+	return &probes{free: make(map[uint16]time.Time), order: order}
 }
 
-// take returns a type that is free at now, or how long until there are as many as
-// a proof needs: one that finds one alone each time never comes to its end.
-func (p *probes) take(now time.Time) (qtype uint16, wait time.Duration) {
+// take returns a type that is free at now, or how long until one is. same is the
+// one that was asked last.
+func (p *probes) take(now time.Time, same bool) (qtype uint16, wait time.Duration) {
 	if p.first.IsZero() {
 		p.first = now
 	}
+	if same && p.last != 0 {
+		return p.last, 0
+	}
 	for _, t := range p.order {
 		if !p.free[t].After(now) {
+			p.last = t
 			return t, 0
 		}
 	}
-	return 0, p.waits(now)[p.rounds-1]
+	return 0, p.waits(now)[0]
 }
 
 // spend takes note that the answer to a type may be cached for ttl from now.
@@ -93,21 +97,20 @@ func (p *probes) left(now time.Time) int {
 	return len(waits)
 }
 
-// spacing tells how long to wait before the next: so that the wait so far grows
+// spacing returns how long to wait before the next: so that the wait so far grows
 // by the same ratio with each of those that are left until others are free
 // again. Lateness then stays in proportion to the wait, however long a denial
-// is cached. Those for the confirming rounds are kept for them.
+// is cached.
 func (p *probes) spacing(now time.Time) time.Duration {
 	waits, free := p.waits(now), p.left(now)
-	spare := free - (p.rounds - 1)
-	switch {
-	case spare <= 0:
-		return waits[p.rounds-1]
-	case free == len(waits):
+	switch free {
+	case 0:
+		return waits[0]
+	case len(waits):
 		return 0
 	}
 	waited := max(now.Sub(p.first), time.Millisecond).Seconds()
-	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(spare))
+	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(free))
 	// Up, or it would come a nanosecond before another is free.
 	return time.Duration(math.Ceil((ratio - 1) * waited * float64(time.Second)))
 }

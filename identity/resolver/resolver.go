@@ -13,6 +13,7 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -64,7 +65,6 @@ type Resolver struct {
 	Dial func(ctx context.Context, network, server string) (net.Conn, error)
 
 	servers  []netip.AddrPort
-	rounds   int  // of a proof: probe types are kept for all of them
 	current  int  // servers[current%len] is asked
 	vc       bool // everything by TCP
 	beside   bool // see Beside
@@ -73,18 +73,17 @@ type Resolver struct {
 	noEDNS   map[netip.AddrPort]bool
 	probes   map[identity.Name]*probes
 	refuses  map[netip.AddrPort]bool  // servers that refuse probe types
+	hides    map[netip.AddrPort]bool  // servers that do not deny what does not exist
 	ttls     map[string]time.Duration // of answers seen, by question
 	buffer   []byte
 }
 
 // New returns a Resolver that asks servers in order, the next one where one is
 // silent, fails or refuses, over the operating system's sockets. vc asks
-// everything by TCP ("options use-vc"). rounds is how many a proof takes
-// (identity.Claim.Rounds), so that there is a probe type for each.
-func New(servers []netip.AddrPort, vc bool, rounds int) *Resolver {
+// everything by TCP ("options use-vc").
+func New(servers []netip.AddrPort, vc bool) *Resolver {
 	return &Resolver{
 		Dial:     new(net.Dialer).DialContext,
-		rounds:   rounds,
 		servers:  servers,
 		vc:       vc,
 		patience: firstPatience,
@@ -92,6 +91,7 @@ func New(servers []netip.AddrPort, vc bool, rounds int) *Resolver {
 		noEDNS:   make(map[netip.AddrPort]bool),
 		probes:   make(map[identity.Name]*probes),
 		refuses:  make(map[netip.AddrPort]bool),
+		hides:    make(map[netip.AddrPort]bool),
 		ttls:     make(map[string]time.Duration),
 		buffer:   make([]byte, dns.MaxMsgSize),
 	}
@@ -103,7 +103,7 @@ func New(servers []netip.AddrPort, vc bool, rounds int) *Resolver {
 // asks which replica answers (RFC 5001), and wants to know soon: it waits 2 s
 // for an answer, no longer, and sends each question up to three times meanwhile.
 func Beside(server netip.AddrPort, vc bool) *Resolver {
-	r := New([]netip.AddrPort{server}, vc, 1)
+	r := New([]netip.AddrPort{server}, vc)
 	r.beside = true
 	return r
 }
@@ -165,7 +165,9 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 	case identity.Reverse:
 		a = e.plain(ctx, reverseName(q.Addr), dns.TypePTR)
 	case identity.Exists:
-		a = e.exists(ctx, q.Name)
+		a = e.exists(ctx, q)
+	case identity.Sibling:
+		a = e.sibling(ctx, q.Name)
 	}
 	a.Question, a.Server, a.Shown = q, e.server, a.shown
 	// An asker who waits no longer tells nothing of the server. A socket's
@@ -188,7 +190,7 @@ func (r *Resolver) learn(a identity.Answer) {
 		r.current++
 	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
 		r.current++
-	case a.Is == identity.Denied:
+	case a.Is == identity.Denied && a.Kind != identity.Sibling:
 		r.current = 0
 		fallthrough
 	default:
@@ -209,25 +211,26 @@ func reverseName(addr netip.Addr) string {
 // exists asks for a name by a type that is free to be asked. For who looks on,
 // another one may have had that a moment ago: a denial from a cache is not taken,
 // unless every one looks so, as behind NodeLocal DNSCache.
-func (e *exchange) exists(ctx context.Context, name identity.Name) answer {
-	a := e.existsBy(ctx, name)
+func (e *exchange) exists(ctx context.Context, q identity.Question) answer {
+	a := e.existsBy(ctx, q)
 	for range 5 {
 		if !e.r.beside || !a.shown.Cached || a.Is != identity.Denied {
 			break
 		}
-		a = e.existsBy(ctx, name)
+		a = e.existsBy(ctx, q)
 	}
 	return a
 }
 
 // existsBy asks for a name by the next type that is free.
-func (e *exchange) existsBy(ctx context.Context, name identity.Name) answer {
+func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
+	name := q.Name
 	k := e.r.probes[name]
 	if k == nil {
-		k = newProbes(e.r.rounds, e.r.beside)
+		k = newProbes(e.r.beside)
 		e.r.probes[name] = k
 	}
-	qtype, wait := k.take(time.Now())
+	qtype, wait := k.take(time.Now(), q.Same)
 	if wait > 0 {
 		return answer{Answer: identity.Answer{Is: identity.Unasked, Again: wait}, shown: shown.Answer{Wire: "nothing, as nothing was asked"}}
 	}
@@ -254,6 +257,19 @@ func (e *exchange) existsBy(ctx context.Context, name identity.Name) answer {
 	return a
 }
 
+// sibling asks by the type that a name was asked by last for a name next to it.
+// Nobody can have asked for that one before.
+func (e *exchange) sibling(ctx context.Context, name identity.Name) answer {
+	k := e.r.probes[name]
+	if k == nil || k.last == 0 {
+		return answer{shown: shown.Answer{Wire: "nothing, as nothing was asked"}}
+	}
+	_, parent, _ := strings.Cut(name.String(), ".")
+	a, _ := e.ask(ctx, dns.Fqdn("podfqdn-"+strings.ToLower(rand.Text()[:20])+"."+parent), k.last)
+	e.r.hides[e.server] = a.Is == identity.Found || a.Is == identity.NoData
+	return a
+}
+
 // plain asks what applications ask too.
 func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer {
 	a, life := e.ask(ctx, name, qtype)
@@ -274,7 +290,7 @@ func (e *exchange) again(question string, a *answer, life lifetime) {
 	denied := a.Is != identity.Found
 	a.shown.Cached = seen && life.left < before || life.cut
 	switch {
-	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && e.r.refuses[e.server]:
+	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && (e.r.refuses[e.server] || e.r.hides[e.server]):
 		a.Again = min(life.left, maxAgain)
 	}
 }

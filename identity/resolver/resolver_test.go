@@ -99,7 +99,7 @@ func (w *wire) resolver(servers ...netip.AddrPort) *resolver.Resolver {
 	if len(servers) == 0 {
 		servers = []netip.AddrPort{server}
 	}
-	r := resolver.New(servers, false, 2)
+	r := resolver.New(servers, false)
 	r.Dial = w.dial
 	return r
 }
@@ -303,7 +303,7 @@ func TestWhatDoesNotAnswerTheQuestionIsDiscarded(t *testing.T) {
 					q = q.Copy()
 					return [][]byte{noise(q.Copy()), noise(q.Copy()), pack(good(q))}
 				}}
-				r := resolver.New([]netip.AddrPort{server}, network == "tcp", 2)
+				r := resolver.New([]netip.AddrPort{server}, network == "tcp")
 				r.Dial = w.dial
 				got := ask(t, r, a)
 				if got.Is != identity.Found || got.Wire != "10.244.0.17" {
@@ -360,7 +360,7 @@ func TestAnAnswerThatIsReadPastTheDeadlineIsNone(t *testing.T) {
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 IN A 10.244.1.7"))}
 		}}
 		for _, vc := range []bool{false, true} {
-			r := resolver.New([]netip.AddrPort{server}, vc, 2)
+			r := resolver.New([]netip.AddrPort{server}, vc)
 			r.Dial = func(ctx context.Context, network, server string) (net.Conn, error) {
 				conn, err := w.dial(ctx, network, server)
 				return stopped{conn}, err
@@ -756,7 +756,7 @@ func TestAServerThatRefusesOtherTypesKeepsItsTurn(t *testing.T) {
 }
 
 func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
-	r := resolver.New([]netip.AddrPort{server, second}, false, 2)
+	r := resolver.New([]netip.AddrPort{server, second}, false)
 	r.Dial = func(_ context.Context, _, to string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: syscall.ENETUNREACH}
 	}
@@ -766,7 +766,7 @@ func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
 			t.Errorf("got %v, want one about %s", err, want)
 		}
 	}
-	if _, err := resolver.New(nil, false, 2).Open(t.Context()); err == nil {
+	if _, err := resolver.New(nil, false).Open(t.Context()); err == nil {
 		t.Error("a resolver without servers asks somebody")
 	}
 }
@@ -830,28 +830,31 @@ func TestWithoutAFreeProbeTypeNothingIsAsked(t *testing.T) {
 	})
 }
 
-func TestWhoFoundNoFreeProbeTypeWaitsForEnoughOfThem(t *testing.T) {
+// The type that has told the truth is asked again, whatever a cache keeps of it.
+func TestTheConfirmingRoundsAskTheSameProbeType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
-			return [][]byte{pack(reply(q, dns.RcodeSuccess, "cluster.local. 60 SOA a. b. 1 2 3 4 60"))}
+			if strings.HasPrefix(q.Question[0].Name, "podfqdn-") {
+				return [][]byte{pack(reply(q, dns.RcodeNameError, fresh))}
+			}
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, fresh))}
 		}}
-		r := resolver.New([]netip.AddrPort{server}, false, 5)
-		r.Dial = w.dial
-		for range 34 { // one free again each second from 60 s on
-			if got := ask(t, r, exists); got.Is != identity.NoData {
-				t.Fatalf("got %+v", got)
+		r := w.resolver()
+		sibling, same := exists, exists
+		sibling.Kind, same.Same = identity.Sibling, true
+		for _, q := range []identity.Question{exists, sibling, same, same, sibling} {
+			if got := ask(t, r, q); (got.Is == identity.Denied) != (q.Kind == identity.Sibling) {
+				t.Errorf("got %+v", got)
 			}
-			time.Sleep(time.Second)
 		}
-		got := ask(t, r, exists)
-		if got.Is != identity.Unasked || got.Again != 30*time.Second {
-			t.Fatalf("got %+v", got)
-		}
-		time.Sleep(got.Again)
-		for i := range 5 {
-			if got := ask(t, r, exists); got.Is != identity.NoData {
-				t.Errorf("question %d: got %+v", i, got)
+		word := strings.Fields(w.asked[0])[1]
+		for i, asked := range w.asked {
+			if strings.Fields(asked)[1] != word || i != 4 && i != 1 && asked != w.asked[0] {
+				t.Errorf("asked %q", w.asked)
 			}
+		}
+		if w.asked[1] == w.asked[4] || !strings.HasSuffix(w.asked[1], ".db.default.svc.cluster.local.") {
+			t.Errorf("asked %q", w.asked)
 		}
 	})
 }

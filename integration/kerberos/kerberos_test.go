@@ -319,7 +319,7 @@ func (r *Realm) db0(t *testing.T, templates, source string) *pod {
 	})
 	claim := podtest.Claim(podtest.DB0.Files("cluster.local", ip), identity.Given{}, identity.Policy{})
 	p := &pod{t: t, realm: r, volume: t.TempDir(), ccache: filepath.Join(t.TempDir(), "ccache")}
-	p.agreement, _, err = identity.Verify(t.Context(), resolver.New([]netip.AddrPort{server.Addr()}, false, claim.Rounds()), claim, identity.Instead)
+	p.agreement, _, err = identity.Verify(t.Context(), resolver.New([]netip.AddrPort{server.Addr()}, false), claim, identity.Instead)
 	if err != nil {
 		t.Fatal(err)
 	}

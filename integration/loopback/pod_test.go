@@ -222,7 +222,7 @@ func (p *pod) process() (e end) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), p.timeout)
 	defer cancel()
 	start := time.Now()
-	r := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, claim.Rounds())
+	r := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
 	for turn := range (identity.Walk{Claim: claim, Resolver: r}).Turns(ctx) {
 		if turn.Err != nil {
 			e.reason = turn.Err.Error()

@@ -20,7 +20,7 @@ import (
 func (s *stage) follow(every, grace, long time.Duration) (turns []identity.Turn) {
 	s.Helper()
 	claim := s.claim()
-	r := resolver.New([]netip.AddrPort{server}, false, claim.Rounds())
+	r := resolver.New([]netip.AddrPort{server}, false)
 	r.Dial = s.dial
 	ctx, cancel := context.WithTimeout(s.Context(), long)
 	defer cancel()

@@ -99,6 +99,9 @@ func (p *packet) String() string {
 	return fmt.Sprintf("%v #%d %s %s %s %s", p.at, p.socket, p.network, dns.Type(p.qtype), p.name, rcode)
 }
 
+// sibling reports whether it is about a random name next to the Pod's.
+func (p *packet) sibling() bool { return strings.HasPrefix(p.name, "podfqdn-") }
+
 // private tells whether no application asks for this type.
 func (p *packet) private() bool {
 	return !slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, p.qtype)
@@ -426,7 +429,7 @@ func (s *stage) walk() outcome {
 		s.open()
 	}
 	claim := s.claim()
-	r := resolver.New([]netip.AddrPort{server}, false, claim.Rounds())
+	r := resolver.New([]netip.AddrPort{server}, false)
 	r.Dial = s.dial
 	ctx, cancel := context.WithTimeout(s.Context(), s.timeout)
 	defer cancel()
@@ -458,6 +461,7 @@ func (o outcome) check(deadline time.Duration) {
 	}
 	last, counted := map[key]*packet{}, map[key]bool{}
 	shown, forward := map[int]bool{}, map[int]bool{} // by socket
+	honest, by := map[uint16]bool{}, map[int]uint16{} // probe types that denied what does not exist; the one of a socket
 	ports := map[netip.AddrPort]int{}
 	for i, p := range o.packets {
 		if p.at >= deadline {
@@ -478,7 +482,9 @@ func (o outcome) check(deadline time.Duration) {
 		before := last[k]
 		last[k] = p
 		if before != nil && before.socket != p.socket { // else by TCP, or without EDNS0
-			if (p.private() || counted[k]) && p.at < before.until+before.ttl() {
+			// A type that has shown the name is asked again in the rounds that confirm.
+			confirms := p.private() && before.reply != nil && before.reply.Rcode == dns.RcodeSuccess && p.socket == before.socket+1
+			if (p.private() && !confirms || counted[k]) && p.at < before.until+before.ttl() {
 				o.Errorf("asked again within %v, while a cache may answer: %v, then %v", before.ttl(), before, p)
 			}
 			// A TTL that has counted down comes from a cache.
@@ -486,7 +492,10 @@ func (o outcome) check(deadline time.Duration) {
 		}
 
 		switch {
+		case p.sibling():
+			honest[p.qtype] = p.reply != nil && p.reply.Rcode != dns.RcodeSuccess
 		case p.private():
+			by[p.socket] = p.qtype
 			ok := p.reply != nil && (p.reply.Rcode == dns.RcodeSuccess || o.plain && p.reply.Rcode == dns.RcodeRefused)
 			shown[p.socket] = shown[p.socket] || ok && name == dns.CanonicalName(o.name)
 		case p.qtype == dns.TypePTR && o.policy.Reverse == identity.ReverseIgnore:
@@ -496,7 +505,7 @@ func (o outcome) check(deadline time.Duration) {
 			if before := o.packets[max(i, 1)-1]; before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
 				o.Errorf("a witness is asked that nobody needs: %v", p)
 			}
-		case !shown[p.socket]:
+		case !shown[p.socket] || !honest[by[p.socket]] && !o.plain:
 			o.Errorf("a plain question to a replica that has not shown the name: %v", p)
 		case p.qtype == dns.TypePTR:
 			if !forward[p.socket] {
@@ -583,7 +592,9 @@ func (o outcome) rounds() (all []string) {
 			last = p.socket
 		}
 		kind := "PROBE"
-		if !p.private() {
+		if p.sibling() {
+			kind = "SIBLING"
+		} else if !p.private() {
 			kind = dns.Type(p.qtype).String()
 		}
 		all[len(all)-1] = strings.TrimSpace(all[len(all)-1] + " " + kind)

@@ -85,7 +85,7 @@ func walk(ctx context.Context, p pod, server string) (func() (end, error), error
 	if err != nil {
 		return nil, err
 	}
-	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC, claim.Rounds())}
+	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)}
 	var at time.Time
 	result := make(chan error, 1)
 	go func() {
