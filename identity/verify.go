@@ -60,7 +60,7 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 	rounds := c.Rounds()
 	for i := range rounds {
 		what := also
-		if i == 0 {
+		if i == 0 || report.last().existence == Refused { // which says nothing of the type
 			what |= honest
 		}
 		if i == rounds-1 {

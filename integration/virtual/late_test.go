@@ -14,31 +14,31 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-func TestARecordThatIsThereTakesSevenPacketsOnTwoSockets(t *testing.T) {
+func TestARecordThatIsThereTakesEightPacketsOnTwoSockets(t *testing.T) {
 	for _, corefile := range []string{dnstest.Kubeadm, dnstest.Cached} {
 		play(t, "", func(s *stage) {
 			s.corefile = corefile
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"PROBE A PTR", "PROBE A AAAA PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"PROBE SIBLING A PTR", "PROBE A AAAA PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
-			if o.packets[0].port == o.packets[3].port {
+			if o.packets[0].port == o.packets[4].port {
 				t.Error("both rounds have one client port")
 			}
 		})
 	}
 }
 
-func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
+func TestARecordThatIsThereInBothFamiliesTakesElevenPackets(t *testing.T) {
 	for _, families := range []identity.Families{identity.FamiliesAuto, identity.FamiliesAll} {
 		play(t, families.String(), func(s *stage) {
 			s.ips, s.policy.Families = []string{ip, ip6}, families
 			s.publish(0)
 			o := s.walk()
 			o.agrees(0, 0)
-			if got, want := o.rounds(), []string{"PROBE A AAAA PTR PTR", "PROBE A AAAA PTR PTR"}; !slices.Equal(got, want) {
+			if got, want := o.rounds(), []string{"PROBE SIBLING A AAAA PTR PTR", "PROBE A AAAA PTR PTR"}; !slices.Equal(got, want) {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 			if got := len(o.agreed.Addrs()); got != 2 {
@@ -50,8 +50,8 @@ func TestARecordThatIsThereInBothFamiliesTakesTenPackets(t *testing.T) {
 
 func TestConfirmingRoundsEachHaveASocket(t *testing.T) {
 	for confirm, want := range map[int][]string{
-		0: {"PROBE A AAAA PTR"},
-		2: {"PROBE A PTR", "PROBE A PTR", "PROBE A AAAA PTR"},
+		0: {"PROBE SIBLING A AAAA PTR"},
+		2: {"PROBE SIBLING A PTR", "PROBE A PTR", "PROBE A AAAA PTR"},
 	} {
 		play(t, fmt.Sprint(confirm), func(s *stage) {
 			s.policy.Rounds = identity.Rounds(1 + confirm)

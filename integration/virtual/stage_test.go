@@ -460,7 +460,7 @@ func (o outcome) check(deadline time.Duration) {
 		qtype uint16
 	}
 	last, counted := map[key]*packet{}, map[key]bool{}
-	shown, forward := map[int]bool{}, map[int]bool{} // by socket
+	shown, forward := map[int]bool{}, map[int]bool{}  // by socket
 	honest, by := map[uint16]bool{}, map[int]uint16{} // probe types that denied what does not exist; the one of a socket
 	ports := map[netip.AddrPort]int{}
 	for i, p := range o.packets {
