@@ -35,8 +35,9 @@ const (
 	others                   // the families of which the Pod has no address
 )
 
-// Everything is what somebody asks who looks at a server once.
-const Everything = Instead | Doubt | Plainly | Blindly | honest | others
+// Everything is what somebody asks who looks at a server once, and leaves no denial
+// behind that an application would meet.
+const Everything = Instead | Doubt | Plainly | honest | others
 
 func (a Also) has(one Also) bool { return a&one != 0 }
 

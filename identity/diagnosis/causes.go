@@ -95,7 +95,7 @@ func (s scene) causes() []Cause {
 		return renamed
 	}
 	switch m.Verdict {
-	case identity.Missing, identity.ForeignServer:
+	case identity.Missing, identity.Hidden, identity.ForeignServer:
 		if m.Is == identity.NoData {
 			return s.empty()
 		}

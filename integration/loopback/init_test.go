@@ -16,22 +16,22 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-func TestARecordThatIsThereTakesSevenPacketsAndIsPublishedWhole(t *testing.T) {
+func TestARecordThatIsThereTakesEightPacketsAndIsPublishedWhole(t *testing.T) {
 	t.Parallel()
 	var trace dnstest.Trace
 	s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 	p := newPod(t, s.Addr())
 	p.init().published(t)
-	if got, want := types(&trace), "PROBE A PTR PROBE A AAAA PTR"; got != want {
+	if got, want := types(&trace), "PROBE PROBE A PTR PROBE A AAAA PTR"; got != want {
 		t.Errorf("asked %q, not %q", got, want)
 	}
 	q := trace.Queries()
 	for i := range q {
-		if first := i / 3 * 3; i < 6 && q[i].Client != q[first].Client || q[i].DO || q[i].CD {
+		if first := i / 4 * 4; q[i].Client != q[first].Client || q[i].DO || q[i].CD {
 			t.Errorf("question %d is %v from %v", i, q[i], q[i].Client)
 		}
 	}
-	if q[0].Client == q[3].Client {
+	if q[0].Client == q[4].Client {
 		t.Error("both rounds came from one socket")
 	}
 	for name, want := range map[string]string{
@@ -98,7 +98,7 @@ func TestBothFamiliesAreProven(t *testing.T) {
 	p := newPod(t, s.Addr())
 	p.ips = []string{ip, ip6}
 	p.init().published(t)
-	if got, want := types(&trace), "PROBE A AAAA PTR PTR PROBE A AAAA PTR PTR"; got != want {
+	if got, want := types(&trace), "PROBE PROBE A AAAA PTR PTR PROBE A AAAA PTR PTR"; got != want {
 		t.Errorf("asked %q, not %q", got, want)
 	}
 	if got := p.read("ips"); got != ip+"\n"+ip6+"\n" {
@@ -114,7 +114,7 @@ func TestAnIPv6PodAsksAnIPv6Server(t *testing.T) {
 		p := newPod(t, s.Addr())
 		p.ips = []string{ip6}
 		run(p).published(t)
-		if got, want := types(&trace), "PROBE AAAA PTR PROBE A AAAA PTR"; got != want {
+		if got, want := types(&trace), "PROBE PROBE AAAA PTR PROBE A AAAA PTR"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 	})
@@ -128,11 +128,11 @@ func TestUseVCAsksByTCPOnly(t *testing.T) {
 		p := newPod(t, s.Addr())
 		p.options = "options use-vc\n"
 		run(p).published(t)
-		if got, want := types(&trace), "PROBE* A* PTR* PROBE* A* AAAA* PTR*"; got != want {
+		if got, want := types(&trace), "PROBE* PROBE* A* PTR* PROBE* A* AAAA* PTR*"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 		q := trace.Queries()
-		if q[0].Client != q[2].Client || q[3].Client != q[6].Client || q[0].Client == q[3].Client {
+		if q[0].Client != q[3].Client || q[4].Client != q[7].Client || q[0].Client == q[4].Client {
 			t.Error("not one connection a round")
 		}
 	})
@@ -151,7 +151,7 @@ func TestATruncatedAnswerIsFetchedByTCP(t *testing.T) {
 		p.policy.Forward = identity.ForwardContains
 		e := run(p)
 		e.published(t)
-		if got, want := types(&trace), "PROBE A A* PTR PROBE A A* AAAA PTR"; got != want {
+		if got, want := types(&trace), "PROBE PROBE A A* PTR PROBE A A* AAAA PTR"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 		if e.log != "" && !strings.Contains(e.log, `"msg":"tolerated"`) {

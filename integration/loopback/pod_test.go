@@ -362,7 +362,7 @@ func kind(qtype uint16) string {
 	return dns.Type(qtype).String()
 }
 
-// types shows what was asked, "PROBE A PTR"; a question that came by TCP has a star.
+// types shows what was asked, "PROBE PROBE A PTR"; a question that came by TCP has a star.
 func types(trace *dnstest.Trace) string {
 	var all []string
 	for _, q := range trace.Queries() {
