@@ -31,13 +31,12 @@ const (
 	Doubt                    // where a probe type has no answer: whether a plain question has one,
 	Plainly                  // and if it has, go on with plain questions
 	Blindly                  // where the server hides whether a name exists: go on with plain questions
-	honest                   // whether a probe type tells the truth
 	others                   // the families of which the Pod has no address
 )
 
 // Everything is what somebody asks who looks at a server once, and leaves no denial
 // behind that an application would meet.
-const Everything = Instead | Doubt | Plainly | honest | others
+const Everything = Instead | Doubt | Plainly | others
 
 func (a Also) has(one Also) bool { return a&one != 0 }
 
@@ -46,10 +45,11 @@ func (a Also) has(one Also) bool { return a&one != 0 }
 // They show that the answer is stable, not that every replica knows it.
 //
 // Each round asks, in this order and only while all is well: whether the name
-// exists, by a probe type; in the first round, whether that type denies what does
-// not exist; the name's A and AAAA; the PTR of each address. So no question that
-// an application would ask too ever reaches a replica before the name does, where
-// its denial would be cached.
+// exists, by a probe type; once for each server, whether that type denies what
+// does not exist; the name's A and AAAA; the PTR of each address. So no question
+// that an application would ask too ever reaches a replica before the name does,
+// where its denial would be cached. But replicas behind one address are taken to
+// be alike in what they deny.
 //
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
@@ -60,14 +60,10 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 	)
 	rounds := c.Rounds()
 	for i := range rounds {
-		what := also
-		if i == 0 || report.last().existence == Refused { // which says nothing of the type
-			what |= honest
-		}
 		if i == rounds-1 {
-			what |= others
+			also |= others
 		}
-		round, addrs, err := Ask(ctx, r, c, what)
+		round, addrs, err := ask(ctx, r, c, also, report.last().honest)
 		report = append(report, round)
 		if err != nil {
 			return Agreement{}, report, err
@@ -85,7 +81,12 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 // Ask asks one round of questions and returns the addresses for which forward
 // and reverse agree. It proves nothing; the error is as Verify's.
 func Ask(ctx context.Context, r Resolver, c Claim, also Also) (Round, []netip.Addr, error) {
-	a := asker{claim: c, also: also}
+	return ask(ctx, r, c, also, netip.AddrPort{})
+}
+
+// ask is Ask after a round in which the probe type asked last has been honest.
+func ask(ctx context.Context, r Resolver, c Claim, also Also, honest netip.AddrPort) (Round, []netip.Addr, error) {
+	a := asker{claim: c, also: also, Round: Round{honest: honest}}
 	addrs, err := a.run(ctx, r)
 	if Over(ctx) {
 		addrs, err = nil, context.Cause(ctx)
@@ -108,14 +109,15 @@ type Round struct {
 	Findings []Finding // in the order asked
 	Err      error     // why there was no exchange; then nothing was asked
 
-	existence Outcome       // of the claimed name; Unasked where nobody asked
-	hides     bool          // the server does not deny what does not exist
-	doubted   bool          // it was looked whether the server answers plain questions only
-	plain     bool          // and it does
-	holds     bool          // an answer gives the claimed name one of its addresses
-	attested  bool          // the server knows the cluster,
-	fresh     time.Duration // and a cache may have said so for so long
-	spacing   time.Duration // until a probe type is free for the next question of existence
+	existence Outcome        // of the claimed name; Unasked where nobody asked
+	honest    netip.AddrPort // the server that has denied what does not exist, by the probe type asked last
+	hides     bool           // the server does not deny what does not exist
+	doubted   bool           // it was looked whether the server answers plain questions only
+	plain     bool           // and it does
+	holds     bool           // an answer gives the claimed name one of its addresses
+	attested  bool           // the server knows the cluster,
+	fresh     time.Duration  // and a cache may have said so for so long
+	spacing   time.Duration  // until a probe type is free for the next question of existence
 }
 
 // Report is every question of a verification, round by round.
@@ -191,27 +193,15 @@ func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 // exists asks for the name by a probe type. known: this replica has just shown
 // it, rather than refused to say.
 func (a *asker) exists(ctx context.Context) (known bool, err error) {
-	f := a.probe(ctx)
-	if f.Verdict == Agrees && f.Is != Refused && a.also.has(honest) {
-		// A type may lie: the next one has a chance to tell the truth.
-		lies, err := a.lies(ctx, a.claim.name)
-		if lies && err == nil {
-			if f = a.probe(ctx); f.Verdict == Agrees {
-				lies, err = a.lies(ctx, a.claim.name)
-			}
-		}
-		if a.hides = lies && err == nil && f.Verdict == Agrees; a.hides && a.also.has(Blindly) {
-			return false, nil
-		}
-		if a.hides {
-			err = a.mismatch(f, Hidden)
-		}
-		if err != nil {
-			return false, err
-		}
+	f, err := a.probe(ctx)
+	if err != nil {
+		return false, err
+	}
+	if a.hides && !a.also.has(Blindly) {
+		return false, a.mismatch(f, Hidden)
 	}
 	if f.Verdict == Agrees {
-		return f.Is != Refused, nil
+		return f.Is != Refused && !a.hides, nil
 	}
 	if f.Verdict == Unanswered && a.also.has(Doubt) && a.plainOnly(ctx) && a.also.has(Plainly) {
 		return false, nil
@@ -239,13 +229,28 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	return false, a.mismatch(f, Missing)
 }
 
-// probe asks for the name by one probe type: in the first round by a fresh one,
-// then by that again, as it has told the truth.
-func (a *asker) probe(ctx context.Context) Finding {
-	f := a.claim.judgeExists(a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.name, Same: !a.also.has(honest)}))
-	a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
-	a.note(f)
-	return f
+// probe asks for the name by a probe type, and whether it denies what does not
+// exist, unless it did at this server. Where it does not, the next type has a
+// chance to tell the truth. The error is a *Mismatch, as that of lies.
+func (a *asker) probe(ctx context.Context) (f Finding, err error) {
+	for range 2 {
+		q := Question{Kind: Exists, Name: a.claim.name, Same: a.honest.IsValid()}
+		f = a.claim.judgeExists(a.from.Ask(ctx, q))
+		a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
+		if a.note(f); f.Verdict != Agrees || f.Is == Refused || q.Same && f.Server == a.honest {
+			a.hides = false
+			break
+		}
+		if a.hides, err = a.lies(ctx, a.claim.name); err != nil {
+			break
+		}
+		if !a.hides {
+			a.honest = f.Server
+			break
+		}
+		a.honest = netip.AddrPort{}
+	}
+	return f, err
 }
 
 // lies reports whether the type by which name was probed last does not deny a name

@@ -709,3 +709,48 @@ func TestATypeThatLiesIsNotBelieved(t *testing.T) {
 		t.Errorf("asked %s: %v", s.Asked(), err)
 	}
 }
+
+// What one server denies says nothing about another.
+func TestATypeIsBelievedOnlyByTheServerThatItWasTriedAt(t *testing.T) {
+	claim := db0(t, identity.Policy{Rounds: 3}, ip4, "")
+	s, rounds := podtest.Agreeing(t, claim), 0
+	second := resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+		rounds++
+		exchange, err := s.Open(ctx)
+		return exchangeFunc(func(q identity.Question) identity.Answer {
+			a := exchange.Ask(ctx, q)
+			if rounds > 1 {
+				a.Server = netip.MustParseAddrPort("10.96.0.11:53")
+			}
+			return a
+		}), err
+	})
+	if _, _, err := identity.Verify(t.Context(), second, claim, 0); err != nil {
+		t.Error(err)
+	}
+	if want := "exists, sibling, A, PTR 10.244.0.27 | exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27"; s.Asked() != want {
+		t.Errorf("asked %s,\nnot   %s", s.Asked(), want)
+	}
+}
+
+func TestAServerThatHidesWhatDoesNotExistIsAskedPlainlyOnlyBlindly(t *testing.T) {
+	const probes = "exists, sibling, exists, sibling"
+	for script, want := range map[string]struct {
+		also           identity.Also
+		asked, verdict string
+	}{
+		"A: " + ip4: {identity.Blindly, probes + ", A, PTR 10.244.0.27 | " + probes + ", A, AAAA, PTR 10.244.0.27", ""},
+		"A: nodata": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says no data to A, as it does to names that do not exist"},
+		// A wildcard.
+		"A: 10.244.0.99": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is " + ip4},
+		"A: nxdomain":    {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says NXDOMAIN to A"},
+		"AAAA: nodata":   {identity.Everything, probes, name4 + ": 10.96.0.10 says no data, as it does to names that do not exist"},
+	} {
+		claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
+		s := podtest.Agreeing(t, claim).Script("sibling: nodata\n" + script)
+		_, _, err := identity.Verify(t.Context(), s, claim, want.also)
+		if said := fmt.Sprint(err); s.Asked() != want.asked || said != want.verdict && !(want.verdict == "" && err == nil) {
+			t.Errorf("%s: asked %s: %v", script, s.Asked(), err)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 func (w *walker) also(waited time.Duration) (also Also) {
 	switch {
 	case w.Agreed:
-		also = Attest | Doubt | Blindly
+		also = Attest | Doubt
 	case w.unnamed.due(waited):
 		also = Instead
 	}
@@ -155,7 +155,7 @@ func (w *walker) also(waited time.Duration) (also Also) {
 	if w.plainly.sure() {
 		also |= Plainly
 	}
-	if w.blindly.due(waited) {
+	if w.blindly.due(waited, w.Agreed) {
 		also |= Blindly
 	}
 	return also
@@ -312,23 +312,30 @@ func (d *doubt) heard(t Turn) {
 	}
 }
 
-// blindness is when a server is asked plainly that hides whether a name exists: at
-// growing intervals, as each time it may keep a denial. The record usually comes
-// within a second.
+// blindness is when a server is asked plainly that hides whether a name exists. It
+// may keep each denial, so that it is asked at growing intervals, or after an
+// agreement, when applications ask as well, whenever the one before has ended. The
+// record usually comes within a second.
 type blindness struct {
 	next  time.Duration // when to ask, since the walk began
 	asked bool          // in this turn
 }
 
-// due reports whether this turn is to ask, and assumes that it does.
-func (b *blindness) due(waited time.Duration) bool {
-	b.asked = waited >= max(b.next, time.Second)
+// due reports whether this turn, after an agreement or not, is to ask, and assumes
+// that it does.
+func (b *blindness) due(waited time.Duration, agreed bool) bool {
+	b.asked = waited >= b.next && (agreed || waited >= time.Second)
 	return b.asked
 }
 
 // heard learns what a turn came to.
 func (b *blindness) heard(t Turn) {
-	if t.Report.last().hides && b.asked {
+	m, denied := errors.AsType[*Mismatch](t.Err)
+	switch {
+	case !denied || !b.asked || !t.Report.last().hides:
+	case t.Agreed:
+		b.next = t.Waited + m.Again()
+	default:
 		b.next = 2 * t.Waited
 	}
 }

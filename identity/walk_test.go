@@ -3,6 +3,7 @@ package identity_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -749,6 +750,71 @@ func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hiding has every name, but no record until a time: it says when the name's address was asked for.
+func hiding(t *testing.T, record, ttl time.Duration) (identity.Resolver, func() []time.Duration) {
+	var asked []time.Duration
+	return losing(func(since time.Duration, _ int, q identity.Question) string {
+		if q.Kind == identity.Forward4 && q.Name.String() == name4 {
+			asked = append(asked, since)
+		}
+		switch {
+		case q.Kind == identity.Forward4 && since < record:
+			return fmt.Sprint("nodata again=", ttl)
+		case q.Kind == identity.Sibling || q.Kind == identity.Forward6:
+			return "nodata"
+		}
+		return whole(q)
+	}).resolver(t, time.Millisecond), func() []time.Duration { return asked }
+}
+
+func TestAServerThatHidesIsAskedPlainlyAtGrowingIntervals(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Second, 5 * time.Second, 30 * time.Second, 2 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			const record = 10 * time.Minute
+			dns, asked := hiding(t, record, ttl)
+			turns, end := walk(t, identity.Walk{Claim: db0(t, identity.Policy{}, ip4, ""), Resolver: dns}, time.Hour)
+			last := turns[len(turns)-1]
+			if last.Err != nil || end < record || end > 2*record+10*time.Second {
+				t.Errorf("%v after %s", last.Err, end)
+			}
+			var before, interval time.Duration
+			for _, at := range asked() {
+				if at < time.Second || before > 0 && (at-before < max(ttl, interval) || at > 2*before+ttl+10*time.Second) {
+					t.Errorf("ttl %s: asked %v", ttl, asked())
+					break
+				}
+				if before > 0 {
+					interval = at - before
+				}
+				before = at
+			}
+			for _, turn := range turns[:len(turns)-1] {
+				if m, ok := errors.AsType[*identity.Mismatch](turn.Err); !ok || m.Verdict != identity.Hidden || !strings.HasSuffix(m.Error(), ", as it does to names that do not exist") {
+					t.Fatal(turn.Err)
+				}
+			}
+		})
+	}
+}
+
+func TestAfterAnAgreementADenialOfAServerThatHidesIsWaitedOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dns, asked := hiding(t, 20*time.Minute, 2*time.Minute)
+		w := identity.Walk{Claim: db0(t, identity.Policy{}, ip4, ""), Resolver: dns, Every: 10 * time.Second, Agreed: true, Grace: 5 * time.Minute}
+		turns, _ := walk(t, w, time.Hour)
+		for i, at := range asked() {
+			if i > 0 && asked()[i-1] < 20*time.Minute && (at-asked()[i-1] < 2*time.Minute || at-asked()[i-1] > 2*time.Minute+20*time.Second) {
+				t.Errorf("asked at %v", asked()[:i+1])
+				break
+			}
+		}
+		lost := slices.IndexFunc(turns, func(turn turn) bool { return turn.Lost })
+		if lost < 0 || turns[lost].at < 5*time.Minute || turns[lost].at > 7*time.Minute+20*time.Second || turns[len(turns)-1].Err != nil {
+			t.Errorf("lost in turn %d, at the end %v", lost, turns[len(turns)-1].Err)
+		}
+	})
 }
 
 // keysOf is a requirement that is met after so long; it counts how often it is

@@ -188,9 +188,11 @@ func (r *Resolver) learn(a identity.Answer) {
 		delete(r.rtts, a.Server)
 		r.patience = min(2*r.patience, maxPatience)
 		r.current++
+	case a.Kind == identity.Sibling: // whatever is said to that is as good as a denial
+		r.patience = firstPatience
 	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
 		r.current++
-	case a.Is == identity.Denied && a.Kind != identity.Sibling:
+	case a.Is == identity.Denied:
 		r.current = 0
 		fallthrough
 	default:
