@@ -78,7 +78,8 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	if err == nil {
 		p.claim, err = facts.Claim(cfg.Policy)
 	}
-	d.Facts = append(d.Facts, published(cfg.Dir, p.claim, err == nil))
+	seen, verified := published(cfg.Dir, p.claim, err == nil)
+	d.Facts = append(d.Facts, seen)
 	if err == nil {
 		err = p.makeNeeds()
 	}
@@ -98,7 +99,11 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	}
 	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
-	all := ask(ctx, facts, p.claim)
+	var also identity.Also
+	if verified {
+		also = identity.Blindly // as applications ask too
+	}
+	all := ask(ctx, facts, p.claim, also)
 	for _, r := range all {
 		d.Questions = append(d.Questions, diagnosis.Questions(r.report, r.server, p.claim)...)
 		report := r.report
@@ -145,7 +150,7 @@ type said struct {
 
 // ask asks all nameservers at the same time, and returns what they said in their
 // order.
-func ask(ctx context.Context, facts identity.Facts, claim identity.Claim) []said {
+func ask(ctx context.Context, facts identity.Facts, claim identity.Claim, also identity.Also) []said {
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
 	results := make([]said, len(facts.Nameservers))
@@ -153,7 +158,7 @@ func ask(ctx context.Context, facts identity.Facts, claim identity.Claim) []said
 	for i, server := range facts.Nameservers {
 		all.Go(func() {
 			dns := resolver.Beside(server, facts.ResolvConf.UseVC)
-			report, err := diagnosis.Examine(ctx, dns, facts, claim)
+			report, err := diagnosis.Examine(ctx, dns, facts, claim, also)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("%s did not answer everything within %s", server, doctorPatience)
 			}
@@ -164,9 +169,10 @@ func ask(ctx context.Context, facts identity.Facts, claim identity.Claim) []said
 	return results
 }
 
-// published reports what the volume holds.
-func published(dir string, c identity.Claim, claimed bool) diagnosis.Seen {
-	seen := diagnosis.Seen{Name: "volume", From: dir}
+// published returns what the volume holds, and whether that is the Pod's verified
+// identity.
+func published(dir string, c identity.Claim, claimed bool) (seen diagnosis.Seen, verified bool) {
+	seen = diagnosis.Seen{Name: "volume", From: dir}
 	files, verified, err := volume.Read(dir)
 	foreign := error(nil)
 	if claimed && len(files) > 0 {
@@ -184,5 +190,5 @@ func published(dir string, c identity.Claim, claimed bool) diagnosis.Seen {
 	default:
 		seen.Value = "published, but not verified"
 	}
-	return seen
+	return seen, verified && claimed && foreign == nil
 }

@@ -96,7 +96,7 @@ func (s scene) causes() []Cause {
 	}
 	switch m.Verdict {
 	case identity.Missing, identity.Hidden, identity.ForeignServer:
-		if m.Is == identity.NoData {
+		if m.Is == identity.NoData && m.Kind != identity.Exists {
 			return s.empty()
 		}
 		return s.missing()

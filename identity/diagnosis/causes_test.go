@@ -447,7 +447,7 @@ func (d scene) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := podtest.Agreeing(t, claim).Script(d.script)
-	report, err := diagnosis.Examine(t.Context(), s, facts, claim)
+	report, err := diagnosis.Examine(t.Context(), s, facts, claim, 0)
 	if s.Closed != len(s.Rounds) {
 		t.Errorf("%d of %d exchanges were closed", s.Closed, len(s.Rounds))
 	}
@@ -666,11 +666,11 @@ func TestWhatIsNoRefusalAndNoMismatchIsNotExplained(t *testing.T) {
 func TestASilentServerIsAskedForTheNameAndForOneThatExists(t *testing.T) {
 	claim := db0(identity.Policy{})
 	s := podtest.Agreeing(t, claim).Script("exists: silent\nA kubernetes.default.svc.cluster.local: silent")
-	if _, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim); err == nil || s.Asked() != "exists, A kubernetes.default.svc.cluster.local" {
+	if _, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim, 0); err == nil || s.Asked() != "exists, A kubernetes.default.svc.cluster.local" {
 		t.Errorf("asked %s: %v", s.Asked(), err)
 	}
 	s.Refuses = errors.New("network is unreachable")
-	report, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim)
+	report, err := diagnosis.Examine(t.Context(), s, identity.Facts{}, claim, 0)
 	if err == nil || len(report) != 1 || len(s.Rounds) != 1 {
 		t.Errorf("asked %s: %v, %v", s.Asked(), report, err)
 	}
@@ -684,7 +684,7 @@ func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
 	claim := db0(identity.Policy{})
 	s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.")
 	facts := identity.Facts{ClusterDomain: identity.Fact{Value: "cluster.local", From: "/etc/hosts"}}
-	report, err := diagnosis.Examine(t.Context(), s, facts, claim)
+	report, err := diagnosis.Examine(t.Context(), s, facts, claim, 0)
 	causes := diagnosis.Causes(facts, claim, report, err)
 	if got := kinds(causes); got != "dns-policy? cluster-domain?" || !strings.Contains(causes[1].Why, `another one than "cluster.local" (from /etc/hosts)`) {
 		t.Errorf("%s: %+v", got, causes)
@@ -699,7 +699,7 @@ func TestAnExaminationThatIsCutOffTellsWhatItHasSeen(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		report, err := diagnosis.Examine(ctx, s, identity.Facts{}, claim)
+		report, err := diagnosis.Examine(ctx, s, identity.Facts{}, claim, 0)
 		if !errors.Is(err, context.DeadlineExceeded) || len(report.Findings()) != 6 || time.Since(start) != 5500*time.Millisecond {
 			t.Errorf("after %v: %v, %v", time.Since(start), report, err)
 		}
@@ -707,7 +707,7 @@ func TestAnExaminationThatIsCutOffTellsWhatItHasSeen(t *testing.T) {
 		s.Script(known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4)
 		ctx, cancel = context.WithTimeout(t.Context(), 11500*time.Millisecond)
 		defer cancel()
-		report, err = diagnosis.Examine(ctx, s, identity.Facts{}, claim)
+		report, err = diagnosis.Examine(ctx, s, identity.Facts{}, claim, 0)
 		if err != nil || len(report.Findings()) != 11 || !report.Findings()[10].Witness {
 			t.Errorf("%v, %v", report, err)
 		}

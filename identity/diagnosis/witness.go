@@ -102,13 +102,14 @@ func governing(c identity.Claim) identity.Name {
 // same have a chance to show it, and then the witnesses. The error is that of
 // the first round that did not agree, as identity.Verify returns it. A server
 // that is silent is asked once. One that refuses other types than an
-// application's is asked plainly, as a process that waits has to do too.
-func Examine(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim) (identity.Report, error) {
+// application's is asked plainly, as a process that waits has to do too; one that
+// hides whether a name exists, only where also has identity.Blindly.
+func Examine(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim, also identity.Also) (identity.Report, error) {
 	var report identity.Report
 	var first error
 	var m *identity.Mismatch
 	for range 2 {
-		round, _, err := identity.Ask(ctx, r, c, identity.Everything)
+		round, _, err := identity.Ask(ctx, r, c, identity.Everything|also)
 		report = append(report, round)
 		if first == nil {
 			first = err
