@@ -22,7 +22,7 @@ func TestARecordThatIsThereTakesEightPacketsAndIsPublishedWhole(t *testing.T) {
 	s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 	p := newPod(t, s.Addr())
 	p.init().published(t)
-	if got, want := types(&trace), "PROBE PROBE A PTR PROBE A AAAA PTR"; got != want {
+	if got, want := types(&trace), "PROBE SIBLING A PTR PROBE A AAAA PTR"; got != want {
 		t.Errorf("asked %q, not %q", got, want)
 	}
 	q := trace.Queries()
@@ -98,7 +98,7 @@ func TestBothFamiliesAreProven(t *testing.T) {
 	p := newPod(t, s.Addr())
 	p.ips = []string{ip, ip6}
 	p.init().published(t)
-	if got, want := types(&trace), "PROBE PROBE A AAAA PTR PTR PROBE A AAAA PTR PTR"; got != want {
+	if got, want := types(&trace), "PROBE SIBLING A AAAA PTR PTR PROBE A AAAA PTR PTR"; got != want {
 		t.Errorf("asked %q, not %q", got, want)
 	}
 	if got := p.read("ips"); got != ip+"\n"+ip6+"\n" {
@@ -114,7 +114,7 @@ func TestAnIPv6PodAsksAnIPv6Server(t *testing.T) {
 		p := newPod(t, s.Addr())
 		p.ips = []string{ip6}
 		run(p).published(t)
-		if got, want := types(&trace), "PROBE PROBE AAAA PTR PROBE A AAAA PTR"; got != want {
+		if got, want := types(&trace), "PROBE SIBLING AAAA PTR PROBE A AAAA PTR"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 	})
@@ -128,7 +128,7 @@ func TestUseVCAsksByTCPOnly(t *testing.T) {
 		p := newPod(t, s.Addr())
 		p.options = "options use-vc\n"
 		run(p).published(t)
-		if got, want := types(&trace), "PROBE* PROBE* A* PTR* PROBE* A* AAAA* PTR*"; got != want {
+		if got, want := types(&trace), "PROBE* SIBLING* A* PTR* PROBE* A* AAAA* PTR*"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 		q := trace.Queries()
@@ -151,7 +151,7 @@ func TestATruncatedAnswerIsFetchedByTCP(t *testing.T) {
 		p.policy.Forward = identity.ForwardContains
 		e := run(p)
 		e.published(t)
-		if got, want := types(&trace), "PROBE PROBE A A* PTR PROBE A A* AAAA PTR"; got != want {
+		if got, want := types(&trace), "PROBE SIBLING A A* PTR PROBE A A* AAAA PTR"; got != want {
 			t.Errorf("asked %q, not %q", got, want)
 		}
 		if e.log != "" && !strings.Contains(e.log, `"msg":"tolerated"`) {

@@ -354,19 +354,22 @@ func settled(types string) string {
 	return strings.Join(slices.Compact(strings.Fields(types)), " ")
 }
 
-// kind shows a type; of a probe type only that it is one.
-func kind(qtype uint16) string {
-	if private(qtype) {
+// kind shows what is asked: a type; of a probe type only that it is one, or that it asks about a random name.
+func kind(q dnstest.Query) string {
+	switch {
+	case strings.HasPrefix(q.Name, "podfqdn-"):
+		return "SIBLING"
+	case private(q.Type):
 		return "PROBE"
 	}
-	return dns.Type(qtype).String()
+	return dns.Type(q.Type).String()
 }
 
-// types shows what was asked, "PROBE PROBE A PTR"; a question that came by TCP has a star.
+// types shows what was asked, "PROBE SIBLING A PTR"; a question that came by TCP has a star.
 func types(trace *dnstest.Trace) string {
 	var all []string
 	for _, q := range trace.Queries() {
-		s := kind(q.Type)
+		s := kind(q)
 		if q.Network == "tcp" {
 			s += "*"
 		}

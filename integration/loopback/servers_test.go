@@ -67,7 +67,7 @@ func TestTheSecondServerIsAskedWhereTheFirst(t *testing.T) {
 			s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 			e := run(newPod(t, first(t), s.Addr()))
 			e.published(t)
-			if got, want := types(&trace), "PROBE PROBE A PTR PROBE A AAAA PTR"; got != want {
+			if got, want := types(&trace), "PROBE SIBLING A PTR PROBE A AAAA PTR"; got != want {
 				t.Errorf("the second was asked %q, not %q", got, want)
 			}
 		})
@@ -97,18 +97,6 @@ func TestTheFirstServerIsAskedAgainWhenItIsBack(t *testing.T) {
 
 func TestAnyNetworkThatBringsTheAnswerInTheEndWillDo(t *testing.T) {
 	t.Parallel()
-	forged := func(reply []byte, change func(*dns.Msg)) []byte {
-		m := new(dns.Msg)
-		if err := m.Unpack(reply); err != nil {
-			panic(err)
-		}
-		change(m)
-		raw, err := m.Pack()
-		if err != nil {
-			panic(err)
-		}
-		return raw
-	}
 	for name, test := range map[string]struct {
 		fault dnstest.Fault
 		exact bool // nothing is asked anew
@@ -169,7 +157,7 @@ func TestAnyNetworkThatBringsTheAnswerInTheEndWillDo(t *testing.T) {
 			s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 			e := run(newPod(t, faulty(t, s, test.fault)))
 			e.published(t)
-			if got, want := settled(types(&trace)), "PROBE PROBE A PTR PROBE A AAAA PTR"; test.exact && got != want {
+			if got, want := settled(types(&trace)), "PROBE SIBLING A PTR PROBE A AAAA PTR"; test.exact && got != want {
 				t.Errorf("asked %q, not %q", got, want)
 			}
 		})
@@ -281,7 +269,7 @@ func TestAServerThatDoesNotKnowEDNSIsAskedOnceWithIt(t *testing.T) {
 			return true
 		})
 		run(newPod(t, addr)).published(t)
-		if got, want := settled(types(&trace)), "PROBE PROBE A PTR PROBE A AAAA PTR"; got != want || late.Load() > 0 {
+		if got, want := settled(types(&trace)), "PROBE SIBLING A PTR PROBE A AAAA PTR"; got != want || late.Load() > 0 {
 			t.Errorf("asked %q, and %d more times with EDNS0", got, late.Load())
 		}
 	})
@@ -314,7 +302,7 @@ func TestWhatComesFromAnotherAddressIsNobodysAnswer(t *testing.T) {
 		})
 		e := run(newPod(t, addr))
 		e.published(t)
-		if got, want := types(&trace), "PROBE PROBE A PTR PROBE A AAAA PTR"; got != want || len(e.reasons) > 0 {
+		if got, want := types(&trace), "PROBE SIBLING A PTR PROBE A AAAA PTR"; got != want || len(e.reasons) > 0 {
 			t.Errorf("asked %q, not %q; %q", got, want, e.reasons)
 		}
 	})
@@ -331,4 +319,68 @@ func TestOneServersDenialIsNotTheOthersReason(t *testing.T) {
 	if e.code != 11 || !slices.ContainsFunc(e.reasons, func(r string) bool { return strings.Contains(r, "not the cluster's") }) {
 		t.Errorf("exit %d: %q", e.code, e.reasons)
 	}
+}
+
+// forged is a reply with a change.
+func forged(reply []byte, change func(*dns.Msg)) []byte {
+	m := new(dns.Msg)
+	if err := m.Unpack(reply); err != nil {
+		panic(err)
+	}
+	change(m)
+	raw, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+// Whether a name exists cannot be told where NXDOMAIN is hidden: podfqdn asks plainly then, but not at once, and says why.
+// The doctor asks plainly only where applications do, as the identity is published.
+func TestAServerThatHidesNXDOMAINIsAskedPlainly(t *testing.T) {
+	t.Parallel()
+	serveHidden := func(t *testing.T, ips ...string) (*pod, *dnstest.Trace) {
+		var trace dnstest.Trace
+		s := serve(t, dnstest.CoreDNS{Cluster: cluster(ips...), Trace: &trace})
+		return newPod(t, faulty(t, s, func(_ string, _ int, reply []byte) [][]byte {
+			return [][]byte{forged(reply, func(m *dns.Msg) { m.Rcode = dns.RcodeSuccess })}
+		})), &trace
+	}
+	eachWay(t, "is there", func(t *testing.T, run func(*pod) end) {
+		p, _ := serveHidden(t, ip)
+		if e := run(p); e.took < time.Second || e.took > 3*time.Second {
+			t.Errorf("published after %v", e.took)
+		} else {
+			e.published(t)
+		}
+	})
+	eachWay(t, "is missing", func(t *testing.T, run func(*pod) end) {
+		p, trace := serveHidden(t)
+		p.timeout = 4 * time.Second
+		run(p).stopped(t, " says no data to A, as it does to names that do not exist")
+		plain := 0
+		for _, q := range trace.Queries() {
+			if q.Name == db0+"." && !private(q.Type) {
+				plain++
+			}
+		}
+		if plain != 1 { // the denial may be kept for 30 s
+			t.Errorf("%d plain questions", plain)
+		}
+	})
+	t.Run("doctor", func(t *testing.T) {
+		p, trace := serveHidden(t, ip)
+		if d := p.diagnosis(); d.Healthy || d.Verdict != identity.Hidden {
+			t.Errorf("%+v", d)
+		}
+		for _, q := range trace.Queries() {
+			if q.Name == db0+"." && !private(q.Type) {
+				t.Errorf("asked %v", q)
+			}
+		}
+		p.init().published(t)
+		if d := p.diagnosis(); !d.Healthy {
+			t.Errorf("%+v", d)
+		}
+	})
 }
