@@ -133,13 +133,14 @@ func (s *space) plant(service, hostname, addr string) {
 
 // asked gives how many questions podfqdn has put, as it logs them, and sees
 // that all of them were about the Pod's address or the whole of its name, or
-// that by which DNS knows a Pod without hostname; and, where it looks for a
-// cause, about the whole names of the governing Service and the API server's.
+// that by which DNS knows a Pod without hostname, or a random one beside these;
+// and, where it looks for a cause, about the whole names of the governing Service
+// and the API server's.
 func (s *space) asked(pod string) (n int) {
 	s.Helper()
 	service := s.fqdn("", "db")
-	own := regexp.MustCompile(fmt.Sprintf(`"finding":"(%s|[a-z0-9-]+%s|%s|kubernetes\.default\.svc\.%s): `,
-		s.address(pod), regexp.QuoteMeta(service), regexp.QuoteMeta(strings.TrimPrefix(service, ".")), regexp.QuoteMeta(s.domain)))
+	own := regexp.MustCompile(fmt.Sprintf(`"finding":"(%s|[a-z0-9*-]+%s|(?:db|\*)%s|kubernetes\.default\.svc\.%s): `,
+		s.address(pod), regexp.QuoteMeta(service), regexp.QuoteMeta(strings.TrimPrefix(service, ".db")), regexp.QuoteMeta(s.domain)))
 	for line := range strings.Lines(s.log(pod)) {
 		if !strings.Contains(line, `"msg":"asked"`) {
 			continue

@@ -127,7 +127,7 @@ func TestALateRecordIsSeenInProportionToTheWait(t *testing.T) {
 						if late == 2*time.Second && len(o.packets) > 25 {
 							t.Errorf("%d packets for a wait of 2s", len(o.packets))
 						}
-						for _, p := range o.packets[:len(o.packets)-7] {
+						for _, p := range o.packets[:len(o.packets)-8] {
 							if !p.private() {
 								t.Errorf("a plain question before the record: %v", p)
 							}
