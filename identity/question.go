@@ -50,7 +50,7 @@ type Question struct {
 	Kind Kind
 	Name Name
 	Addr netip.Addr
-	Same bool // of Exists: by the probe type of the last one, which has told the truth
+	Same bool // of Exists: by the probe type of the last one
 }
 
 // Subject returns what the question is about: a name without root dot, an

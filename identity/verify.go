@@ -63,7 +63,7 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 		if i == rounds-1 {
 			also |= others
 		}
-		round, addrs, err := ask(ctx, r, c, also, report.last().honest)
+		round, addrs, err := ask(ctx, r, c, also, report.last())
 		report = append(report, round)
 		if err != nil {
 			return Agreement{}, report, err
@@ -81,12 +81,12 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 // Ask asks one round of questions and returns the addresses for which forward
 // and reverse agree. It proves nothing; the error is as Verify's.
 func Ask(ctx context.Context, r Resolver, c Claim, also Also) (Round, []netip.Addr, error) {
-	return ask(ctx, r, c, also, netip.AddrPort{})
+	return ask(ctx, r, c, also, Round{})
 }
 
-// ask is Ask after a round in which the probe type asked last has been honest.
-func ask(ctx context.Context, r Resolver, c Claim, also Also, honest netip.AddrPort) (Round, []netip.Addr, error) {
-	a := asker{claim: c, also: also, Round: Round{honest: honest}}
+// ask is Ask after the round before in the same proof, if there was one.
+func ask(ctx context.Context, r Resolver, c Claim, also Also, before Round) (Round, []netip.Addr, error) {
+	a := asker{claim: c, also: also, before: before, Round: Round{tried: before.tried}}
 	addrs, err := a.run(ctx, r)
 	if Over(ctx) {
 		addrs, err = nil, context.Cause(ctx)
@@ -110,8 +110,8 @@ type Round struct {
 	Err      error     // why there was no exchange; then nothing was asked
 
 	existence Outcome        // of the claimed name; Unasked where nobody asked
-	honest    netip.AddrPort // the server that has denied what does not exist, by the probe type asked last
-	hides     bool           // the server does not deny what does not exist
+	tried     netip.AddrPort // the server of which hides is known
+	hides     bool           // it does not deny what does not exist, by the probe types asked last
 	doubted   bool           // it was looked whether the server answers plain questions only
 	plain     bool           // and it does
 	holds     bool           // an answer gives the claimed name one of its addresses
@@ -153,9 +153,10 @@ func (r Report) Tolerated() (all []Finding) {
 // asker asks a Round.
 type asker struct {
 	Round
-	claim Claim
-	also  Also
-	from  Exchange
+	claim  Claim
+	also   Also
+	before Round // the one before in the same proof
+	from   Exchange
 }
 
 // run returns the addresses for which forward and reverse agree, or a *Mismatch.
@@ -229,28 +230,26 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	return false, a.mismatch(f, Missing)
 }
 
-// probe asks for the name by a probe type, and whether it denies what does not
-// exist, unless it did at this server. Where it does not, the next type has a
-// chance to tell the truth. The error is a *Mismatch, as that of lies.
+// probe asks for the name by a probe type, in later rounds by the same, and at each
+// server whether that type denies what does not exist. Where it does not, another
+// has a chance to tell the truth. The error is a *Mismatch, as that of lies.
 func (a *asker) probe(ctx context.Context) (f Finding, err error) {
-	for range 2 {
-		q := Question{Kind: Exists, Name: a.claim.name, Same: a.honest.IsValid()}
+	for {
+		q := Question{Kind: Exists, Name: a.claim.name, Same: a.before.tried.IsValid() && !a.hides}
 		f = a.claim.judgeExists(a.from.Ask(ctx, q))
 		a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
-		if a.note(f); f.Verdict != Agrees || f.Is == Refused || q.Same && f.Server == a.honest {
+		a.note(f)
+		known := q.Same && f.Server == a.before.tried
+		if f.Verdict != Agrees || f.Is == Refused || known && !a.before.hides {
 			a.hides = false
-			break
+			return f, nil
 		}
-		if a.hides, err = a.lies(ctx, a.claim.name); err != nil {
-			break
+		last := a.hides || known
+		a.tried = f.Server
+		if a.hides, err = a.lies(ctx, a.claim.name); err != nil || last || !a.hides {
+			return f, err
 		}
-		if !a.hides {
-			a.honest = f.Server
-			break
-		}
-		a.honest = netip.AddrPort{}
 	}
-	return f, err
 }
 
 // lies reports whether the type by which name was probed last does not deny a name
@@ -286,6 +285,9 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 		case f.Verdict != Absent:
 			return nil, a.mismatch(f, f.Verdict)
 		case i >= 0:
+			if a.hides { // each denial may be kept
+				f.Again = max(f.Again, missing.Again)
+			}
 			missing = f
 		}
 	}

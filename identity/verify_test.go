@@ -739,7 +739,7 @@ func TestAServerThatHidesWhatDoesNotExistIsAskedPlainlyOnlyBlindly(t *testing.T)
 		also           identity.Also
 		asked, verdict string
 	}{
-		"A: " + ip4: {identity.Blindly, probes + ", A, PTR 10.244.0.27 | " + probes + ", A, AAAA, PTR 10.244.0.27", ""},
+		"A: " + ip4: {identity.Blindly, probes + ", A, PTR 10.244.0.27 | exists, sibling, A, AAAA, PTR 10.244.0.27", ""},
 		"A: nodata": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says no data to A, as it does to names that do not exist"},
 		// A wildcard.
 		"A: 10.244.0.99": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is " + ip4},

@@ -332,7 +332,7 @@ func (b *blindness) due(waited time.Duration, agreed bool) bool {
 func (b *blindness) heard(t Turn) {
 	m, denied := errors.AsType[*Mismatch](t.Err)
 	switch {
-	case !denied || !b.asked || !t.Report.last().hides:
+	case !denied || !b.asked || !t.Report.last().hides || m.Kind == Exists || m.Kind == Sibling:
 	case t.Agreed:
 		b.next = t.Waited + m.Again()
 	default:

@@ -55,8 +55,8 @@ func newProbes(beside bool) *probes {
 	return &probes{free: make(map[uint16]time.Time), order: order}
 }
 
-// take returns a type that is free at now, or how long until one is. same is the
-// one that was asked last.
+// take returns a type that is free at now, or how long until two are, as the first
+// may lie. same is the one that was asked last.
 func (p *probes) take(now time.Time, same bool) (qtype uint16, wait time.Duration) {
 	if p.first.IsZero() {
 		p.first = now
@@ -70,7 +70,7 @@ func (p *probes) take(now time.Time, same bool) (qtype uint16, wait time.Duratio
 			return t, 0
 		}
 	}
-	return 0, p.waits(now)[0]
+	return 0, p.waits(now)[1]
 }
 
 // spend takes note that the answer to a type may be cached for ttl from now.
@@ -105,7 +105,7 @@ func (p *probes) spacing(now time.Time) time.Duration {
 	waits, free := p.waits(now), p.left(now)
 	switch free {
 	case 0:
-		return waits[0]
+		return waits[1]
 	case len(waits):
 		return 0
 	}
