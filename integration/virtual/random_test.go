@@ -81,6 +81,7 @@ type scenario struct {
 	Node        bool   // NodeLocal DNSCache is in front
 	Mesh        string // what a proxy in front of that does
 	Refuses     bool   // the server refuses other types
+	Lies        *lying // denials that do not look so
 	Lags        []time.Duration
 	Loss        int // percent of all answers
 	Slow        time.Duration
@@ -102,6 +103,14 @@ type other struct {
 	Replica int
 	Type    string
 }
+
+// lying is an empty NOERROR in place of NXDOMAIN, as lies has it.
+type lying struct {
+	At, Nth, SOA int
+	InFront      bool
+}
+
+func (l *lying) String() string { return fmt.Sprintf("%+v", *l) }
 
 // GoString is how rapid prints a scenario.
 func (c scenario) GoString() string { return fmt.Sprintf("%+v", c) }
@@ -128,6 +137,15 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 	for range rapid.IntRange(0, 2).Draw(t, "replicas") {
 		c.Lags = append(c.Lags, within(5*time.Second, "lag"))
 	}
+	if oneIn(3, "lies") {
+		c.Lies = &lying{
+			At: rapid.IntRange(-1, len(c.Lags)-1).Draw(t, "who"), Nth: -1, InFront: rapid.Bool().Draw(t, "in front"),
+			SOA: rapid.SampledFrom([]int{0, -1, 1, 5, 30, 120}).Draw(t, "soa"),
+		}
+		if !oneIn(3, "hides") {
+			c.Lies.Nth = rapid.IntRange(0, probeTypes-1).Draw(t, "type")
+		}
+	}
 	if oneIn(3, "loss") {
 		c.Loss = rapid.IntRange(1, 30).Draw(t, "percent")
 	}
@@ -135,7 +153,7 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 		c.Slow = within(30*time.Millisecond, "rtt")
 	}
 	if oneIn(4, "confirm") {
-		c.Confirm = rapid.IntRange(0, 3).Draw(t, "rounds")
+		c.Confirm = rapid.SampledFrom([]int{0, 1, 2, 3, 10}).Draw(t, "rounds")
 	}
 	if oneIn(4, "early") {
 		c.Record = within(300*time.Millisecond, "record")
@@ -177,6 +195,9 @@ func (c scenario) stage(t failing) *stage {
 		}
 	}
 	s.node, s.plain, s.lags = c.Node, c.Refuses, c.Lags
+	if l := c.Lies; l != nil {
+		s.lies = &lies{at: l.At, nth: l.Nth, soa: l.SOA, inFront: l.InFront}
+	}
 	random := rand.New(rand.NewPCG(c.Seed, 1))
 	s.choose = func(int) int { return random.IntN(len(s.lags)) }
 	if c.Loss > 0 {
@@ -233,15 +254,82 @@ func (c scenario) play(t failing) {
 	case o.err != nil && c.Timeout == 15*time.Minute && c.luck() > 0.5:
 		t.Errorf("no agreement")
 	}
+	o.checkEarly(c)
+	if c.hides() && !c.Refuses {
+		o.checkBlind()
+	}
+	for _, v := range o.verdicts() {
+		if v == identity.Hidden && !c.mayHide() || c.hides() && !c.Refuses && (v == identity.Missing || v == identity.Poisoned || v == identity.Unnamed) {
+			t.Errorf("the reason is %s", v)
+		}
+	}
 	if checked && t.Failed() {
 		t.Log(o.story())
+	}
+}
+
+// mayHide tells whether some replica denies nothing, hides whether all are alike in that.
+func (c scenario) mayHide() bool { return c.Lies != nil && c.Lies.Nth < 0 }
+func (c scenario) hides() bool   { return c.mayHide() && (c.Lies.At < 0 || len(c.Lags) == 1) }
+
+// checkEarly fails if a plain question reached a replica that denies what does not exist, before it had the name. What
+// only one replica lies about, the others do not show: of those that have one address each round but the first takes on
+// trust what another showed.
+func (o outcome) checkEarly(c scenario) {
+	o.Helper()
+	by, tried := map[int]uint16{}, map[int]bool{}
+	for _, p := range o.packets {
+		replica := o.lastOf[p.socket]
+		known := c.Record
+		if c.Holder || c.Predecessor > 0 {
+			known = 0
+		}
+		switch {
+		case p.sibling():
+			tried[p.socket] = true
+		case p.private():
+			by[p.socket] = p.qtype
+		case c.Refuses, o.lies.hides(replica), p.name == "kubernetes.default.svc.cluster.local.", p.at >= known+c.Lags[replica]:
+		case !tried[p.socket] && len(c.Lags) > 1 && o.lies.about(replica, by[p.socket]) && c.Lies.At >= 0:
+		default:
+			o.Errorf("a plain question to a replica before it has the name: %v", p)
+		}
+	}
+}
+
+// checkBlind fails if a server that hides whether a name exists is asked again while a cache may keep its denial, or as
+// soon as the time before: CoreDNS keeps for 30 s what has no SOA, and no cluster's DNS anything for more than two minutes.
+func (o outcome) checkBlind() {
+	o.Helper()
+	last, shown := map[string]*packet{}, map[int]bool{} // by socket: the name by an address of it, whoever's
+	for _, p := range o.packets {
+		shown[p.socket] = shown[p.socket] || !p.private() && p.qtype != dns.TypePTR && p.reply != nil && len(p.reply.Answer) > 0
+	}
+	for _, p := range o.packets {
+		// A family that the Pod lacks is denied for good.
+		if p.private() || p.name == "kubernetes.default.svc.cluster.local." || p.qtype == dns.TypeAAAA && len(o.ips) == 1 {
+			continue
+		}
+		key := dns.Type(p.qtype).String() + p.name
+		before := last[key]
+		last[key] = p
+		if before == nil || before.socket == p.socket || before.reply == nil || len(before.reply.Answer) > 0 || p.qtype != dns.TypePTR && shown[before.socket] {
+			continue
+		}
+		ttl := before.ttl()
+		if len(before.reply.Ns) == 0 {
+			ttl = 30 * time.Second
+		}
+		if p.at < before.until+min(ttl, 2*time.Minute) || p.at < 2*before.at || before.at < time.Second {
+			o.Errorf("asked blindly within %v: %v, then %v", ttl, before, p)
+		}
 	}
 }
 
 // known is when the last replica knows the record.
 func (c scenario) known() time.Duration { return c.Record + slices.Max(c.Lags) }
 
-// round is how many questions a round asks.
+// round is how many questions a round asks, but for those about siblings.
 func (c scenario) round() int {
 	families := 1
 	if c.Dual {
@@ -253,9 +341,20 @@ func (c scenario) round() int {
 	return 1 + 2*families
 }
 
-// questions is how many a proof asks, one after the other: seven, or ten for two families.
+// siblings is how many a turn asks about siblings, and by further types as one lies.
+func (c scenario) siblings() int {
+	switch {
+	case c.mayHide():
+		return 3 * (1 + c.Confirm)
+	case c.Lies != nil:
+		return 3
+	}
+	return 1
+}
+
+// questions is how many a proof asks, one after the other: eight, or eleven for two families.
 func (c scenario) questions() int {
-	n := (1 + c.Confirm) * c.round()
+	n := (1+c.Confirm)*c.round() + c.siblings()
 	if !c.Dual {
 		n++ // the other family, in the last round
 	}
@@ -264,6 +363,9 @@ func (c scenario) questions() int {
 
 // denied is for how long a denial is cached.
 func (c scenario) denied() time.Duration {
+	if c.Lies != nil && c.Lies.SOA > 0 {
+		return time.Duration(max(c.Cache, c.Lies.SOA, 30)) * time.Second
+	}
 	if c.Cache > 0 {
 		return time.Duration(c.Cache) * time.Second
 	}
@@ -292,6 +394,9 @@ func (c scenario) settled() time.Duration {
 	if c.Mesh == byName {
 		last += c.denied()
 	}
+	if c.mayHide() {
+		last = 2*last + 2*time.Minute
+	}
 	// Then the walk looks as after any wait, or when there are probe types again.
 	return last + max(share(4, last), c.denied(), 30*time.Second) + time.Duration(2*c.questions())*c.Slow
 }
@@ -299,7 +404,7 @@ func (c scenario) settled() time.Duration {
 // undisturbed tells whether the record is seen as soon as it is looked for: nothing is lost, and nowhere can another
 // answer be cached.
 func (c scenario) undisturbed() bool {
-	return c.Loss == 0 && c.Back == 0 && !c.Holder && c.Predecessor == 0 && c.Others == nil &&
+	return c.Loss == 0 && c.Back == 0 && !c.mayHide() && !c.Holder && c.Predecessor == 0 && c.Others == nil &&
 		// Plain denials, and those that are kept by name, are waited out.
 		!c.Refuses && c.Mesh != byName &&
 		// Without SOA a denial counts as cached for the 30 s that are CoreDNS's default, and this is longer.
@@ -313,13 +418,13 @@ const probeTypes = 34
 func (c scenario) bound(o outcome) time.Duration {
 	rtts := func(n int) time.Duration { return time.Duration(n) * c.Slow }
 	// A question that was under way may yet be denied, and then each name asked for that DNS may publish instead.
-	wait := c.known() + rtts(1+len(o.ips))
+	wait := c.known() + rtts(c.siblings()+len(o.ips))
 	limit := time.Second
 	if wait > time.Minute {
 		limit = 5 * time.Second
 	}
 	// A turn is followed by as long a pause as it took. It may have agreed in all rounds but the last.
-	pause := max(min(share(4, wait), limit), rtts(c.Confirm*c.round()+1+len(o.ips)))
+	pause := max(min(share(4, wait), limit), rtts(c.Confirm*c.round()+c.siblings()+1+len(o.ips)))
 
 	life := c.denied()
 	if c.Mesh == dropsSOA {
@@ -337,16 +442,14 @@ func (c scenario) bound(o outcome) time.Duration {
 	late := rtts(len(o.ips))
 	switch {
 	case len(spent) == 0:
-	case left > c.Confirm:
-		// Those that are left, but for the confirming rounds', make the wait grow by one ratio until the next is free.
-		// That is less than a quarter where a denial is cached for 30 s and a turn spends one; it is not where
-		// lagging replicas let a turn spend one a round.
-		ratio := math.Pow(float64(spent[0])/float64(wait), 1/float64(left-c.Confirm))
+	case left > 0:
+		// Those that are left make the wait grow by one ratio until the next is free: less than a quarter where a denial
+		// is cached for 30 s.
+		ratio := math.Pow(float64(spent[0])/float64(wait), 1/float64(left))
 		late += time.Microsecond // the ratio is no exact number
 		pause = max(pause, time.Duration((ratio-1)*float64(wait))+late)
 	default:
-		// Until there are enough for a proof.
-		pause = max(pause, spent[c.Confirm-left]-wait+late)
+		pause = max(pause, spent[1]-wait+late) // until two are free
 	}
 	return wait + pause + rtts(c.questions())
 }

@@ -61,7 +61,7 @@ func TestAFlappingRecordIsNotPublishedBeforeItStays(t *testing.T) {
 	for _, c := range corefiles[:2] {
 		play(t, c.name, func(s *stage) {
 			s.corefile = c.text
-			// An answer takes 10 ms, seven packets take 70.
+			// An answer takes 10 ms, eight packets take 80.
 			s.fault = func(_ string, _ int, reply []byte) [][]byte {
 				time.Sleep(10 * time.Millisecond)
 				return [][]byte{reply}

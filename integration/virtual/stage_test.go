@@ -51,6 +51,7 @@ type stage struct {
 	choose   func(n int) int // the replica of the nth socket; in turn if nil
 	loss     func() bool     // whether this reply is lost
 	plain    bool            // the server refuses other types, so plain questions come first
+	lies     *lies           // what is denied, but not said to be; nil is nothing
 	start    time.Time
 	replicas []*replica
 
@@ -74,6 +75,7 @@ type tester interface {
 // replica is one CoreDNS with a view of the cluster of its own.
 type replica struct {
 	*dnstest.Replica
+	number  int
 	cluster dnstest.Cluster
 	lag     time.Duration
 	changed time.Duration // when it last learned of a change, if not at once
@@ -103,8 +105,10 @@ func (p *packet) String() string {
 func (p *packet) sibling() bool { return strings.HasPrefix(p.name, "podfqdn-") }
 
 // private tells whether no application asks for this type.
-func (p *packet) private() bool {
-	return !slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, p.qtype)
+func (p *packet) private() bool { return private(p.qtype) }
+
+func private(qtype uint16) bool {
+	return !slices.Contains([]uint16{dns.TypeA, dns.TypeAAAA, dns.TypePTR}, qtype)
 }
 
 // ttl is how long a cache may keep what p was told.
@@ -174,11 +178,14 @@ func newStage(t tester) *stage {
 // open starts the replicas; afterwards the cluster can be changed.
 func (s *stage) open() {
 	s.Helper()
-	for _, lag := range s.lags {
-		r := &replica{lag: lag}
+	for i, lag := range s.lags {
+		r := &replica{number: i, lag: lag}
 		r.cluster.Service("default", "kubernetes", "10.96.0.1")
 		r.cluster.Service("default", "db")
 		r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: s.corefile, Cluster: &r.cluster, Upstream: s.upstream})
+		if s.lies != nil && !s.lies.inFront {
+			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: ".:53 {\nforward . 10.96.0.10\n}", Upstream: s.lies.behind(i, r.Replica)})
+		}
 		if s.node {
 			r.Replica = s.coreDNS(dnstest.CoreDNS{Corefile: dnstest.NodeLocal("cluster.local", "10.96.0.10"), Upstream: r.Replica})
 		}
@@ -189,8 +196,11 @@ func (s *stage) open() {
 			s.mu.Lock()
 			healed, lost := s.healed, s.loss != nil && !s.healed && s.loss()
 			s.mu.Unlock()
+			if s.lies != nil && s.lies.inFront {
+				reply = changed(reply, func(m *dns.Msg) { s.lies.tell(i, m) })
+			}
 			if s.plain {
-				reply = refuse(reply)
+				reply = changed(reply, refuse)
 			}
 			switch {
 			case lost:
@@ -205,15 +215,78 @@ func (s *stage) open() {
 }
 
 // refuse makes a refusal of the reply to what no application asks.
-func refuse(reply []byte) []byte {
+func refuse(m *dns.Msg) {
+	if private(m.Question[0].Qtype) {
+		m.Rcode, m.Answer, m.Ns = dns.RcodeRefused, nil, nil
+	}
+}
+
+// lies is an empty NOERROR in place of NXDOMAIN.
+type lies struct {
+	at      int  // the replica that does it; -1 is every one
+	nth     int  // to this of the private types, in the order in which they are asked first; -1 to all questions
+	soa     int  // seconds for which it may be cached; 0 as the denial, -1 without SOA
+	inFront bool // of all caches; else behind them
+
+	mu    sync.Mutex
+	types []uint16 // private, that were asked
+}
+
+// hides tells whether a replica denies nothing.
+func (l *lies) hides(replica int) bool {
+	return l != nil && l.nth < 0 && (l.at < 0 || l.at == replica)
+}
+
+// about tells whether a replica lies about a type.
+func (l *lies) about(replica int, qtype uint16) bool {
+	if l == nil || l.at >= 0 && l.at != replica {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.nth < 0 || l.nth < len(l.types) && l.types[l.nth] == qtype
+}
+
+// tell lies where it is to.
+func (l *lies) tell(replica int, m *dns.Msg) {
+	qtype := m.Question[0].Qtype
+	l.mu.Lock()
+	if private(qtype) && !slices.Contains(l.types, qtype) {
+		l.types = append(l.types, qtype)
+	}
+	l.mu.Unlock()
+	if m.Rcode != dns.RcodeNameError || !l.about(replica, qtype) {
+		return
+	}
+	m.Rcode = dns.RcodeSuccess
+	for _, rr := range m.Ns {
+		if soa, ok := rr.(*dns.SOA); ok && l.soa > 0 {
+			soa.Hdr.Ttl, soa.Minttl = uint32(l.soa), uint32(l.soa)
+		}
+	}
+	if l.soa < 0 {
+		m.Ns = nil
+	}
+}
+
+// behind is a replica that lies.
+func (l *lies) behind(replica int, whole plugin.Handler) plugin.Handler {
+	return plugin.HandlerFunc(func(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) (int, error) {
+		a := new(answer)
+		whole.ServeDNS(ctx, a, q)
+		m := a.msg.Copy()
+		l.tell(replica, m)
+		return dns.RcodeSuccess, w.WriteMsg(m)
+	})
+}
+
+// changed is a reply with a change.
+func changed(reply []byte, change func(*dns.Msg)) []byte {
 	m := new(dns.Msg)
 	if err := m.Unpack(reply); err != nil {
 		panic(err) // it is CoreDNS's own
 	}
-	if !(&packet{qtype: m.Question[0].Qtype}).private() {
-		return reply
-	}
-	m.Rcode, m.Answer, m.Ns = dns.RcodeRefused, nil, nil
+	change(m)
 	raw, err := m.Pack()
 	if err != nil {
 		panic(err)
@@ -279,6 +352,10 @@ func (s *stage) somebody(when time.Duration, replica int, name string, qtype uin
 func (s *stage) ask(r *replica, name string, qtype uint16) *dns.Msg {
 	w := new(answer)
 	r.ServeDNS(context.Background(), w, new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype))
+	if s.lies != nil && s.lies.inFront {
+		w.msg = w.msg.Copy()
+		s.lies.tell(r.number, w.msg)
+	}
 	return w.msg
 }
 
@@ -505,7 +582,7 @@ func (o outcome) check(deadline time.Duration) {
 			if before := o.packets[max(i, 1)-1]; before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
 				o.Errorf("a witness is asked that nobody needs: %v", p)
 			}
-		case !shown[p.socket] || !honest[by[p.socket]] && !o.plain:
+		case !o.lies.hides(o.lastOf[p.socket]) && (!shown[p.socket] || !honest[by[p.socket]] && !o.plain):
 			o.Errorf("a plain question to a replica that has not shown the name: %v", p)
 		case p.qtype == dns.TypePTR:
 			if !forward[p.socket] {
