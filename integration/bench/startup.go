@@ -210,7 +210,7 @@ func (s *stub) reply(q *dns.Msg) *dns.Msg {
 	asked := q.Question[0]
 	hdr := dns.RR_Header{Name: asked.Name, Rrtype: asked.Qtype, Class: dns.ClassINET, Ttl: 30}
 	switch {
-	case time.Now().Before(s.known):
+	case time.Now().Before(s.known), asked.Name != dns.Fqdn(stubName) && asked.Qtype != dns.TypePTR:
 		m.Rcode = dns.RcodeNameError
 	case asked.Qtype == dns.TypeA:
 		m.Answer = []dns.RR{&dns.A{Hdr: hdr, A: net.ParseIP(stubAddr)}}

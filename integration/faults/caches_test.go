@@ -158,6 +158,7 @@ type proxy struct {
 	mute  bool // it says nothing to them
 	bare  bool // it knows no EDNS0, no DO, no CD, and gives no SOA
 	names bool // what is denied it denies by the name alone, as long as the SOA says
+	hides bool // what is denied has an empty answer
 
 	mu     sync.Mutex
 	denied map[string]time.Time // until when
@@ -196,23 +197,28 @@ func (x *proxy) ServeDNS(ctx context.Context, w dns.ResponseWriter, q *dns.Msg) 
 	if x.bare && len(m.Answer) == 0 {
 		m.Ns = nil
 	}
+	if x.hides && m.Rcode == dns.RcodeNameError {
+		m.Rcode = dns.RcodeSuccess
+	}
 	return m.Rcode, w.WriteMsg(m)
 }
 
 func TestProxies(t *testing.T) {
 	t.Parallel()
 	for name, x := range map[string]*proxy{
-		"other types are refused":                   {other: dns.RcodeRefused},
-		"other types are not implemented":           {other: dns.RcodeNotImplemented},
-		"other types are format errors":             {other: dns.RcodeFormatError},
-		"other types fail":                          {other: dns.RcodeServerFailure},
-		"other types are not answered":              {mute: true},
-		"no EDNS0, DO, CD and SOA":                  {bare: true},
-		"no EDNS0, DO, CD and SOA, no other types":  {bare: true, other: dns.RcodeRefused},
-		"other types are denied":                    {other: dns.RcodeNameError},
-		"denials by name":                           {names: true},
-		"denials by name, no other types":           {names: true, other: dns.RcodeNotImplemented},
-		"denials by name, no EDNS0, DO, CD and SOA": {names: true, bare: true},
+		"other types are refused":                      {other: dns.RcodeRefused},
+		"other types are not implemented":              {other: dns.RcodeNotImplemented},
+		"other types are format errors":                {other: dns.RcodeFormatError},
+		"other types fail":                             {other: dns.RcodeServerFailure},
+		"other types are not answered":                 {mute: true},
+		"no EDNS0, DO, CD and SOA":                     {bare: true},
+		"no EDNS0, DO, CD and SOA, no other types":     {bare: true, other: dns.RcodeRefused},
+		"other types are denied":                       {other: dns.RcodeNameError},
+		"denials by name":                              {names: true},
+		"denials by name, no other types":              {names: true, other: dns.RcodeNotImplemented},
+		"denials by name, no EDNS0, DO, CD and SOA":    {names: true, bare: true},
+		"NXDOMAIN is hidden":                           {hides: true},
+		"NXDOMAIN is hidden, no EDNS0, DO, CD and SOA": {hides: true, bare: true},
 	} {
 		lies := x.other == dns.RcodeNameError // there no private key can tell
 		for _, late := range []time.Duration{0, 1500 * time.Millisecond} {
@@ -229,7 +235,7 @@ func TestProxies(t *testing.T) {
 				}
 				b := &breaker{pod: p, count: map[string]int{}}
 				front := func(behind plugin.Handler) plugin.Handler {
-					return b.plugin(&proxy{Handler: behind, other: x.other, mute: x.mute, bare: x.bare, names: x.names, denied: map[string]time.Time{}})
+					return b.plugin(&proxy{Handler: behind, other: x.other, mute: x.mute, bare: x.bare, names: x.names, hides: x.hides, denied: map[string]time.Time{}})
 				}
 				p.serve(dnstest.CoreDNS{Cluster: cluster, Corefile: caching(5), Front: front})
 				ends := make(chan end, 1)
@@ -255,7 +261,7 @@ func TestProxies(t *testing.T) {
 				switch {
 				case x.mute:
 					readme = 37 * time.Second
-				case late > 0 && x.bare && x.other != 0:
+				case late > 0 && x.bare && (x.other != 0 || x.hides):
 					readme = 30 * time.Second // a denial, of which nobody says how long it is kept
 				}
 				p.within(fmt.Sprintf("before a proxy, %s, record %s late", name, late), e.took, readme)
