@@ -31,6 +31,7 @@ const (
 	Doubt                    // where a probe type has no answer: whether a plain question has one,
 	Plainly                  // and if it has, go on with plain questions
 	Blindly                  // where the server hides whether a name exists: go on with plain questions
+	Warily                   // in each round, not in the first alone: whether a probe type tells the truth
 	others                   // the families of which the Pod has no address
 )
 
@@ -45,11 +46,11 @@ func (a Also) has(one Also) bool { return a&one != 0 }
 // They show that the answer is stable, not that every replica knows it.
 //
 // Each round asks, in this order and only while all is well: whether the name
-// exists, by a probe type; once for each server, whether that type denies what
-// does not exist; the name's A and AAAA; the PTR of each address. So no question
-// that an application would ask too ever reaches a replica before the name does,
-// where its denial would be cached. But replicas behind one address are taken to
-// be alike in what they deny.
+// exists, by a probe type; in the first round, whether that type denies what does
+// not exist; the name's A and AAAA; the PTR of each address. So no question that
+// an application would ask too ever reaches a replica before the name does, where
+// its denial would be cached. Only Warily does that hold for replicas that differ in
+// what they deny.
 //
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
@@ -109,15 +110,15 @@ type Round struct {
 	Findings []Finding // in the order asked
 	Err      error     // why there was no exchange; then nothing was asked
 
-	existence Outcome        // of the claimed name; Unasked where nobody asked
-	tried     netip.AddrPort // the server of which hides is known
-	hides     bool           // it does not deny what does not exist, by the probe types asked last
-	doubted   bool           // it was looked whether the server answers plain questions only
-	plain     bool           // and it does
-	holds     bool           // an answer gives the claimed name one of its addresses
-	attested  bool           // the server knows the cluster,
-	fresh     time.Duration  // and a cache may have said so for so long
-	spacing   time.Duration  // until a probe type is free for the next question of existence
+	existence Outcome       // of the claimed name; Unasked where nobody asked
+	tried     bool          // hides is known
+	hides     bool          // the server does not deny what does not exist, by the probe types asked last
+	doubted   bool          // it was looked whether the server answers plain questions only
+	plain     bool          // and it does
+	holds     bool          // an answer gives the claimed name one of its addresses
+	attested  bool          // the server knows the cluster,
+	fresh     time.Duration // and a cache may have said so for so long
+	spacing   time.Duration // until a probe type is free for the next question of existence
 }
 
 // Report is every question of a verification, round by round.
@@ -230,22 +231,21 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	return false, a.mismatch(f, Missing)
 }
 
-// probe asks for the name by a probe type, in later rounds by the same, and at each
-// server whether that type denies what does not exist. Where it does not, another
-// has a chance to tell the truth. The error is a *Mismatch, as that of lies.
+// probe asks for the name by a probe type, in later rounds by the same, and whether
+// that type denies what does not exist. Where it does not, another has a chance to
+// tell the truth. The error is a *Mismatch, as that of lies.
 func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 	for {
-		q := Question{Kind: Exists, Name: a.claim.name, Same: a.before.tried.IsValid() && !a.hides}
+		q := Question{Kind: Exists, Name: a.claim.name, Same: a.before.tried && !a.hides}
 		f = a.claim.judgeExists(a.from.Ask(ctx, q))
 		a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
 		a.note(f)
-		known := q.Same && f.Server == a.before.tried
-		if f.Verdict != Agrees || f.Is == Refused || known && !a.before.hides {
+		if f.Verdict != Agrees || f.Is == Refused || q.Same && !a.before.hides && !a.also.has(Warily) {
 			a.hides = false
 			return f, nil
 		}
-		last := a.hides || known
-		a.tried = f.Server
+		last := a.hides || q.Same && a.before.hides
+		a.tried = true
 		if a.hides, err = a.lies(ctx, a.claim.name); err != nil || last || !a.hides {
 			return f, err
 		}

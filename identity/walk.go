@@ -83,6 +83,7 @@ type walker struct {
 	unnamed    lookout
 	plainly    doubt
 	blindly    blindness
+	late       bool // the record was not there at the first look: replicas may differ
 	gone       absence
 	people     curiosity
 	slow       time.Duration // the least pause, for a server that is slow or in trouble
@@ -126,7 +127,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
 			w.slow = 0 // it answers applications at once
 		}
-		t.Pause = pause(t.Waited, w.slow, m.Again())
+		w.late, t.Pause = true, pause(t.Waited, w.slow, m.Again())
 	}
 	if isMismatch && m.unasked() {
 		w.unfinished = append(w.unfinished, t.Report...)
@@ -148,6 +149,9 @@ func (w *walker) also(waited time.Duration) (also Also) {
 		also = Attest | Doubt
 	case w.unnamed.due(waited):
 		also = Instead
+	}
+	if w.late && !w.Agreed {
+		also |= Warily
 	}
 	if w.plainly.due(waited) {
 		also |= Doubt

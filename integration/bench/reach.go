@@ -16,8 +16,8 @@ func (r report) broken() (err error) {
 			continue
 		}
 		there, later := statsOf(f.Packets).worst, statsOf(f.Later).worst
-		if there != 8 || later > 26 {
-			err = errors.Join(err, fmt.Errorf("%.0f packets for a record that is there and %.0f after a wait of 2 s: want 8, and 26 at most", there, later))
+		if there != 8 || later > 27 {
+			err = errors.Join(err, fmt.Errorf("%.0f packets for a record that is there and %.0f after a wait of 2 s: want 8, and 27 at most", there, later))
 		}
 		if f.Binary > 8<<20 {
 			err = errors.Join(err, fmt.Errorf("the binary has %s: want 8 MiB at most", mib(f.Binary)))
@@ -71,7 +71,7 @@ func (r report) reach() (rows [][]string) {
 			continue
 		}
 		there, later := statsOf(f.Packets).worst, statsOf(f.Later).worst
-		add("packets: record there; after a wait of 2 s", "8; 26", fmt.Sprintf("%.0f; %.0f", there, later), there <= 8 && later <= 26)
+		add("packets: record there; after a wait of 2 s", "8; 27", fmt.Sprintf("%.0f; %.0f", there, later), there <= 8 && later <= 27)
 		first, memory := statsOf(f.First).median, statsOf(f.RSS).median
 		add("process start to first packet; resident at most; binary", "5 ms; 8 MiB; 8 MiB",
 			fmt.Sprintf("%.1f ms; %.1f MiB; %s", first, memory/1024, mib(f.Binary)), first <= 5 && memory <= 8<<10 && f.Binary <= 8<<20)

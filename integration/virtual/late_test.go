@@ -124,7 +124,7 @@ func TestALateRecordIsSeenInProportionToTheWait(t *testing.T) {
 						}
 						o.saw(identity.Missing, identity.Agrees)
 						worst, most = max(worst, o.at-late), max(most, len(o.packets))
-						if late == 2*time.Second && len(o.packets) > 25 {
+						if late == 2*time.Second && len(o.packets) > 27 { // of which two are about siblings
 							t.Errorf("%d packets for a wait of 2s", len(o.packets))
 						}
 						for _, p := range o.packets[:len(o.packets)-8] {
