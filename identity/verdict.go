@@ -15,15 +15,16 @@ const (
 	Agrees Verdict = "agrees"
 
 	// Of the name's addresses.
-	Shared        Verdict = "shared"         // ours and others: another Pod holds this name
-	Stale         Verdict = "stale"          // only others: the predecessor's record
-	Missing       Verdict = "missing"        // no such name, or no address
-	Hidden        Verdict = "hidden"         // no address, and the server does not deny what does not exist
-	Unnamed       Verdict = "unnamed"        // DNS publishes our address without our hostname
-	Poisoned      Verdict = "poisoned"       // the name exists, a cached denial says no
-	ForeignServer Verdict = "foreign-server" // the server does not know the cluster
-	Unanswered    Verdict = "unanswered"     // says nothing about the name
-	Unsettled     Verdict = "unsettled"      // two rounds agreed, but not on the same addresses
+	Shared        Verdict = "shared"          // ours and others: another Pod holds this name
+	Stale         Verdict = "stale"           // only others: the predecessor's record
+	Missing       Verdict = "missing"         // no such name, or no address
+	Hidden        Verdict = "hidden"          // no address, and the server does not deny what does not exist
+	Unnamed       Verdict = "unnamed"         // DNS publishes our address without our hostname
+	Poisoned      Verdict = "poisoned"        // the name exists, a cached denial says no
+	Withheld      Verdict = "family-withheld" // of no name does the server give an address of this family
+	ForeignServer Verdict = "foreign-server"  // the server does not know the cluster
+	Unanswered    Verdict = "unanswered"      // says nothing about the name
+	Unsettled     Verdict = "unsettled"       // two rounds agreed, but not on the same addresses
 
 	// Of an address's names.
 	ReverseExtra   Verdict = "reverse-extra"   // ours and others, where only ours may be
@@ -43,7 +44,7 @@ const (
 // Verdicts lists every verdict that a Turn may come to.
 func Verdicts() []Verdict {
 	return []Verdict{
-		Agrees, Shared, Stale, Missing, Hidden, Unnamed, Poisoned, ForeignServer, Unanswered, Unsettled,
+		Agrees, Shared, Stale, Missing, Hidden, Unnamed, Poisoned, Withheld, ForeignServer, Unanswered, Unsettled,
 		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused, Keyless,
 	}
 }
@@ -82,7 +83,12 @@ func (f Finding) String() string {
 	case Unnamed:
 		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.Subject())
 	case Poisoned:
-		return fmt.Sprintf("%s: the name exists, but %s from its cache: somebody asked too early", f.Subject(), says)
+		return fmt.Sprintf("%s: the name exists, but %s", f.Subject(), says)
+	case Withheld:
+		says += ", as it does for " + f.Others
+		if f.Tolerated {
+			says += "; programs that use musl (Alpine) cannot resolve this name"
+		}
 	case ForeignServer:
 		return fmt.Sprintf("%s: %s in the name of zone %+q, not the cluster's", f.Subject(), says, f.Zone.String())
 	case Unsettled:
@@ -199,9 +205,8 @@ func (c Claim) judgeForward(a Answer, known bool) Finding {
 		switch {
 		case len(others) == 0 && seen:
 			f.Verdict = Agrees
-		case len(others) == 0, !ours.IsValid() && c.policy.Families != FamiliesAuto && c.policy.Families != FamiliesAll:
-			// Translated addresses, one of ours that nobody asked to prove, or
-			// a family that the policy leaves out.
+		case len(others) == 0:
+			// Translated addresses, or one of ours that nobody asked to prove.
 			f.Verdict = Absent
 		case ours.IsValid() && !seen:
 			f.Verdict = Stale

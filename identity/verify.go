@@ -263,26 +263,35 @@ func (a *asker) lies(ctx context.Context, name Name) (bool, error) {
 }
 
 // forward asks whether the name exists, and then for its addresses, of every
-// family that the policy proves, and in the last round of the other one too: to
-// musl's resolver a denial of one family denies the name.
+// family that the policy proves, and in the last round of the other one too,
+// unless the policy names one: to musl's resolver a denial of one family denies
+// the name.
 func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 	known, err := a.exists(ctx)
 	if err != nil {
 		return nil, err
 	}
+	policy := a.claim.policy
+	one := policy.Families == FamiliesIPv4 || policy.Families == FamiliesIPv6
 	var proven []netip.Addr
 	var missing Finding
 	for _, kind := range []Kind{Forward4, Forward6} {
 		i := slices.IndexFunc(a.claim.addrs, func(addr netip.Addr) bool { return addr.Is4() == (kind == Forward4) })
-		if i < 0 && !a.also.has(others) {
+		if i < 0 && (one || !a.also.has(others)) {
 			continue
 		}
+		noted := len(a.Findings)
 		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
 		known = known || f.Is == Found || f.Is == NoData
-		switch a.note(f); {
+		a.note(f)
+		if (f.Is == Denied || i < 0) && a.withheld(ctx, f) {
+			f.Verdict, f.Others, f.Tolerated = Withheld, a.claim.Kubernetes().String(), true
+			a.Findings[noted] = f
+		}
+		switch {
 		case f.Verdict == Agrees:
 			proven = append(proven, a.claim.addrs[i])
-		case f.Verdict != Absent:
+		case f.Verdict != Absent && f.Verdict != Withheld:
 			return nil, a.mismatch(f, f.Verdict)
 		case i >= 0:
 			if a.hides { // each denial may be kept
@@ -291,8 +300,12 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 			missing = f
 		}
 	}
-	if len(proven) == 0 || a.claim.policy.Families == FamiliesAll && len(proven) < len(a.claim.addrs) {
-		if a.hides {
+	if len(proven) == 0 || policy.Families == FamiliesAll && len(proven) < len(a.claim.addrs) {
+		switch {
+		case missing.Verdict == Withheld:
+			missing.Tolerated = false
+			return nil, a.mismatch(missing, Withheld)
+		case a.hides:
 			return nil, a.mismatch(missing, Hidden)
 		}
 		return nil, a.mismatch(missing, Missing)
@@ -301,6 +314,15 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 		slices.Reverse(proven) // primary first
 	}
 	return proven, nil
+}
+
+// withheld reports whether the server answers f's type for the API server's Service
+// just as for the name, although that Service is there: then this is not about the
+// Pod, and no wait helps.
+func (a *asker) withheld(ctx context.Context, f Finding) bool {
+	other := Forward4 + Forward6 - f.Kind
+	return (f.Verdict == Poisoned || f.Verdict == Unanswered) && !a.claim.zone.IsZero() &&
+		a.kubernetes(ctx, f.Kind).Is == f.Is && a.kubernetes(ctx, other).Is == Found
 }
 
 // attest checks that the server behind m knows the cluster, so that its missing
@@ -332,8 +354,7 @@ func (a *asker) plainOnly(ctx context.Context) bool {
 	}
 	a.doubted = true
 	if a.existence == Failed {
-		answer := a.from.Ask(ctx, Question{Kind: Exists, Name: a.claim.Kubernetes()})
-		if a.note(Finding{Answer: answer, Witness: true}); answer.Is != Failed {
+		if a.kubernetes(ctx, Exists).Is != Failed {
 			return false
 		}
 	}
@@ -345,11 +366,17 @@ func (a *asker) plainOnly(ctx context.Context) bool {
 // applications do.
 func (a *asker) knows(ctx context.Context) (answer Answer) {
 	for _, kind := range []Kind{Forward4, Forward6} {
-		answer = a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.Kubernetes()})
-		if a.note(Finding{Answer: answer, Witness: true}); answer.Is != NoData {
+		if answer = a.kubernetes(ctx, kind); answer.Is != NoData && answer.Is != Denied {
 			break
 		}
 	}
+	return answer
+}
+
+// kubernetes asks for the API server's Service.
+func (a *asker) kubernetes(ctx context.Context, kind Kind) Answer {
+	answer := a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.Kubernetes()})
+	a.note(Finding{Answer: answer, Witness: true})
 	return answer
 }
 

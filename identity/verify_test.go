@@ -22,6 +22,12 @@ const (
 	dash4 = "10-244-0-27.db.default.svc.cluster.local"
 	dash6 = "fd00-10-244--1b.db.default.svc.cluster.local"
 	vip4  = "10-244-0-27.db-vip.default.svc.cluster.local"
+
+	kubernetes = "kubernetes.default.svc.cluster.local"
+	noAAAA     = "AAAA " + kubernetes + ": nxdomain\nA " + kubernetes + ": 10.96.0.1"
+	askAAAA    = "AAAA " + kubernetes + ", A " + kubernetes
+	noA        = "A " + kubernetes + ": nxdomain\nAAAA " + kubernetes + ": fd00:10:96::1"
+	askA       = "A " + kubernetes + ", AAAA " + kubernetes
 )
 
 // verification is one row: what DNS says, and all that must come of it.
@@ -253,30 +259,29 @@ var verifications = []verification{
 		asked: "exists, sibling, A, AAAA", verdicts: "agrees absent absent", verdict: identity.Missing, says: name4 + ": 10.96.0.10 says no data to AAAA",
 	},
 	{
-		name: "poisoned", script: "exists: nodata again=1s\nA: nxdomain zone=cluster.local again=20s",
-		asked: "exists, sibling, A", verdicts: "agrees poisoned", verdict: identity.Poisoned, again: 20 * time.Second,
-		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early",
+		name: "poisoned", script: "exists: nodata again=1s\nA: nxdomain zone=cluster.local again=20s\nA " + kubernetes + ": 10.96.0.1",
+		asked: "exists, sibling, A, A " + kubernetes, verdicts: "agrees poisoned", verdict: identity.Poisoned, again: 20 * time.Second,
+		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A",
 	},
 	{
-		name: "poisoned by the root", script: "A: nxdomain zone=.",
-		asked: "exists, sibling, A", verdicts: "agrees poisoned", verdict: identity.Poisoned,
-		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A from its cache: somebody asked too early",
+		name: "poisoned by the root", script: "A: nxdomain zone=.\nA " + kubernetes + ": 10.96.0.1",
+		asked: "exists, sibling, A, A " + kubernetes, verdicts: "agrees poisoned", verdict: identity.Poisoned,
+		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to A",
 	},
 	{
-		name: "poisoned AAAA", policy: identity.Policy{Rounds: 2}, script: "AAAA: nxdomain zone=cluster.local again=17s",
-		asked:    "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA",
+		name: "poisoned AAAA", policy: identity.Policy{Rounds: 2}, script: "AAAA: nxdomain zone=cluster.local again=17s\nAAAA " + kubernetes + ": nodata",
+		asked:    "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, AAAA " + kubernetes,
 		verdicts: "agrees agrees agrees agrees agrees poisoned", verdict: identity.Poisoned, again: 17 * time.Second,
-		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
+		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA",
 	},
 	{
-		name: "poisoned AAAA that the policy leaves out", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4}, script: "AAAA: nxdomain",
-		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
-		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
+		name: "a denial of the family that the policy leaves out", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4}, script: "AAAA: nxdomain",
+		asked: "exists, sibling, A, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees agrees",
 	},
 	{
-		name: "poisoned AAAA of a server that refuses other types", script: "exists: refused\nAAAA: nxdomain",
-		asked: "exists, A, AAAA", verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
-		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA from its cache: somebody asked too early",
+		name: "poisoned AAAA of a server that refuses other types", script: "exists: refused\nAAAA: nxdomain\nAAAA " + kubernetes + ": nodata",
+		asked: "exists, A, AAAA, AAAA " + kubernetes, verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
+		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA",
 	},
 	{
 		name: "a denial of a server that refuses other types", script: "exists: refused\nA: nxdomain zone=cluster.local",
@@ -292,8 +297,50 @@ var verifications = []verification{
 		asked: "exists, sibling, A", verdicts: "agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says REFUSED to A",
 	},
 	{
-		name: "failed AAAA", script: "AAAA: servfail",
-		asked: "exists, sibling, A, AAAA", verdicts: "agrees agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says SERVFAIL to AAAA",
+		name: "failed AAAA", script: "AAAA: servfail\nAAAA " + kubernetes + ": nodata",
+		asked: "exists, sibling, A, AAAA, AAAA " + kubernetes, verdicts: "agrees agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says SERVFAIL to AAAA",
+	},
+
+	// A family that the server gives of no name.
+	{
+		name: "AAAA is denied of every name", script: "AAAA: nxdomain\n" + noAAAA,
+		asked: "exists, sibling, A, AAAA, " + askAAAA + ", PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees family-withheld agrees",
+		tolerated: name4 + ": 10.96.0.10 says NXDOMAIN to AAAA, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "AAAA is refused of every name", script: "AAAA: refused\n" + strings.Replace(noAAAA, "nxdomain", "refused", 1),
+		asked: "exists, sibling, A, AAAA, " + askAAAA + ", PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees family-withheld agrees",
+		tolerated: name4 + ": 10.96.0.10 says REFUSED to AAAA, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "AAAA is not answered of any name", script: "AAAA: silent\n" + strings.Replace(noAAAA, "nxdomain", "silent", 1),
+		asked: "exists, sibling, A, AAAA, " + askAAAA + ", PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees family-withheld agrees",
+		tolerated: name4 + ": 10.96.0.10 says nothing within 1s to AAAA, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "A is denied of every name where all is IPv6", ips: ip6, script: "A: nxdomain\n" + noA,
+		asked: "exists, sibling, A, " + askA + ", AAAA, PTR " + ip6, proven: ip6, verdicts: "agrees family-withheld agrees agrees",
+		tolerated: name4 + ": 10.96.0.10 says NXDOMAIN to A, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "one of two families is denied of every name", ips: dual, script: "AAAA: nxdomain\n" + noAAAA,
+		asked: "exists, sibling, A, AAAA, " + askAAAA + ", PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees family-withheld agrees",
+		tolerated: name4 + ": 10.96.0.10 says NXDOMAIN to AAAA, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "all wants the family that is denied of every name", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll}, script: "AAAA: nxdomain\n" + noAAAA,
+		asked: "exists, sibling, A, AAAA, " + askAAAA, verdicts: "agrees agrees family-withheld", verdict: identity.Withheld, others: kubernetes,
+		says: name4 + ": 10.96.0.10 says NXDOMAIN to AAAA, as it does for " + kubernetes,
+	},
+	{
+		name: "the only family is denied of every name", script: "A: nxdomain\n" + noA,
+		asked: "exists, sibling, A, " + askA + ", AAAA", verdicts: "agrees family-withheld absent", verdict: identity.Withheld, others: kubernetes,
+		says: name4 + ": 10.96.0.10 says NXDOMAIN to A, as it does for " + kubernetes,
+	},
+	{
+		name: "a server that does not have the API server's Service says nothing by its denial", script: "AAAA: nxdomain\nAAAA " + kubernetes + ": nxdomain\nA " + kubernetes + ": nxdomain",
+		asked: "exists, sibling, A, AAAA, " + askAAAA, verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
+		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA",
 	},
 
 	// Families.
@@ -318,17 +365,17 @@ var verifications = []verification{
 	},
 	{
 		name: "ipv4 alone, whoever holds the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Rounds: 2}, script: "AAAA: fd00:10:244::99",
-		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
-		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
+		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27",
+		proven: ip4, verdicts: "agrees agrees agrees agrees agrees agrees",
 	},
 	{
 		name: "ipv4 alone, ours in IPv6 too", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4}, script: "AAAA: fd00:10:244::1b",
-		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		asked: "exists, sibling, A, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees agrees",
 	},
 	{
 		name: "ipv6 alone", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6, Rounds: 2}, script: "A: 10.244.0.27",
-		asked:  "exists, sibling, AAAA, PTR fd00:10:244::1b | exists, A, AAAA, PTR fd00:10:244::1b",
-		proven: ip6, verdicts: "agrees agrees agrees agrees absent agrees agrees",
+		asked:  "exists, sibling, AAAA, PTR fd00:10:244::1b | exists, AAAA, PTR fd00:10:244::1b",
+		proven: ip6, verdicts: "agrees agrees agrees agrees agrees agrees",
 	},
 	{
 		name: "the address form proves one family of two", ips: dual, policy: identity.Policy{NameForm: identity.AddressForm},
@@ -471,7 +518,7 @@ func TestVerifyAsksInOrderAndJudgesEveryAnswer(t *testing.T) {
 		seen[test.verdict] = true
 	}
 	for _, verdict := range []identity.Verdict{
-		identity.Shared, identity.Stale, identity.Missing, identity.Hidden, identity.Unnamed, identity.Poisoned, identity.ForeignServer,
+		identity.Shared, identity.Stale, identity.Missing, identity.Hidden, identity.Unnamed, identity.Poisoned, identity.Withheld, identity.ForeignServer,
 		identity.Unanswered, identity.Unsettled, identity.ReverseExtra, identity.ReverseOther, identity.ReverseForeign,
 		identity.ReverseMissing, identity.ReverseRefused,
 	} {

@@ -108,15 +108,13 @@ func (s scene) causes() []Cause {
 		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
 	case identity.Stale:
 		return []Cause{
-			s.cause(StaleRecord, true, s.until("the answer is cached"), "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
+			s.cause(StaleRecord, true, s.until("the answer"), "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
 			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
 		}
 	case identity.Poisoned:
-		if why := s.until("the denial is cached"); why != "" {
-			return []Cause{s.cause(CachedDenial, false, why, "this passes then; do not ask for the name before podfqdn has published it")}
-		}
-		// What no cache was seen to keep, a template or a policy may have decided.
-		return []Cause{s.cause(CachedDenial, true, "", fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it stays, something denies %s by decision, such as a template in the Corefile: its rcode must be NOERROR", m.Kind))}
+		return s.poisoned()
+	case identity.Withheld:
+		return []Cause{s.cause(FamilyWithheld, false, "", "waiting does not help: "+s.withheld())}
 	case identity.Unanswered:
 		return s.unanswered()
 	case identity.Unsettled:
@@ -129,7 +127,7 @@ func (s scene) causes() []Cause {
 			causes = append(causes, s.reverseOverridden()) // no Pod has such a name
 		}
 		return append(causes,
-			s.cause(StaleRecord, true, s.until("the answer is cached"), "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
+			s.cause(StaleRecord, true, s.until("the answer"), "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
 			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "see that spec.subdomain is the name of a Service that selects this Pod"),
 		)
 	case identity.ReverseForeign, identity.ReverseMissing:
@@ -142,10 +140,34 @@ func (s scene) causes() []Cause {
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }
 
+// poisoned explains that one type is denied of a name that exists: by a cache, from
+// before the record was there, or by decision.
+func (s scene) poisoned() []Cause {
+	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s by decision", s.m.Kind), s.withheld())
+	switch why := s.until("the denial"); {
+	case shown.Of(s.m.Answer).Afresh:
+		return []Cause{decided}
+	case shown.Of(s.m.Answer).Cached && why != "":
+		return []Cause{s.cause(CachedDenial, false, why, "this passes then; something asked for the name before the record was there")}
+	default:
+		change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it stays, something denies %s by decision", s.m.Kind)
+		return []Cause{s.cause(CachedDenial, true, why, change), decided}
+	}
+}
+
+// withheld says what to change where m's type is denied by decision.
+func (s scene) withheld() string {
+	change := fmt.Sprintf("see what answers %s in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy", s.m.Kind)
+	if other := slices.IndexFunc(s.c.Own(), func(a netip.Addr) bool { return a.Is4() != (s.m.Kind == identity.Forward4) }); other >= 0 {
+		change += fmt.Sprintf("; or set PODFQDN_FAMILIES=%s, where no program uses musl (Alpine), which cannot resolve such a name", map[bool]string{true: "ipv4", false: "ipv6"}[s.c.Own()[other].Is4()])
+	}
+	return change
+}
+
 // missing explains that the name is denied. What denies is asked for what it
 // knows: the cluster, then the Service.
 func (s scene) missing() []Cause {
-	kubernetes, asked := s.witness(identity.Question{Kind: identity.Forward4, Name: s.c.Kubernetes()})
+	kubernetes, asked := s.witness(apiServer(s.f, s.c))
 	overridden := s.overridden(kubernetes)
 	if asked && denies(s.c, kubernetes) || !asked && s.m.Verdict == identity.ForeignServer {
 		return append(overridden, s.foreign(kubernetes, asked)...)
@@ -403,8 +425,11 @@ func (s scene) reverse() []Cause {
 			"put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN="+zone.String())}
 	}
 	// A cache keeps an upstream's answer too: that it does is no evidence.
-	cached := s.cause(CachedDenial, true, cmp.Or(s.until("the answer is cached"), "the answer may be cached"),
-		"this passes when it runs out; do not ask for the address before podfqdn has published it")
+	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
+		"this passes when it runs out, if it is from before the record was there")}
+	if shown.Of(m.Answer).Afresh {
+		cached = nil
+	}
 	// What is in front of cluster DNS: it has another name, or none that it would
 	// vouch for.
 	foreign := m.Verdict == identity.ReverseForeign
@@ -415,9 +440,13 @@ func (s scene) reverse() []Cause {
 	vouched := m.Is == identity.Found || m.Is == identity.Denied && !m.Zone.IsZero()
 	switch {
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()) && foreign: // the zone is served
-		return []Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, and an upstream resolver have answered", seeArpa), cached}
+		return append([]Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, and an upstream resolver have answered", seeArpa)}, cached...)
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()):
-		causes := []Cause{cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, or be of CoreDNS 1.11.4 or 1.12.0, which give a PTR to hostnames only", seeArpa)}
+		causes := append(cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone", seeArpa))
+		if s.c.Dashed() {
+			causes = append([]Cause{s.cause(ReverseNeedsHostname, true, "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone",
+				"see which version runs; where it is one of these, waiting does not help: update CoreDNS, set spec.hostname and spec.subdomain, or set PODFQDN_REVERSE=ignore")}, causes...)
+		}
 		if !vouched {
 			causes = append(causes, filtered)
 		}
@@ -431,9 +460,9 @@ func (s scene) reverse() []Cause {
 		}
 		return []Cause{filtered, s.cause(NoReverseZone, true, "the Corefile may not serve the reverse", seeArpa)}
 	case foreign:
-		return []Cause{s.cause(NoReverseZone, true, "", "an upstream resolver may have answered: "+seeArpa), overridden, cached}
+		return append([]Cause{s.cause(NoReverseZone, true, "", "an upstream resolver may have answered: "+seeArpa), overridden}, cached...)
 	}
-	causes := []Cause{s.cause(NoReverseZone, true, "", seeArpa+"; a denial cached too early passes within half a minute"), cached}
+	causes := append([]Cause{s.cause(NoReverseZone, true, "", seeArpa)}, cached...)
 	if !vouched {
 		causes = append(causes, filtered)
 	}
@@ -446,13 +475,17 @@ func (s scene) reverseOverridden() Cause {
 		"see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore")
 }
 
-// until says until when m's answer is cached; "" where that is not known.
+// until says until when m's answer is cached, or may be; "" where that is not known.
 func (s scene) until(what string) string {
+	a, is := shown.Of(s.m.Answer), "is"
+	if !a.Cached {
+		is = "may be"
+	}
 	// An answer of hours is no cluster's, and its caches cut it.
-	if !shown.Of(s.m.Answer).Cached || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
+	if a.Afresh || !a.Cached && a.Full <= s.m.TTL || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
-	return fmt.Sprintf("%s until %s UTC", what, shown.Of(s.m.Answer).At.Add(s.m.TTL).UTC().Format(time.TimeOnly))
+	return fmt.Sprintf("%s %s cached until %s UTC", what, is, a.At.Add(s.m.TTL).UTC().Format(time.TimeOnly))
 }
 
 // witness gives what m's server said of another name or address.

@@ -45,12 +45,13 @@ type Asked struct {
 	Witness       bool             `json:"witness,omitempty"` // another name than the Pod's, for comparison
 	Rcode         string           `json:"rcode,omitempty"`   // "" if no answer came
 	Authoritative bool             `json:"authoritative"`
-	TTL           int              `json:"ttl"`              // in seconds; of a denial, its SOA's
-	Cached        bool             `json:"cached,omitempty"` // the TTL had counted down
-	Zone          string           `json:"zone,omitempty"`   // whose SOA vouches for a denial
-	Answer        string           `json:"answer"`           // addresses or names, or why there is none
-	Owners        []string         `json:"owners,omitempty"` // whose records the answer has, where none is the name's
-	NSID          string           `json:"nsid,omitempty"`   // who of several replicas answered (RFC 5001), where it says so
+	TTL           int              `json:"ttl"`                // in seconds; of a denial, its SOA's
+	Full          int              `json:"full_ttl,omitempty"` // of a denial, in seconds: the longest that its SOA allows
+	Cached        bool             `json:"cached,omitempty"`   // the TTL was seen to count down
+	Zone          string           `json:"zone,omitempty"`     // whose SOA vouches for a denial
+	Answer        string           `json:"answer"`             // addresses or names, or why there is none
+	Owners        []string         `json:"owners,omitempty"`   // whose records the answer has, where none is the name's
+	NSID          string           `json:"nsid,omitempty"`     // who of several replicas answered (RFC 5001), where it says so
 	Milliseconds  float64          `json:"ms"`
 	Verdict       identity.Verdict `json:"verdict,omitempty"` // none of a witness; "absent" is a family that the name need not have
 }
@@ -83,43 +84,45 @@ type Kind string
 
 // What can be told in the Pod, and, where "API" is said, only by the API.
 const (
-	NoService         Kind = "service-missing"
-	SelectorMismatch  Kind = "selector-mismatch"        // API says which label
-	NotReadyHidden    Kind = "not-ready-hidden"         // publishNotReadyAddresses is missing
-	ReadinessDeadlock Kind = "readiness-deadlock"       // the same, and readiness waits for DNS; API
-	SubdomainMismatch Kind = "subdomain-mismatch"       // not the Service's name
-	NoSubdomain            = Kind(identity.NoSubdomain) // a StatefulSet's serviceName
-	NoHostname             = Kind(identity.NoHostname)
-	HostnameShared    Kind = "hostname-shared"            // by another Pod
-	RollingUpdate     Kind = "rolling-update"             // the same, and it passes or deadlocks; API
-	Terminating       Kind = "terminating-predecessor"    // the same; API
-	DebugCopy         Kind = "debug-copy"                 // the same; API
-	SecondService     Kind = "second-service"             // adds a PTR
-	ClusterDomain          = Kind(identity.ClusterDomain) // the kubelet's is not CoreDNS's
-	NoReverseZone     Kind = "reverse-zone-missing"       // the Corefile does not serve it
-	DNSRefusesPTR     Kind = "reverse-refused"            // REFUSED for arpa
-	DNSSilent         Kind = "dns-silent"                 // port 53: a policy, or nobody there
-	DNSFails          Kind = "dns-fails"                  // SERVFAIL and the like
-	CachedDenial      Kind = "denial-cached"              // until when is in Why
-	StaleRecord       Kind = "record-stale"               // an earlier Pod's
-	NotInSlice        Kind = "endpointslice-lag"          // API
-	NotInDNS          Kind = "dns-lag"                    // in the slice, not in DNS; API
-	ReplicasDisagree  Kind = "replicas-disagree"          // one knows what another does not
-	SingleFamily      Kind = "single-family"              // dual-stack Pod, single-stack Service
-	NameForm          Kind = "name-form"                  // PODFQDN_NAME_FORM=address, and DNS has another name
-	RecordRenamed     Kind = "record-renamed"             // the answer has another name's records
-	ZoneOverridden    Kind = "zone-overridden"            // something in front of cluster DNS answers for it
-	ReverseOverridden Kind = "reverse-overridden"         // the same of an address
-	ReverseFiltered   Kind = "reverse-filtered"           // PTR is denied in nobody's name, or empty
-	DNSCaptured       Kind = "dns-captured"               // for a sidecar that does not run yet
-	KeysMissing       Kind = "keys-missing"               // of Kerberos, and DNS agrees
-	HostNetwork            = Kind(identity.HostNetwork)
-	HostnameOverride       = Kind(identity.HostnameOverride)
-	ForeignDNS             = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
-	Misconfigured          = Kind(identity.Misconfigured) // a variable
-	Unexplained       Kind = "unexplained"
-	NotHeadless       Kind = "service-not-headless" // the governing Service has a cluster address; API
-	Volume            Kind = "volume"               // missing, read-only, full or in use; API
+	NoService            Kind = "service-missing"
+	SelectorMismatch     Kind = "selector-mismatch"        // API says which label
+	NotReadyHidden       Kind = "not-ready-hidden"         // publishNotReadyAddresses is missing
+	ReadinessDeadlock    Kind = "readiness-deadlock"       // the same, and readiness waits for DNS; API
+	SubdomainMismatch    Kind = "subdomain-mismatch"       // not the Service's name
+	NoSubdomain               = Kind(identity.NoSubdomain) // a StatefulSet's serviceName
+	NoHostname                = Kind(identity.NoHostname)
+	HostnameShared       Kind = "hostname-shared"            // by another Pod
+	RollingUpdate        Kind = "rolling-update"             // the same, and it passes or deadlocks; API
+	Terminating          Kind = "terminating-predecessor"    // the same; API
+	DebugCopy            Kind = "debug-copy"                 // the same; API
+	SecondService        Kind = "second-service"             // adds a PTR
+	ClusterDomain             = Kind(identity.ClusterDomain) // the kubelet's is not CoreDNS's
+	NoReverseZone        Kind = "reverse-zone-missing"       // the Corefile does not serve it
+	DNSRefusesPTR        Kind = "reverse-refused"            // REFUSED for arpa
+	DNSSilent            Kind = "dns-silent"                 // port 53: a policy, or nobody there
+	DNSFails             Kind = "dns-fails"                  // SERVFAIL and the like
+	CachedDenial         Kind = "denial-cached"              // until when is in Why
+	FamilyWithheld       Kind = "family-withheld"            // A or AAAA is denied by decision
+	ReverseNeedsHostname Kind = "reverse-needs-hostname"     // as in CoreDNS 1.11.4 and 1.12.0
+	StaleRecord          Kind = "record-stale"               // an earlier Pod's
+	NotInSlice           Kind = "endpointslice-lag"          // API
+	NotInDNS             Kind = "dns-lag"                    // in the slice, not in DNS; API
+	ReplicasDisagree     Kind = "replicas-disagree"          // one knows what another does not
+	SingleFamily         Kind = "single-family"              // dual-stack Pod, single-stack Service
+	NameForm             Kind = "name-form"                  // PODFQDN_NAME_FORM=address, and DNS has another name
+	RecordRenamed        Kind = "record-renamed"             // the answer has another name's records
+	ZoneOverridden       Kind = "zone-overridden"            // something in front of cluster DNS answers for it
+	ReverseOverridden    Kind = "reverse-overridden"         // the same of an address
+	ReverseFiltered      Kind = "reverse-filtered"           // PTR is denied in nobody's name, or empty
+	DNSCaptured          Kind = "dns-captured"               // for a sidecar that does not run yet
+	KeysMissing          Kind = "keys-missing"               // of Kerberos, and DNS agrees
+	HostNetwork               = Kind(identity.HostNetwork)
+	HostnameOverride          = Kind(identity.HostnameOverride)
+	ForeignDNS                = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
+	Misconfigured             = Kind(identity.Misconfigured) // a variable
+	Unexplained          Kind = "unexplained"
+	NotHeadless          Kind = "service-not-headless" // the governing Service has a cluster address; API
+	Volume               Kind = "volume"               // missing, read-only, full or in use; API
 )
 
 // Kinds lists every kind.
@@ -128,7 +131,7 @@ func Kinds() []Kind {
 		NoService, SelectorMismatch, NotReadyHidden, ReadinessDeadlock, SubdomainMismatch,
 		NoSubdomain, NoHostname, HostnameShared, RollingUpdate, Terminating,
 		DebugCopy, SecondService, ClusterDomain, NoReverseZone, DNSRefusesPTR,
-		DNSSilent, DNSFails, CachedDenial, StaleRecord, NotInSlice,
+		DNSSilent, DNSFails, CachedDenial, FamilyWithheld, ReverseNeedsHostname, StaleRecord, NotInSlice,
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
 		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
@@ -221,7 +224,7 @@ func Questions(r identity.Report, server netip.AddrPort, c identity.Claim) []Ask
 			s := shown.Of(f.Answer)
 			all = append(all, Asked{
 				Server: server.String(), Kind: f.Kind.String(), Type: s.Type, Subject: f.Subject(), Witness: f.Witness,
-				Rcode: s.Rcode, Authoritative: s.AA, TTL: int(f.TTL / time.Second), Cached: s.Cached, Zone: f.Zone.String(),
+				Rcode: s.Rcode, Authoritative: s.AA, TTL: int(f.TTL / time.Second), Full: int(s.Full / time.Second), Cached: s.Cached, Zone: f.Zone.String(),
 				Answer: s.Wire, Owners: s.Owners, NSID: s.NSID, Milliseconds: float64(s.Took.Microseconds()) / 1000, Verdict: f.Verdict,
 			})
 		}

@@ -259,13 +259,16 @@ func (s Screen) questions(d Diagnosis, server string) {
 }
 
 // signs says where an answer came from, as far as it can be seen: a TTL that
-// has counted down is a cache's, and without "aa" (it is authoritative) somebody
-// else was asked.
+// counts down is a cache's, one of less than the full length may be, and without
+// "aa" (it is authoritative) somebody else was asked.
 func signs(q Asked, home string) string {
 	if q.Rcode == "" {
 		return fmt.Sprintf("%6.1f ms", q.Milliseconds)
 	}
 	s := fmt.Sprintf("%6.1f ms  ttl %d", q.Milliseconds, q.TTL)
+	if q.Full > q.TTL {
+		s += fmt.Sprintf(" of %d", q.Full)
+	}
 	if q.Cached {
 		s += " from a cache"
 	}

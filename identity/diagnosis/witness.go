@@ -47,7 +47,7 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 		silent = a.Is == identity.Silent
 		return a
 	}
-	kubernetes := ask(identity.Question{Kind: identity.Forward4, Name: c.Kubernetes()})
+	kubernetes := ask(apiServer(f, c))
 	foreign := denies(c, kubernetes)
 	reverse := m != nil && m.Kind == identity.Reverse && m.Is != identity.Refused
 	if f.Kubernetes.IsValid() && (reverse || kubernetes.Is == identity.Denied || lacks(f, kubernetes)) {
@@ -73,10 +73,19 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 	return round
 }
 
-// lacks reports whether the answer to kubernetes.default has no address, although
-// there is one of that family.
+// apiServer returns the question for the API server's Service, of the family that it
+// is known to have.
+func apiServer(f identity.Facts, c identity.Claim) identity.Question {
+	if f.Kubernetes.Is6() {
+		return identity.Question{Kind: identity.Forward6, Name: c.Kubernetes()}
+	}
+	return identity.Question{Kind: identity.Forward4, Name: c.Kubernetes()}
+}
+
+// lacks reports whether the answer to apiServer has no address, although there is one
+// of that family.
 func lacks(f identity.Facts, a identity.Answer) bool {
-	return a.Is == identity.NoData && a.Kind == identity.Forward4 && f.Kubernetes.Is4()
+	return a.Is == identity.NoData && f.Kubernetes.IsValid()
 }
 
 // denies reports whether the answer to kubernetes.default shows that the server

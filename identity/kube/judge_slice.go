@@ -89,7 +89,7 @@ func (j *judge) stuck() bool {
 		if q.Witness || q.Subject != j.wire.FQDN {
 			continue
 		}
-		if q.Rcode != "NXDOMAIN" || q.Cached || !strings.EqualFold(q.Zone, labels[4]) {
+		if q.Rcode != "NXDOMAIN" || q.Cached || q.Full > q.TTL || !strings.EqualFold(q.Zone, labels[4]) {
 			return false
 		}
 		denials++

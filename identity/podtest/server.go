@@ -181,6 +181,10 @@ func Read(a *identity.Answer, text string) error {
 			s.Owners = append(s.Owners, value)
 		case "cached":
 			s.Cached = true
+		case "full":
+			s.Full, err = time.ParseDuration(value)
+		case "afresh":
+			s.Afresh = true
 		case "zone":
 			a.Zone = identity.WireName(value)
 		case "nodata":

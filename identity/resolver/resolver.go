@@ -72,9 +72,9 @@ type Resolver struct {
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
 	probes   map[identity.Name]*probes
-	refuses  map[netip.AddrPort]bool  // servers that refuse probe types
-	hides    map[netip.AddrPort]bool  // servers that do not deny what does not exist
-	ttls     map[string]time.Duration // of answers seen, by question
+	refuses  map[netip.AddrPort]bool // servers that refuse probe types
+	hides    map[netip.AddrPort]bool // servers that do not deny what does not exist
+	seen     map[string]sighting     // the last answer, by question
 	buffer   []byte
 }
 
@@ -92,7 +92,7 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 		probes:   make(map[identity.Name]*probes),
 		refuses:  make(map[netip.AddrPort]bool),
 		hides:    make(map[netip.AddrPort]bool),
-		ttls:     make(map[string]time.Duration),
+		seen:     make(map[string]sighting),
 		buffer:   make([]byte, dns.MaxMsgSize),
 	}
 }
@@ -216,7 +216,7 @@ func reverseName(addr netip.Addr) string {
 func (e *exchange) exists(ctx context.Context, q identity.Question) answer {
 	a := e.existsBy(ctx, q)
 	for range 5 {
-		if !e.r.beside || !a.shown.Cached || a.Is != identity.Denied {
+		if !e.r.beside || a.shown.Full <= a.TTL || a.Is != identity.Denied {
 			break
 		}
 		a = e.existsBy(ctx, q)
@@ -244,7 +244,6 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 	case errors.Is(a.err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
 	}
-	a.shown.Cached = life.cut
 	if a.Is == identity.Refused {
 		e.r.refuses[e.server] = true
 	}
@@ -282,15 +281,28 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer 
 	return a
 }
 
+// sighting is an answer as it was seen last.
+type sighting struct {
+	at     time.Time
+	left   time.Duration // of its TTL
+	is     identity.Outcome
+	afresh bool // see shown.Answer
+}
+
 // again notes how long the same question will have the same answer. A TTL at
 // its full length does not tell whether a cache keeps the answer; one that is
 // less, or that has become less since it was last seen, does. Where nothing
 // can be asked but plainly, each denial has to be taken for cached.
 func (e *exchange) again(question string, a *answer, life lifetime) {
-	before, seen := e.r.ttls[question]
-	e.r.ttls[question] = life.left
-	denied := a.Is != identity.Found
-	a.shown.Cached = seen && life.left < before || life.cut
+	now, denied := time.Now(), a.Is != identity.Found
+	before, seen := e.r.seen[question]
+	a.shown.Cached = seen && life.left < before.left
+	if seen && before.is == a.Is {
+		a.shown.Afresh = before.afresh || now.Sub(before.at) > before.left
+	} else {
+		a.shown.Afresh = denied && !a.Zone.IsZero() && life.left == life.full
+	}
+	e.r.seen[question] = sighting{now, life.left, a.Is, a.shown.Afresh}
 	switch {
 	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && (e.r.refuses[e.server] || e.r.hides[e.server]):
 		a.Again = min(life.left, maxAgain)
@@ -300,10 +312,7 @@ func (e *exchange) again(question string, a *answer, life lifetime) {
 // lifetime is how long an answer may be cached, as it says itself: what is
 // left of its TTL here, and what the longest may be that any cache on the way
 // gives it.
-type lifetime struct {
-	left, full time.Duration
-	cut        bool // a cache has cut it
-}
+type lifetime struct{ left, full time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (answer, lifetime) {
@@ -358,7 +367,7 @@ func read(msg *dns.Msg) (a answer, life lifetime) {
 	}
 	life, a.Zone = denial(msg)
 	if !a.Zone.IsZero() {
-		a.TTL = life.left
+		a.TTL, a.shown.Full = life.left, life.full
 	}
 	if a.Is == identity.Denied {
 		return a, life
@@ -388,7 +397,7 @@ func read(msg *dns.Msg) (a answer, life lifetime) {
 		}
 	}
 	a.TTL = time.Duration(ttl) * time.Second
-	life = lifetime{left: a.TTL, full: a.TTL}
+	life, a.shown.Full = lifetime{left: a.TTL, full: a.TTL}, 0
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
@@ -430,10 +439,10 @@ func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
 			ttl, minimum := time.Duration(soa.Hdr.Ttl)*time.Second, time.Duration(soa.Minttl)*time.Second
-			return lifetime{min(ttl, minimum), max(ttl, minimum), ttl < minimum}, identity.WireName(soa.Hdr.Name)
+			return lifetime{min(ttl, minimum), max(ttl, minimum)}, identity.WireName(soa.Hdr.Name)
 		}
 	}
-	return lifetime{unknownDenial, unknownDenial, false}, identity.Name{}
+	return lifetime{unknownDenial, unknownDenial}, identity.Name{}
 }
 
 // strangers returns the owners of the answer records of the type asked for, where
