@@ -32,12 +32,13 @@ const (
 	Plainly                  // and if it has, go on with plain questions
 	Blindly                  // where the server hides whether a name exists: go on with plain questions
 	Warily                   // in each round, not in the first alone: whether a probe type tells the truth
+	Compare                  // where a family is denied: whether it is of every name
 	others                   // the families of which the Pod has no address
 )
 
 // Everything is what somebody asks who looks at a server once, and leaves no denial
 // behind that an application would meet.
-const Everything = Instead | Doubt | Plainly | others
+const Everything = Instead | Doubt | Plainly | Compare | others
 
 func (a Also) has(one Also) bool { return a&one != 0 }
 
@@ -116,6 +117,8 @@ type Round struct {
 	doubted   bool          // it was looked whether the server answers plain questions only
 	plain     bool          // and it does
 	holds     bool          // an answer gives the claimed name one of its addresses
+	compared  bool          // it was looked whether a family is denied of every name
+	withheld  bool          // and it is
 	attested  bool          // the server knows the cluster,
 	fresh     time.Duration // and a cache may have said so for so long
 	spacing   time.Duration // until a probe type is free for the next question of existence
@@ -284,7 +287,7 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
 		known = known || f.Is == Found || f.Is == NoData
 		a.note(f)
-		if (f.Is == Denied || i < 0) && a.withheld(ctx, f) {
+		if (f.Is == Denied || i < 0) && a.compare(ctx, f) {
 			f.Verdict, f.Others, f.Tolerated = Withheld, a.claim.Kubernetes().String(), true
 			a.Findings[noted] = f
 		}
@@ -316,13 +319,17 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 	return proven, nil
 }
 
-// withheld reports whether the server answers f's type for the API server's Service
+// compare reports whether the server answers f's type for the API server's Service
 // just as for the name, although that Service is there: then this is not about the
 // Pod, and no wait helps.
-func (a *asker) withheld(ctx context.Context, f Finding) bool {
+func (a *asker) compare(ctx context.Context, f Finding) bool {
+	if f.Verdict != Poisoned && f.Verdict != Unanswered || !a.also.has(Compare) || a.claim.zone.IsZero() {
+		return false
+	}
+	a.compared = true
 	other := Forward4 + Forward6 - f.Kind
-	return (f.Verdict == Poisoned || f.Verdict == Unanswered) && !a.claim.zone.IsZero() &&
-		a.kubernetes(ctx, f.Kind).Is == f.Is && a.kubernetes(ctx, other).Is == Found
+	a.withheld = a.kubernetes(ctx, f.Kind).Is == f.Is && a.kubernetes(ctx, other).Is == Found
+	return a.withheld
 }
 
 // attest checks that the server behind m knows the cluster, so that its missing

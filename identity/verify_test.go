@@ -534,7 +534,7 @@ func (test verification) run(t *testing.T) {
 	}
 	claim := db0(t, test.policy, test.ips, test.fqdn)
 	s := podtest.Agreeing(t, claim).Script(test.script)
-	agreement, report, err := identity.Verify(t.Context(), s, claim, identity.Instead)
+	agreement, report, err := identity.Verify(t.Context(), s, claim, identity.Instead|identity.Compare)
 
 	if got := s.Asked(); got != test.asked {
 		t.Errorf("asked\n%s, not\n%s", got, test.asked)

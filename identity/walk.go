@@ -83,7 +83,8 @@ type walker struct {
 	unnamed    lookout
 	plainly    doubt
 	blindly    blindness
-	late       bool // the record was not there at the first look: replicas may differ
+	late       bool          // the record was not there at the first look: replicas may differ
+	compare    time.Duration // when to compare again, since the walk began
 	gone       absence
 	people     curiosity
 	slow       time.Duration // the least pause, for a server that is slow or in trouble
@@ -104,6 +105,11 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
 	w.plainly.heard(t)
 	w.blindly.heard(t)
+	if r := t.Report.last(); r.withheld {
+		w.compare = 0
+	} else if r.compared {
+		w.compare = max(time.Second, 2*t.Waited)
+	}
 	goesOn := true
 	m, isMismatch := errors.AsType[*Mismatch](t.Err)
 	switch {
@@ -146,7 +152,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 func (w *walker) also(waited time.Duration) (also Also) {
 	switch {
 	case w.Agreed:
-		also = Attest | Doubt
+		also = Attest | Doubt | Compare
 	case w.unnamed.due(waited):
 		also = Instead
 	}
@@ -158,6 +164,9 @@ func (w *walker) also(waited time.Duration) (also Also) {
 	}
 	if w.plainly.sure() {
 		also |= Plainly
+	}
+	if waited >= w.compare {
+		also |= Compare
 	}
 	if w.blindly.due(waited, w.Agreed) {
 		also |= Blindly

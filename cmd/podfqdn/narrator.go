@@ -194,6 +194,9 @@ func (n *narrator) details(m *identity.Mismatch, waited time.Duration) (fields [
 		answered := fmt.Sprint(m.Shown)
 		if m.TTL > 0 {
 			answered += fmt.Sprintf(", ttl %s", m.TTL)
+			if a.Full > m.TTL {
+				answered += fmt.Sprintf(" of %s", a.Full)
+			}
 		}
 		if a.Cached {
 			answered += ", from a cache"

@@ -143,14 +143,14 @@ func (s scene) causes() []Cause {
 // poisoned explains that one type is denied of a name that exists: by a cache, from
 // before the record was there, or by decision.
 func (s scene) poisoned() []Cause {
+	a, why := shown.Of(s.m.Answer), s.until("the denial")
 	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s by decision", s.m.Kind), s.withheld())
-	switch why := s.until("the denial"); {
-	case shown.Of(s.m.Answer).Afresh:
+	switch change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it comes again, something denies %s by decision", s.m.Kind); {
+	case a.Afresh:
 		return []Cause{decided}
-	case shown.Of(s.m.Answer).Cached && why != "":
-		return []Cause{s.cause(CachedDenial, false, why, "this passes then; something asked for the name before the record was there")}
+	case a.Cached && why != "":
+		return []Cause{s.cause(CachedDenial, false, why, strings.Replace(change, "if a cache keeps the denial", "then if it is", 1))}
 	default:
-		change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it stays, something denies %s by decision", s.m.Kind)
 		return []Cause{s.cause(CachedDenial, true, why, change), decided}
 	}
 }
@@ -426,7 +426,7 @@ func (s scene) reverse() []Cause {
 	}
 	// A cache keeps an upstream's answer too: that it does is no evidence.
 	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
-		"this passes when it runs out, if it is from before the record was there")}
+		"this passes when it runs out if it is from before the record was there")}
 	if shown.Of(m.Answer).Afresh {
 		cached = nil
 	}

@@ -290,13 +290,29 @@ var scenes = []scene{
 	},
 	{
 		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then; do not ask for the name before podfqdn has published it",
+		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies A by decision",
 	},
 	{
 		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached?", line: "this passes if a cache keeps the denial from before the record was there; if it stays, something denies A by decision, such as a template in the Corefile: its rcode must be NOERROR",
+		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		causes:    "denial-cached? family-withheld?", line: "this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A by decision",
+	},
+	{
+		name: "denied again when the TTL has run out", script: "A: nxdomain zone=cluster.local ttl=23s cached afresh\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service + ", A " + service,
+		causes:    "family-withheld?", line: "something may deny A by decision: see what answers A in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy",
+	},
+	{
+		name: "denied with less than the full TTL", script: "A: nxdomain zone=cluster.local ttl=23s full=30s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service + ", A " + service,
+		causes:    "denial-cached? family-withheld?", line: "the denial may be cached until 12:00:23 UTC: this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A by decision",
+	},
+	{
+		name: "a denied family, and all is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
+		script:    "AAAA: nxdomain\nAAAA kubernetes.default.svc.cluster.local: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nxdomain",
+		witnesses: strings.Repeat("AAAA kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
+		causes:    "family-withheld", line: "waiting does not help: see what answers AAAA in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy; or set PODFQDN_FAMILIES=ipv4, where no program uses musl (Alpine), which cannot resolve such a name",
 	},
 	{
 		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
@@ -336,9 +352,9 @@ var scenes = []scene{
 
 	{
 		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
-		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
+		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached replicas-disagree?",
-		line:      "the denial is cached until 12:00:09 UTC: this passes then; do not ask for the name before podfqdn has published it",
+		line:      "the denial is cached until 12:00:09 UTC: this passes then if it is from before the record was there; if it comes again, something denies A by decision",
 	},
 
 	// The reverse.
@@ -362,13 +378,25 @@ var scenes = []scene{
 		name: "no PTR, but one of the API server", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing?",
-		line:      "the answer is cached until 12:00:12 UTC: this passes when it runs out; do not ask for the address before podfqdn has published it",
+		line:      "the answer is cached until 12:00:12 UTC: this passes when it runs out if it is from before the record was there",
+	},
+	{
+		name: "no PTR, denied again when the TTL has run out", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached afresh\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-zone-missing?",
+		line:      "the Corefile may serve the reverse of Services alone: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+	},
+	{
+		name: "no PTR for a dashed name", policy: identity.Policy{NameForm: identity.AddressForm}, script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "reverse-needs-hostname? denial-cached? reverse-zone-missing?",
+		line:      "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone: see which version runs; where it is one of these, waiting does not help: update CoreDNS, set spec.hostname and spec.subdomain, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", AAAA " + service,
 		causes:    "reverse-zone-missing? denial-cached?",
-		line:      "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore; a denial cached too early passes within half a minute",
+		line:      "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an upstream's PTR", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -410,7 +438,7 @@ var scenes = []scene{
 		name: "PTR of the Pod alone has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing? reverse-filtered?",
-		line:      "the answer may be cached: this passes when it runs out; do not ask for the address before podfqdn has published it",
+		line:      "the answer may be cached: this passes when it runs out if it is from before the record was there",
 	},
 	{
 		name: "the PTR has the name in another cluster domain", script: "PTR 10.244.0.27: db-0.db.default.svc.corp.example\n" + known + "\nPTR " + api + ": kubernetes.default.svc.corp.example\nexists " + service + ": nodata\nA " + service + ": " + ip4,

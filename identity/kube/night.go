@@ -142,7 +142,7 @@ var passing = []diagnosis.Kind{diagnosis.CachedDenial, diagnosis.StaleRecord, di
 // the Pod.
 func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	first := causes[0]
-	passes := slices.Contains(passing, first.Kind) || first.Kind == diagnosis.NotInDNS && first.Command == "" && !first.Guess
+	passes := slices.Contains(passing, first.Kind) && (first.Kind != diagnosis.CachedDenial || !first.Guess) || first.Kind == diagnosis.NotInDNS && first.Command == "" && !first.Guess
 	started := v.State == Published || v.State == Running || v.State == Unused
 	timeout := cmp.Or(v.value("PODFQDN_TIMEOUT"), "15m")
 	switch {

@@ -295,9 +295,8 @@ type sighting struct {
 // can be asked but plainly, each denial has to be taken for cached.
 func (e *exchange) again(question string, a *answer, life lifetime) {
 	now, denied := time.Now(), a.Is != identity.Found
-	before, seen := e.r.seen[question]
-	a.shown.Cached = seen && life.left < before.left
-	if seen && before.is == a.Is {
+	if before, seen := e.r.seen[question]; seen && before.is == a.Is {
+		a.shown.Cached = life.left < before.left
 		a.shown.Afresh = before.afresh || now.Sub(before.at) > before.left
 	} else {
 		a.shown.Afresh = denied && !a.Zone.IsZero() && life.left == life.full

@@ -578,8 +578,13 @@ func (o outcome) check(deadline time.Duration) {
 		case p.qtype == dns.TypePTR && o.policy.Reverse == identity.ReverseIgnore:
 			o.Errorf("asked what is to be ignored: %v", p)
 		case name == "kubernetes.default.svc.cluster.local.":
-			// Whether a server that leaves probe types unanswered answers applications.
-			if before := o.packets[max(i, 1)-1]; before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
+			// Whether a server that leaves probe types unanswered answers applications, and
+			// whether it denies every name a family that it denies this one.
+			before := o.packets[max(i, 1)-1]
+			if before.socket == p.socket && !before.private() && (before.reply == nil || before.reply.Rcode != dns.RcodeSuccess) && (before.qtype == dns.TypeA || before.qtype == dns.TypeAAAA) {
+				break
+			}
+			if before.socket != p.socket || before.reply != nil && before.reply.Rcode != dns.RcodeServerFailure && before.reply.Rcode != dns.RcodeFormatError {
 				o.Errorf("a witness is asked that nobody needs: %v", p)
 			}
 		case !o.lies.hides(o.lastOf[p.socket]) && (!shown[p.socket] || !honest[by[p.socket]] && !o.plain):
