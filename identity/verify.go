@@ -328,7 +328,10 @@ func (a *asker) compare(ctx context.Context, f Finding) bool {
 	}
 	a.compared = true
 	other := Forward4 + Forward6 - f.Kind
-	a.withheld = a.kubernetes(ctx, f.Kind).Is == f.Is && a.kubernetes(ctx, other).Is == Found
+	if a.kubernetes(ctx, f.Kind).Is == f.Is {
+		is := a.kubernetes(ctx, other).Is
+		a.withheld = is == Found || is == NoData
+	}
 	return a.withheld
 }
 
