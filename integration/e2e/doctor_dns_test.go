@@ -77,7 +77,7 @@ func doctorsAlone(t *testing.T, w world) {
 			}
 			early.headless("db", "db")
 			early.start(named(s.podOf("db"), "db-0", "db"))
-			early.waits("db", "the name exists", "from its cache")
+			early.waits("db", "the name exists")
 			early.finds("db", diagnosis.CachedDenial, "until", "UTC", "passes")
 			early.published("db", s.fqdn("db-0", "db"))
 			early.well("db")
