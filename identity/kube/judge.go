@@ -98,6 +98,8 @@ func (j *judge) take(said diagnosis.Cause) {
 	switch {
 	case c.Kind == diagnosis.DNSSilent:
 		j.silence(&c)
+	case c.Kind == diagnosis.ReverseNeedsHostname:
+		j.release(&c)
 	case c.Kind == diagnosis.DNSRefusesPTR && !j.decidedByAPI(c.Kind):
 		j.refusal(&c)
 	case c.Kind == diagnosis.StaleRecord && j.living(&c):

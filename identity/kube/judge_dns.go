@@ -258,3 +258,19 @@ func (j *judge) refusal(c *cause) {
 	}
 	c.mend = j.setVariables(literal("PODFQDN_REVERSE", "ignore"))
 }
+
+// release adds to a cause from the wire, that CoreDNS 1.11.4 or 1.12.0 runs, which
+// one does. A tag with a suffix may be of a release that was mended.
+func (j *judge) release(c *cause) {
+	if j.dns.deployment == nil {
+		return
+	}
+	for _, container := range j.dns.deployment.Spec.Template.Spec.Containers {
+		image, _, _ := strings.Cut(container.Image, "@")
+		tag := strings.TrimPrefix(image[strings.LastIndex(image, ":")+1:], "v")
+		if strings.Contains(image, "coredns") {
+			c.Why += fmt.Sprintf("; the image of Deployment %+q is %+q", j.dns.name, container.Image)
+			c.Guess = tag != "1.11.4" && tag != "1.12.0"
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -30,6 +31,8 @@ func TestCoreDNSIsToBeRestartedOnlyWhereItsAnswersProveIt(t *testing.T) {
 	t.Parallel()
 	cached := denial("cluster.local")
 	cached.Cached = true
+	short := denial("cluster.local")
+	short.TTL, short.Full = 17, 30
 	answered := diagnosis.Asked{Kind: "existence", Subject: podfqdnsName, Rcode: "NOERROR"}
 	ptr := diagnosis.Asked{Kind: "PTR", Subject: "10.96.0.1", Rcode: "NOERROR", Answer: "kubernetes.default.svc.cluster.local", Witness: true}
 	for name, c := range map[string]struct {
@@ -43,6 +46,7 @@ func TestCoreDNSIsToBeRestartedOnlyWhereItsAnswersProveIt(t *testing.T) {
 		"denials without SOA, and PTRs": {allZones, asked(identity.Missing, denial(""), denial(""), ptr), false, "what answers in place of them"},
 		"one replica knows it":          {allZones, asked(identity.Missing, denial("cluster.local"), answered), false, ""},
 		"a cache's denial":              {allZones, asked(identity.Missing, denial("cluster.local"), cached), false, "a cache in front"},
+		"less than the full TTL":        {allZones, asked(identity.Missing, denial("cluster.local"), short), false, "a cache in front"},
 		"a Corefile that imports":       {"import x\n" + allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
 		"no Corefile":                   {"", asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
 		"no questions":                  {allZones, asked(identity.Missing), false, ""},
@@ -214,5 +218,27 @@ func TestAReplicaThatHangsIsNotKubeProxy(t *testing.T) {
 	v.policed, v.dns.want, v.dns.ready = true, 3, 3
 	if c := v.Causes(wire)[0]; c.Kind != diagnosis.DNSSilent || !c.Guess || strings.Contains(c.Change, "kube-proxy") || !strings.Contains(c.Change, "one by one") {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Two releases of CoreDNS have no PTR for a dashed name. The plugin says which release runs, and is certain only of these.
+func TestTheReleaseOfCoreDNSTellsWhetherItHasThePTRsOfDashedNames(t *testing.T) {
+	t.Parallel()
+	for image, certain := range map[string]bool{
+		"registry.k8s.io/coredns/coredns:v1.12.0": true, "registry.example:5000/coredns:1.11.4": true, "registry.k8s.io/coredns/coredns:v1.12.0@sha256:abc": true,
+		"registry.k8s.io/coredns/coredns:v1.12.1": false, "registry.example/eks/coredns:v1.11.4-eksbuild.2": false, "registry.example:5000/coredns": false,
+	} {
+		v := situation{services: true, slices: true, corefile: allZones}.view()
+		v.dns.name, v.dns.deployment = "coredns", new(appsv1.Deployment)
+		v.dns.deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "coredns", Image: image}}
+		wire := asked(identity.ReverseMissing)
+		wire.Causes = []diagnosis.Cause{
+			{Kind: diagnosis.ReverseNeedsHostname, Why: "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone", Guess: true},
+			{Kind: diagnosis.NoReverseZone, Why: "the Corefile may serve the reverse of Services alone", Guess: true},
+		}
+		causes := v.Causes(wire)
+		if c := causes[0]; len(causes) != 1 || c.Kind != diagnosis.ReverseNeedsHostname || c.Guess == certain || !strings.Contains(c.Why, image) || c.Command != "" {
+			t.Errorf("%s: %+v", image, causes)
+		}
 	}
 }
