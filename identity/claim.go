@@ -231,7 +231,11 @@ func (f Facts) complete() error {
 	case service == "" && f.Stray.IsValid():
 		return refuse(Misconfigured, "%s says %s, but the kubelet wrote %s into /%s", f.AddrsFrom, Enumerate(f.Addrs), f.Stray, hostsPath).mend("set POD_IPS from status.podIPs")
 	case service == "":
-		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE")
+		emptied := "something in this Pod has replaced or changed /" + hostsPath
+		if f.ownLine {
+			emptied = "a virtual cluster's syncer may have emptied it"
+		}
+		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE; where it is set already, %s: set PODFQDN_SERVICE", emptied)
 	case f.Namespace.Value == "":
 		return refuse(Misconfigured, "this Pod's namespace is to be found nowhere").mend("set POD_NAMESPACE from metadata.namespace")
 	case f.ClusterDomain.Value == "" && checkLabel(lower(f.Namespace.Value)) == nil:

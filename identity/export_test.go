@@ -24,8 +24,8 @@ func HostsLines(text string) (lines []string, hostNetwork bool) {
 
 // HostsRead gives what the first line of a hosts file says of the Pod.
 func HostsRead(text string) string {
-	for _, line := range parseHosts(text).lines {
-		p := line.read()
+	for _, line := range parseHosts(text).own("") {
+		p := line.says
 		return fmt.Sprintf("hostname=%s service=%s namespace=%s domain=%s override=%s",
 			p.hostname, p.service, p.namespace, p.domain, p.override)
 	}

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,7 @@ const (
 	hostsPath      = "etc/hosts"
 	resolvConfPath = "etc/resolv.conf"
 	hostnamePath   = "etc/hostname"
+	kernelPath     = "proc/sys/kernel/hostname"
 	namespacePath  = "var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
@@ -29,7 +31,7 @@ type Given struct {
 	PodNamespace  string `env:"POD_NAMESPACE" doc:"metadata.namespace; else from /etc/hosts or the service account folder"`
 	PodUID        string `env:"POD_UID" doc:"metadata.uid, to tell another Pod's leftovers in a shared volume"`
 	PodIP         string `env:"POD_IP" doc:"status.podIP"`
-	PodIPs        string `env:"POD_IPS" doc:"status.podIPs; else POD_IP, the kubelet's lines in /etc/hosts, the interfaces"`
+	PodIPs        string `env:"POD_IPS" doc:"status.podIPs; else POD_IP, the Pod's own lines in /etc/hosts, the interfaces"`
 	FQDN          string `env:"PODFQDN_FQDN" doc:"the whole name, in place of all its parts"`
 	Hostname      string `env:"PODFQDN_HOSTNAME" doc:"spec.hostname; else from /etc/hosts"`
 	Service       string `env:"PODFQDN_SERVICE" doc:"the governing Service, spec.subdomain; else from /etc/hosts"`
@@ -62,6 +64,8 @@ type Facts struct {
 	FromVariable  bool       // the Nameservers are PODFQDN_NAMESERVERS
 	Kubernetes    netip.Addr // of the Service kubernetes in default; invalid where nobody says
 	ResolvConf    ResolvConf
+
+	ownLine bool // /etc/hosts has a line of this Pod's
 }
 
 // Look reads the Pod's surroundings, once a process: given first, then the
@@ -76,7 +80,18 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 		return Facts{}, refuse(Misconfigured, "%w", err).mend("mount nothing over it, as the kubelet writes it")
 	}
 	h := parseHosts(hostsText)
-	f := Facts{
+	self, _ := selfIn(root, h)
+	if ifaces == nil && len(h.own(short(self.Value))) == 0 {
+		self = Fact{} // no interface tells which of the files is wrong: DNS has the last word
+	}
+	f, mistakes, gaps := look(root, given, h, short(self.Value), ifaces)
+	return f, errors.Join(mistakes, gaps)
+}
+
+// look returns the Facts, with the mistakes in given and what is wrong with the
+// files. hostname is that of the Pod's own lines in h; "" where nothing tells.
+func look(root fs.FS, given Given, h hosts, hostname string, ifaces func() ([]netip.Addr, error)) (f Facts, mistakes, gaps error) {
+	f = Facts{
 		FQDN:        firstOf(Fact{given.FQDN, "PODFQDN_FQDN"}),
 		PodName:     given.PodName,
 		UID:         given.PodUID,
@@ -85,35 +100,58 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 	if addr, err := netip.ParseAddr(given.Kubernetes); err == nil {
 		f.Kubernetes = addr.Unmap()
 	}
-	mistakes := errors.Join(f.addresses(given, h, ifaces), f.nameservers(root, given))
+	mistakes = errors.Join(f.givenAddresses(given), f.givenNameservers(given))
+	account, homeless := factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
+	own := narrow(h.own(hostname), func(l hostsLine) bool {
+		of := cmp.Or(given.PodNamespace, account.Value)
+		return of == "" || l.says.namespace == "" || lower(l.says.namespace) == lower(of)
+	})
+	if hostname != "" && f.AddrsFrom == "" {
+		own = narrow(own, func(l hostsLine) bool {
+			seen, _ := usable(ifaces)
+			return slices.Contains(seen, l.addr)
+		})
+	}
+	gaps = errors.Join(f.seenAddresses(addrsOf(own), ifaces), f.seenNameservers(root))
 	var pod podName
-	for _, line := range h.lines {
-		if slices.Contains(f.Addrs, line.addr) {
-			pod = line.read()
-			break
+	for _, line := range own {
+		more := pod.service == "" && line.says.service != "" && lower(line.says.hostname) == lower(pod.hostname)
+		if slices.Contains(f.Addrs, line.addr) && (pod == podName{} || more) {
+			pod = line.says
 		}
 	}
-	if pod == (podName{}) && len(h.lines) > 0 && !slices.Contains(f.Addrs, h.lines[0].addr) {
-		f.Stray = h.lines[0].addr
+	f.ownLine = pod != podName{}
+	if !f.ownLine && len(own) > 0 && !slices.Contains(f.Addrs, own[0].addr) {
+		f.Stray = own[0].addr
 	}
 	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})
 	f.Hostname = firstOf(Fact{given.Hostname, "PODFQDN_HOSTNAME"}, Fact{pod.hostname, "/" + hostsPath})
 	if f.Hostname.Value == "" && pod.override == "" && !h.hostNetwork {
 		// Nothing from the kubelet: a container with an /etc/hosts of its own.
-		f.Hostname, err = factIn(root, hostnamePath, "set PODFQDN_HOSTNAME")
-		mistakes = errors.Join(mistakes, err)
+		self, err := selfIn(root, h)
+		f.Hostname, gaps = self, errors.Join(gaps, err)
 	}
 	f.Service = firstOf(Fact{given.Service, "PODFQDN_SERVICE"}, Fact{pod.service, "/" + hostsPath})
 	f.Namespace = firstOf(Fact{given.PodNamespace, "POD_NAMESPACE"}, Fact{pod.namespace, "/" + hostsPath})
 	if f.Namespace.Value == "" {
-		f.Namespace, err = factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
-		mistakes = errors.Join(mistakes, err)
+		f.Namespace, gaps = account, errors.Join(gaps, homeless)
 	}
 	f.ClusterDomain = firstOf(
 		Fact{given.ClusterDomain, "PODFQDN_CLUSTER_DOMAIN"},
 		Fact{pod.domain, "/" + hostsPath},
 		Fact{f.ResolvConf.clusterDomain(f.Namespace.Value), "/" + resolvConfPath})
-	return f, mistakes
+	return f, mistakes, gaps
+}
+
+// selfIn returns the hostname that this Pod's containers have: the kernel's, or
+// that of the runtime's file if only that one is in h.
+func selfIn(root fs.FS, h hosts) (Fact, error) {
+	file, err := factIn(root, hostnamePath, "set PODFQDN_HOSTNAME")
+	kernel, _ := factIn(root, kernelPath, "")
+	if kernel.Value == "" || file.Value != "" && len(h.own(short(kernel.Value))) == 0 && len(h.own(short(file.Value))) > 0 {
+		return file, err
+	}
+	return kernel, nil
 }
 
 // firstOf gives the first fact with a value, or none.
@@ -126,55 +164,74 @@ func firstOf(facts ...Fact) Fact {
 	return Fact{}
 }
 
-// addresses fills in the Pod's own addresses: POD_IPS, else POD_IP, else the
-// kubelet's lines in /etc/hosts, else the interfaces.
-func (f *Facts) addresses(given Given, h hosts, ifaces func() ([]netip.Addr, error)) error {
-	var seen []netip.Addr
-	for _, line := range h.lines {
-		seen = append(seen, line.addr)
-	}
+// givenAddresses fills in POD_IPS, else POD_IP.
+func (f *Facts) givenAddresses(given Given) error {
 	all, err := parseAddrs("POD_IPS", "status.podIPs", given.PodIPs)
-	if err != nil {
-		return err
-	}
+	primary, wrong := parseAddrs("POD_IP", "status.podIP", given.PodIP)
 	if f.Addrs = all; len(all) > 0 {
 		f.AddrsFrom = "POD_IPS"
-	}
-	primary, err := parseAddrs("POD_IP", "status.podIP", given.PodIP)
-	if err != nil {
-		return err
+	} else if len(primary) > 0 {
+		f.Addrs, f.AddrsFrom = primary, "POD_IP"
 	}
 	switch {
-	case len(all) > 0:
-		if len(primary) > 1 || len(primary) == 1 && !slices.Contains(all, primary[0]) {
-			return refuse(Misconfigured, "POD_IP=%+q is not among POD_IPS=%+q", given.PodIP, given.PodIPs).mend("set POD_IPS from status.podIPs and leave POD_IP out")
+	case err != nil:
+		return err
+	case wrong != nil:
+		return wrong
+	case len(all) > 0 && (len(primary) > 1 || len(primary) == 1 && !slices.Contains(all, primary[0])):
+		return refuse(Misconfigured, "POD_IP=%+q is not among POD_IPS=%+q", given.PodIP, given.PodIPs).mend("set POD_IPS from status.podIPs and leave POD_IP out")
+	}
+	return onePerFamily(f.Addrs, f.AddrsFrom)
+}
+
+// seenAddresses fills in what the variables leave open: addrs, which are those of
+// the Pod's own lines in /etc/hosts, else those of the interfaces.
+func (f *Facts) seenAddresses(addrs []netip.Addr, ifaces func() ([]netip.Addr, error)) (err error) {
+	switch {
+	case f.AddrsFrom == "POD_IPS":
+		return nil
+	case f.AddrsFrom == "POD_IP":
+		// It names the primary address only. Where the kubelet names it too, its
+		// lines of the other family are the same Pod's.
+		if slices.Contains(addrs, f.Addrs[0]) {
+			others := slices.DeleteFunc(addrs, func(a netip.Addr) bool { return a.Is4() == f.Addrs[0].Is4() })
+			f.Addrs, f.AddrsFrom = append(f.Addrs, others...), "POD_IP and /"+hostsPath
+			return onePerFamily(f.Addrs, f.AddrsFrom)
 		}
-	case len(primary) > 0:
-		f.Addrs, f.AddrsFrom = primary, "POD_IP"
-		// POD_IP names the primary address only. Where the kubelet names it
-		// too, its other lines are the same Pod's other family.
-		if others := slices.DeleteFunc(slices.Clone(seen), func(a netip.Addr) bool { return a == primary[0] }); len(others) < len(seen) {
-			f.Addrs, f.AddrsFrom = append(primary[:1], others...), "POD_IP and /"+hostsPath
-		}
-	case len(seen) > 0:
-		f.Addrs, f.AddrsFrom = seen, "/"+hostsPath
+		return nil
+	case len(addrs) > 0:
+		f.Addrs, f.AddrsFrom = addrs, "/"+hostsPath
 	case ifaces != nil:
-		all, err := ifaces()
-		if err != nil {
-			return fmt.Errorf("read the addresses of the network interfaces: %w", err)
+		f.AddrsFrom = fromInterfaces
+		if f.Addrs, err = usable(ifaces); err != nil {
+			return err
 		}
-		for _, addr := range all {
-			if addr = addr.Unmap(); checkOwn(addr) == nil {
-				f.Addrs = append(f.Addrs, addr)
-			}
-		}
-		f.AddrsFrom = "the network interfaces"
-		if h.hostNetwork && onePerFamily(f.Addrs, f.AddrsFrom) != nil {
+		if f.HostNetwork && onePerFamily(f.Addrs, f.AddrsFrom) != nil {
 			// The node's, bridges and all: which one is status.podIP is not to be seen.
 			f.Addrs, f.AddrsFrom = nil, ""
 		}
 	}
 	return onePerFamily(f.Addrs, f.AddrsFrom)
+}
+
+const fromInterfaces = "the network interfaces"
+
+// usable returns the addresses of the interfaces that may be a Pod's; none
+// without ifaces.
+func usable(ifaces func() ([]netip.Addr, error)) (addrs []netip.Addr, err error) {
+	if ifaces == nil {
+		return nil, nil
+	}
+	all, err := ifaces()
+	if err != nil {
+		return nil, fmt.Errorf("read the addresses of the network interfaces: %w", err)
+	}
+	for _, addr := range all {
+		if addr = addr.Unmap(); checkOwn(addr) == nil {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs, nil
 }
 
 // onePerFamily holds addresses to what status.podIPs can be: at most one of
@@ -243,24 +300,10 @@ var (
 	ip6AllRouters = netip.MustParseAddr("fe00::2")
 )
 
-// nameservers fills in whom to ask: PODFQDN_NAMESERVERS, else resolv.conf,
-// else nobody. Where glibc would turn to 127.0.0.1 and others to some public
-// server, this is an error.
-func (f *Facts) nameservers(root fs.FS, given Given) error {
-	text, err := readFile(root, resolvConfPath)
-	if err != nil && (given.Nameservers == "" || !errors.Is(err, fs.ErrNotExist)) {
-		return refuse(ForeignDNS, "%w", err).mend("mount it, or set PODFQDN_NAMESERVERS")
-	}
-	f.ResolvConf = parseResolvConf(text)
+// givenNameservers fills in PODFQDN_NAMESERVERS.
+func (f *Facts) givenNameservers(given Given) error {
 	if given.Nameservers == "" {
-		f.Nameservers = f.ResolvConf.Nameservers
-		switch {
-		case len(f.Nameservers) > 0:
-			return nil
-		case len(f.ResolvConf.Ignored) > 0:
-			return refuse(ForeignDNS, "/%s: nameserver %+q is no IP address", resolvConfPath, f.ResolvConf.Ignored[0]).mend("correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS")
-		}
-		return refuse(ForeignDNS, "/%s names no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
+		return nil
 	}
 	f.FromVariable = true
 	for word := range strings.SplitSeq(given.Nameservers, ",") {
@@ -277,6 +320,27 @@ func (f *Facts) nameservers(root fs.FS, given Given) error {
 		f.Nameservers = append(f.Nameservers, server)
 	}
 	return nil
+}
+
+// seenNameservers reads resolv.conf, for whom to ask where no variable says so.
+// Where glibc would turn to 127.0.0.1 and others to some public server, this is an
+// error.
+func (f *Facts) seenNameservers(root fs.FS) error {
+	text, err := readFile(root, resolvConfPath)
+	if err != nil && !(f.FromVariable && errors.Is(err, fs.ErrNotExist)) {
+		return refuse(ForeignDNS, "%w", err).mend("mount it, or set PODFQDN_NAMESERVERS")
+	}
+	f.ResolvConf = parseResolvConf(text)
+	if !f.FromVariable {
+		f.Nameservers = f.ResolvConf.Nameservers
+	}
+	switch {
+	case f.FromVariable || len(f.Nameservers) > 0:
+		return nil
+	case len(f.ResolvConf.Ignored) > 0:
+		return refuse(ForeignDNS, "/%s: nameserver %+q is no IP address", resolvConfPath, f.ResolvConf.Ignored[0]).mend("correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS")
+	}
+	return refuse(ForeignDNS, "/%s names no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
 }
 
 // readHosts reads /etc/hosts, and for up to a second again while it is not

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +25,7 @@ type hosts struct {
 type hostsLine struct {
 	addr  netip.Addr
 	names []string
+	says  podName // of the Pod whose own line it is
 }
 
 // parseHosts reads a hosts file for what the kubelet itself says: the lines
@@ -52,7 +55,7 @@ func parseHosts(text string) hosts {
 		if err != nil || checkOwn(addr) != nil {
 			continue // localhost, the ip6-… lines, garbage
 		}
-		h.lines = append(h.lines, hostsLine{addr.Unmap(), words[1:]})
+		h.lines = append(h.lines, hostsLine{addr: addr.Unmap(), names: words[1:]})
 	}
 	return h
 }
@@ -66,28 +69,76 @@ type podName struct {
 	override  string // spec.hostnameOverride, which hides all the others
 }
 
-// read splits the names of a kubelet's line. With a domain the kubelet writes
-// "HOSTNAME.SUBDOMAIN.NAMESPACE.svc.CLUSTERDOMAIN HOSTNAME", without one
-// "HOSTNAME" alone, so the alias tells where the hostname ends, and a
-// qualified name without alias is spec.hostnameOverride (KEP-4762) or a Pod's
-// name with dots in it.
-func (l hostsLine) read() podName {
-	full := l.names[0]
-	if len(l.names) == 1 {
-		if strings.Contains(full, ".") {
-			return podName{override: full}
+// own returns the Pod's own lines: those that carry its hostname, alone or as
+// the beginning of its full name. Programs in the Pod write lines too: for other
+// hosts, and names of theirs for the Pod's address. Where the hostname is "", each
+// line may be the Pod's.
+func (h hosts) own(hostname string) (own []hostsLine) {
+	for _, line := range h.lines {
+		self := cmp.Or(hostname, line.names[min(1, len(line.names)-1)]) // as the kubelet has it
+		for _, name := range line.names {
+			if says := readName(name, self); line.says.service == "" && says != (podName{}) {
+				line.says = says
+			}
 		}
-		return podName{hostname: full}
+		if line.says != (podName{}) {
+			own = append(own, line)
+		}
 	}
-	hostname := l.names[1]
-	rest, ok := strings.CutPrefix(full, hostname+".")
-	if !ok {
-		return podName{} // not the kubelet's form
-	}
-	parts := strings.SplitN(rest, ".", 4)
-	if len(parts) < 4 || parts[2] != "svc" {
+	return own
+}
+
+// readName returns what a name says of the Pod with that hostname, if it is the
+// Pod's. With a domain the kubelet writes
+// "HOSTNAME.SUBDOMAIN.NAMESPACE.svc.CLUSTERDOMAIN HOSTNAME", without one
+// "HOSTNAME" alone, and a hostname with dots is spec.hostnameOverride (KEP-4762)
+// or a Pod's name with dots in it.
+func readName(name, hostname string) podName {
+	n := len(hostname)
+	switch {
+	case n == 0 || len(name) < n || lower(name[:n]) != lower(hostname):
 		return podName{}
+	case len(name) == n && strings.Contains(name, "."):
+		return podName{override: name}
+	case len(name) == n:
+		return podName{hostname: name}
 	}
 	// An empty clusterDomain leaves "HOSTNAME.SUBDOMAIN.NAMESPACE.svc.".
-	return podName{hostname: hostname, service: parts[0], namespace: parts[1], domain: parts[3]}
+	parts := strings.SplitN(name[n:], ".", 5)
+	if len(parts) < 5 || parts[0] != "" || parts[3] != "svc" {
+		return podName{}
+	}
+	return podName{hostname: name[:n], service: parts[1], namespace: parts[2], domain: parts[4]}
+}
+
+// short returns the hostname that setHostnameAsFQDN made a full name of; any
+// other hostname as it is.
+func short(hostname string) string {
+	label, _, _ := strings.Cut(hostname, ".")
+	if readName(hostname, label).service != "" {
+		return label
+	}
+	return hostname
+}
+
+// addrsOf returns the different addresses of lines.
+func addrsOf(lines []hostsLine) (addrs []netip.Addr) {
+	for _, line := range lines {
+		if !slices.Contains(addrs, line.addr) {
+			addrs = append(addrs, line.addr)
+		}
+	}
+	return addrs
+}
+
+// narrow leaves the lines that are good, if there are any, where the addresses
+// of all would be too many for one Pod.
+func narrow(lines []hostsLine, good func(hostsLine) bool) []hostsLine {
+	if onePerFamily(addrsOf(lines), "") == nil {
+		return lines
+	}
+	if some := slices.DeleteFunc(slices.Clone(lines), func(l hostsLine) bool { return !good(l) }); len(some) > 0 {
+		return some
+	}
+	return lines
 }

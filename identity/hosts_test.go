@@ -63,11 +63,11 @@ func TestHostsLineIsReadInTheKubeletsForms(t *testing.T) {
 		{"x.y.b.c.svc.cluster.local x.y", "hostname=x.y service=b namespace=c domain=cluster.local override="},
 		{"a", "hostname=a service= namespace= domain= override="},
 		{"a.b.c.svc.cluster.local", "hostname= service= namespace= domain= override=a.b.c.svc.cluster.local"},
-		{"a.b.c.pod.cluster.local a", "hostname= service= namespace= domain= override="},
-		{"a.b.c.svc a", "hostname= service= namespace= domain= override="},
-		{"a.b a", "hostname= service= namespace= domain= override="},
-		{"ab.c.d.svc.e a", "hostname= service= namespace= domain= override="},
-		{"b a", "hostname= service= namespace= domain= override="},
+		{"a.b.c.pod.cluster.local a", "hostname=a service= namespace= domain= override="},
+		{"a.b.c.svc a", "hostname=a service= namespace= domain= override="},
+		{"a.b a", "hostname=a service= namespace= domain= override="},
+		{"ab.c.d.svc.e a", "hostname=a service= namespace= domain= override="},
+		{"b a", "hostname=a service= namespace= domain= override="},
 	} {
 		if got := identity.HostsRead(podtest.Managed + "10.1.2.3 " + test.line + "\n"); got != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", test.line, got, test.want)

@@ -21,7 +21,7 @@ import (
 //	env         NAME=value lines, as in Given's struct tags
 //	policy      name-form=… and families=…; default without
 //	interfaces  their addresses; looking at them without need fails
-//	etc/…, var/…  the Pod's files; <CR> stands for a carriage return
+//	etc/…, proc/…, var/…  the Pod's files; <CR> stands for a carriage return
 //	claim       the whole claim, one fact a line, or
 //	refusal     the sentence
 type Case struct {
@@ -75,7 +75,7 @@ func readPod(archive *txtar.Archive) (Case, error) {
 			p.Claim = string(file.Data)
 		case "refusal":
 			p.Refusal = string(file.Data)
-		case "etc/hosts", "etc/resolv.conf", "etc/hostname", "var/run/secrets/kubernetes.io/serviceaccount/namespace":
+		case "etc/hosts", "etc/resolv.conf", "etc/hostname", "proc/sys/kernel/hostname", "var/run/secrets/kubernetes.io/serviceaccount/namespace":
 			data := bytes.ReplaceAll(file.Data, []byte("<CR>"), []byte("\r"))
 			p.Root[file.Name] = &fstest.MapFile{Data: data, Mode: 0o644}
 		default:
