@@ -12,6 +12,8 @@
 // doubted: only Verify makes an [Agreement], and only an Agreement can be
 // rendered. "Not yet" ([Mismatch]) is not the same as "never" ([Refusal]). A
 // [Walk] verifies until DNS agrees; a [Requirement] is what has to be there too.
+// check and doctor come later, when others may have written into the Pod's files:
+// they [Recall].
 //
 // Why there is no Agreement is explained by package diagnosis, for people.
 // Nothing is decided by it.
