@@ -43,21 +43,32 @@ type config struct {
 // Each spends a probe type, and an answer may be cached for two minutes.
 const minInterval = 5 * time.Second
 
-// see is what every command does first: it reads the variables and looks at the
-// Pod. The mistakes in both are reported together: each is a *identity.Refusal.
-// unknown is what begins like a variable of podfqdn and is not one.
+// see is what every command but check does first: it reads the variables and looks
+// at the Pod. The mistakes in both are reported together: each is a
+// *identity.Refusal. unknown is what begins like a variable of podfqdn and is not one.
 func see(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
-	c, unknown, readErr := readConfig(environ)
+	c, unknown, err = configure(command, args, environ)
+	f, lookErr := identity.Look(os.DirFS(c.Root), c.Given, c.interfaces())
+	return c, f, unknown, errors.Join(err, lookErr)
+}
+
+// configure reads the variables of a command that takes no argument.
+func configure(command string, args, environ []string) (c config, unknown []string, err error) {
+	c, unknown, err = readConfig(environ)
 	if len(args) > 0 {
-		err := misconfigured(fmt.Sprintf("%s takes no argument, got %+q", command, args[0]), "settings are variables, see podfqdn help")
-		return c, f, unknown, errors.Join(err, readErr)
+		refused := misconfigured(fmt.Sprintf("%s takes no argument, got %+q", command, args[0]), "settings are variables, see podfqdn help")
+		err = errors.Join(refused, err)
 	}
-	addrs := interfaceAddrs
+	return c, unknown, err
+}
+
+// interfaces returns what reads the addresses of the interfaces; nil for a Pod in a
+// directory, which has none.
+func (c config) interfaces() func() ([]netip.Addr, error) {
 	if c.Root != "/" {
-		addrs = nil // a Pod in a folder has none
+		return nil
 	}
-	f, lookErr := identity.Look(os.DirFS(c.Root), c.Given, addrs)
-	return c, f, unknown, errors.Join(readErr, lookErr)
+	return interfaceAddrs
 }
 
 // interfaceAddrs gives the addresses of the network interfaces.

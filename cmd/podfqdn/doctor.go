@@ -15,7 +15,6 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/resolver"
-	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
 // doctorPatience bounds a run as a whole. Servers are asked in parallel. A silent
@@ -73,13 +72,25 @@ func doctorFormat(args []string) (format string, err error) {
 // the diagnosis says it too.
 func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error) {
 	cfg, facts, _, err := see("doctor", nil, environ)
-	d := diagnosis.Diagnosis{Schema: 1, Facts: diagnosis.Facts(facts), Questions: []diagnosis.Asked{}}
 	p := path{cfg: cfg}
 	if err == nil {
 		p.claim, err = facts.Claim(cfg.Policy)
 	}
-	seen, verified := published(cfg.Dir, p.claim, err == nil)
-	d.Facts = append(d.Facts, seen)
+	_, h, _ := hold("doctor", nil, environ)
+	var changed []diagnosis.Seen
+	if err != nil && h.stands() {
+		// What others have made of the Pod's files since does not matter, unless
+		// nobody is left to ask.
+		changed = []diagnosis.Seen{{Name: "changed since", Value: why(err), From: "the Pod's files"}}
+		facts, p.claim, err = h.facts, h.claim, nil
+		if len(facts.Nameservers) == 0 {
+			err = identity.Refuse(identity.ForeignDNS,
+				errors.New("/etc/resolv.conf names no nameserver, although this Pod's identity is verified: something in the Pod has changed it since"),
+				"find what writes it, or set PODFQDN_NAMESERVERS; what is published stands")
+		}
+	}
+	d := diagnosis.Diagnosis{Schema: 1, Questions: []diagnosis.Asked{}}
+	d.Facts = append(append(diagnosis.Facts(facts), h.seen(cfg.Dir)), changed...)
 	if err == nil {
 		err = p.makeNeeds()
 	}
@@ -100,7 +111,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
 	var also identity.Also
-	if verified {
+	if h.stands() {
 		also = identity.Blindly // as applications ask too
 	}
 	all := ask(ctx, facts, p.claim, also)
@@ -169,26 +180,30 @@ func ask(ctx context.Context, facts identity.Facts, claim identity.Claim, also i
 	return results
 }
 
-// published returns what the volume holds, and whether that is the Pod's verified
-// identity.
-func published(dir string, c identity.Claim, claimed bool) (seen diagnosis.Seen, verified bool) {
-	seen = diagnosis.Seen{Name: "volume", From: dir}
-	files, verified, err := volume.Read(dir)
-	foreign := error(nil)
-	if claimed && len(files) > 0 {
-		_, foreign = c.Keeps(files)
+// why returns what was seen, of a refusal, without what to change.
+func why(err error) string {
+	if refusal, ok := errors.AsType[*identity.Refusal](err); ok {
+		return refusal.Why()
 	}
+	return err.Error()
+}
+
+// seen reports what the volume holds.
+func (h held) seen(dir string) diagnosis.Seen {
+	seen := diagnosis.Seen{Name: "volume", From: dir}
 	switch {
-	case err != nil:
-		seen.Value = err.Error()
-	case len(files) == 0:
+	case h.unread != nil:
+		seen.Value = h.unread.Error()
+	case len(h.files) == 0:
 		seen.Value = "nothing is published"
-	case foreign != nil:
-		seen.Value = "not this Pod's identity: " + foreign.Error()
-	case verified:
+	case h.undecided():
+		seen.Value = "published, but nothing tells whether it is this Pod's"
+	case h.foreign != nil:
+		seen.Value = "not this Pod's identity: " + h.foreign.Error()
+	case h.verified:
 		seen.Value = "published and verified"
 	default:
 		seen.Value = "published, but not verified"
 	}
-	return seen, verified && claimed && foreign == nil
+	return seen
 }
