@@ -368,7 +368,7 @@ func cmdForgets(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	defer memory.Close()
 	// It may be just about to.
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		if left := inMemory(ts, process, memory, args); left == "" {
 			return
 		} else if time.Now().After(end) {
