@@ -71,6 +71,27 @@ func TestEveryContainerOfPodfqdnIsLookedAt(t *testing.T) {
 	}
 }
 
+func TestAContainerThatIsNotPodfqdnsIsNotLookedAt(t *testing.T) {
+	t.Parallel()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "db-0"}, Spec: corev1.PodSpec{
+		InitContainers:      []corev1.Container{{Name: "identity", Image: "podfqdn:dev"}},
+		Containers:          []corev1.Container{{Name: "app", Image: "x"}},
+		EphemeralContainers: []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debugger"}}},
+	}}
+	for container, want := range map[string]string{
+		"": "", "identity": "", "app": `container "app" of Pod "db-0" is not podfqdn's: leave --container out, or name "identity"`,
+		"debugger": "is an ephemeral one", "none": `has no container "none": it has "identity", "app"`,
+	} {
+		if err := chosen(p, container); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", container, err)
+		}
+	}
+	p.Spec.InitContainers[0].Image = "x" // nothing is recognised
+	if err := chosen(p, "app"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHealthyIsSaidOnlyOfWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	v := situation{}.view()

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,8 +32,8 @@ func (c *Client) See(ctx context.Context, namespace, pod, container string) (*Vi
 	if err != nil {
 		return nil, err
 	}
-	if container != "" && len(find(v.pod, container)) == 0 {
-		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container %+q: it has %s", pod, container, join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))}
+	if err := chosen(v.pod, container); err != nil {
+		return nil, err
 	}
 	v.chosen = container
 	v.Use = use(v.pod, container)
@@ -68,6 +69,23 @@ func (c *Client) See(ctx context.Context, namespace, pod, container string) (*Vi
 		return nil, fatal
 	}
 	return v, nil
+}
+
+// chosen returns why a container is not one to look at: a *NotFound where the Pod
+// does not have it, or has others that are podfqdn's.
+func chosen(p *corev1.Pod, container string) error {
+	name := func(c part) string { return quoted(c.Name) }
+	all, found := find(p, container), find(p, "")
+	switch {
+	case container == "":
+	case slices.ContainsFunc(p.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container }):
+		return &NotFound{fmt.Sprintf("container %+q of Pod %+q is an ephemeral one, which gives the Pod no name: leave --container out", container, p.Name)}
+	case len(all) == 0:
+		return &NotFound{fmt.Sprintf("Pod %+q has no container %+q: it has %s", p.Name, container, join(parts(p), ", ", name))}
+	case len(found) > 0 && found[0].made() && !all[0].made():
+		return &NotFound{fmt.Sprintf("container %+q of Pod %+q is not podfqdn's: leave --container out, or name %s", container, p.Name, join(found, " or ", name))}
+	}
+	return nil
 }
 
 // reader reads what right names into an object; selector is one of labels, of
@@ -193,8 +211,9 @@ func (v *View) seeDNS(see reader) {
 	var deployments appsv1.DeploymentList
 	_ = see(Right{Verb: "list", Group: appsv1.GroupName, Resource: "deployments", Namespace: system}, "", &deployments)
 	names := []string{"coredns"} // the ConfigMap is kubeadm's where no other is mounted
-	if i := slices.IndexFunc(deployments.Items, func(d appsv1.Deployment) bool { return matches(selector, d.Spec.Template.Labels) }); i >= 0 {
-		d := deployments.Items[i]
+	of := slices.DeleteFunc(deployments.Items, func(d appsv1.Deployment) bool { return !matches(selector, d.Spec.Template.Labels) })
+	if len(of) > 0 { // one that was replaced by another may be left with no replicas
+		d := slices.MaxFunc(of, func(a, b appsv1.Deployment) int { return cmp.Compare(a.Status.ReadyReplicas, b.Status.ReadyReplicas) })
 		v.dns.deployment = &d
 		v.dns.name, v.dns.want, v.dns.ready = d.Name, deref(d.Spec.Replicas, 1), d.Status.ReadyReplicas
 		for _, volume := range d.Spec.Template.Spec.Volumes {
