@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -114,7 +115,10 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 		return slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return slices.Contains(about, subjectOf(c.Kind)) })
 	}
 	j := judge{View: v, wire: &diagnosis.Diagnosis{}}
-	if len(v.podfqdn.Env) > 0 && !slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.Misconfigured }) {
+	unread := len(v.podfqdn.EnvFrom) > 0 || slices.ContainsFunc(deciding, func(name string) bool { _, _, known := v.told(name); return !known && v.knows(name) })
+	if len(v.podfqdn.Env) > 0 && !unread && !slices.ContainsFunc(causes, func(c diagnosis.Cause) bool {
+		return slices.Contains([]diagnosis.Kind{diagnosis.Misconfigured, diagnosis.SubdomainMismatch, diagnosis.ClusterDomain, diagnosis.ForeignDNS}, c.Kind)
+	}) {
 		all = append(all, "the variables of podfqdn do not contradict what the Pod is")
 	}
 	if s, ok := v.governing(); ok && !found(ofService) && headless(s) && matches(s.Spec.Selector, v.pod.Labels) {
@@ -142,9 +146,12 @@ var passing = []diagnosis.Kind{diagnosis.CachedDenial, diagnosis.StaleRecord, di
 // the Pod.
 func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	first := causes[0]
-	passes := slices.Contains(passing, first.Kind) && (first.Kind != diagnosis.CachedDenial || !first.Guess) || first.Kind == diagnosis.NotInDNS && first.Command == "" && !first.Guess
+	passes := !first.Guess && (slices.Contains(passing, first.Kind) || first.Kind == diagnosis.NotInDNS && first.Command == "")
 	started := v.State == Published || v.State == Running || v.State == Unused
-	timeout := cmp.Or(v.value("PODFQDN_TIMEOUT"), "15m")
+	timeout, _, known := v.told("PODFQDN_TIMEOUT")
+	unread := !known && (v.knows("PODFQDN_TIMEOUT") || len(v.podfqdn.EnvFrom) > 0)
+	timeout = either(unread, "PODFQDN_TIMEOUT, which was not read,", cmp.Or(timeout, "15m"))
+	limit, err := time.ParseDuration(timeout)
 	switch {
 	case passes:
 		nothing = "it is likely to pass by itself, and podfqdn goes on then"
@@ -156,7 +163,7 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		nothing = "the application does not start"
 	case v.State == Waiting && v.podfqdn.sidecar:
 		nothing = "podfqdn goes on asking without end, and the application does not start if it waits for podfqdn"
-	case v.State == Waiting && timeout == "0":
+	case v.State == Waiting && err == nil && limit == 0:
 		nothing = "podfqdn goes on asking without end, and the application does not start"
 	case v.State == Waiting:
 		nothing = fmt.Sprintf("podfqdn gives up %s after its start, %s; the application does not start", timeout, v.again())
@@ -170,7 +177,7 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		deleted = "a loss while it lasts: the application runs, and its owner makes the Pod again with the same spec"
 	case passes:
 		deleted = "harmless, and useless: the new Pod waits for the same"
-	case v.State == Refused || subjectOf(first.Kind) == ofPod || subjectOf(first.Kind) == ofService || first.Kind == diagnosis.Misconfigured:
+	case v.State == Refused || !first.Guess && (subjectOf(first.Kind) == ofPod || subjectOf(first.Kind) == ofService || first.Kind == diagnosis.Misconfigured):
 		deleted = "harmless, and useless: its owner makes the same Pod again; change what is named first"
 	default:
 		deleted = "harmless, as the application has not started; not known to help"
@@ -248,6 +255,9 @@ func (v *View) before(service string, change object) object {
 	return object{"spec": old}
 }
 
+// address is one in a reason, which differs from Pod to Pod.
+var address = regexp.MustCompile(`\b[0-9]+(\.[0-9]+){3}\b|\b[0-9a-f]*(:[0-9a-f]*){2,7}:[0-9a-f]+\b`)
+
 // Groups says what Pods that are not healthy have in common: state and reason,
 // node and owner; nothing of less than two.
 func Groups(uses []Use) (lines []string) {
@@ -265,7 +275,8 @@ func Groups(uses []Use) (lines []string) {
 		sick++
 		why := string(u.State)
 		if u.Reason != "" {
-			reason, _, _ := strings.Cut(strings.ReplaceAll(u.Reason, u.Pod, "POD"), "; ")
+			reason, _, _ := strings.Cut(regexp.MustCompile(`\b`+regexp.QuoteMeta(u.Pod)+`\b`).ReplaceAllString(u.Reason, "POD"), "; ")
+			reason = address.ReplaceAllString(reason, "ADDRESS")
 			why += ": " + reason
 		}
 		i := slices.IndexFunc(groups, func(g *group) bool { return g.why == why })

@@ -213,6 +213,63 @@ func TestTheProspectsAndWhatIsRuledOut(t *testing.T) {
 	}
 }
 
+// A guess does not decide what happens, and what was not read is not told.
+func TestTheProspectsOfAGuessAreNotAFact(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env              []corev1.EnvVar
+		from             bool
+		cause            diagnosis.Cause
+		nothing, deleted string
+	}{
+		"a denial that perhaps is cached": {nil, false, diagnosis.Cause{Kind: diagnosis.CachedDenial, Guess: true}, "gives up 15m after", "not known to help"},
+		"perhaps another selector":        {nil, false, diagnosis.Cause{Kind: diagnosis.SelectorMismatch, Guess: true}, "gives up 15m after", "not known to help"},
+		"a time that is not read":         {nil, true, diagnosis.Cause{Kind: diagnosis.SelectorMismatch}, "gives up PODFQDN_TIMEOUT, which was not read, after", "useless"},
+		"for ever, with a unit":           {[]corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0s")}, true, diagnosis.Cause{Kind: diagnosis.SelectorMismatch}, "without end", "useless"},
+	} {
+		v := situation{services: true, slices: true, corefile: allZones, env: c.env}.view()
+		v.owner.kind = "StatefulSet"
+		if c.from {
+			v.podfqdn.EnvFrom = make([]corev1.EnvFromSource, 1)
+		}
+		nothing, deleted := v.Prospects([]diagnosis.Cause{c.cause})
+		if !strings.Contains(nothing, c.nothing) || !strings.Contains(deleted, c.deleted) {
+			t.Errorf("%s: %q, %q", name, nothing, deleted)
+		}
+	}
+}
+
+func TestVariablesAreRuledOutOnlyIfAllWereRead(t *testing.T) {
+	t.Parallel()
+	const words = "the variables of podfqdn do not contradict"
+	read := []corev1.EnvVar{literal("POD_NAMESPACE", "default")}
+	unread := append(read, corev1.EnvVar{Name: "PODFQDN_HOSTNAME", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{Key: "n"}}})
+	for _, c := range []struct {
+		env  []corev1.EnvVar
+		kind diagnosis.Kind
+		want bool
+	}{{read, diagnosis.SelectorMismatch, true}, {unread, diagnosis.SelectorMismatch, false}, {read, diagnosis.SubdomainMismatch, false}, {read, diagnosis.ClusterDomain, false}} {
+		v := situation{services: true, env: c.env}.view()
+		if got := strings.Contains(strings.Join(v.RuledOut([]diagnosis.Cause{{Kind: c.kind}}), "\n"), words); got != c.want {
+			t.Errorf("%v, %s: %v", c.env, c.kind, got)
+		}
+	}
+}
+
+// What differs from Pod to Pod does not part them, and a short name leaves words
+// alone.
+func TestPodsWithTheSameCauseAreOneGroup(t *testing.T) {
+	t.Parallel()
+	uses := []Use{
+		{Pod: "a", State: Waiting, Reason: "endpointslice-lag: none has 10.244.0.17 yet for a", Node: "n", Owner: "o"},
+		{Pod: "b", State: Waiting, Reason: "endpointslice-lag: none has 10.244.0.18 yet for b", Node: "n", Owner: "o"},
+		{Pod: "c", State: Waiting, Reason: "endpointslice-lag: none has fd00::5:2 yet for c", Node: "n", Owner: "o"},
+	}
+	if got := Groups(uses); len(got) != 1 || !strings.HasPrefix(got[0], "3 of 3: waiting: endpointslice-lag: none has ADDRESS yet for POD; on n (3)") {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestATableIsGroupedByCauseNodeAndOwner(t *testing.T) {
 	t.Parallel()
 	uses := []Use{
