@@ -60,7 +60,7 @@ func (v *View) Facts() []diagnosis.Seen {
 		}
 	}
 	for _, s := range v.slips() {
-		see(s.name, fmt.Sprintf("container %+q, a variable", v.Container), "podfqdn does not read it; perhaps %s is meant", s.meant)
+		see(s.name, fmt.Sprintf("container %+q, a variable", s.container), "%s", either(s.container == v.Container, "podfqdn does not read it; perhaps "+s.meant+" is meant", "podfqdn does not read it there"))
 	}
 	if s, ok := v.governing(); ok {
 		see("governing Service", "Service "+quoted(s.Name), "%s", describe(s))

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -30,15 +31,20 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if unasked {
 		wire = &diagnosis.Diagnosis{}
 	}
-	j := judge{View: v, wire: wire}
+	seen := *v
+	seen.heard = wire.Facts
+	seen.claim = seen.claims()
+	j := judge{View: &seen, wire: wire}
 	if v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
-	waits := v.State != Published && v.State != Running && v.State != Unused
+	proven := v.State == Published || v.State == Running && v.podfqdn.probed()
+	waits := v.State != Unused && (!unasked || !proven)
 	if waits {
 		j.volume()
 		j.compare()
 		j.spec()
+		j.refused()
 	}
 	if unasked {
 		j.down()
@@ -56,7 +62,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if len(j.causes) == 0 {
 		j.rest()
 	}
-	if waits {
+	if waits && v.State != Running {
 		j.slipped()
 	}
 	for i := range j.causes {
@@ -183,7 +189,7 @@ func (j *judge) shows(about subject) bool {
 // rest says what is left when nothing is found: the most likely cause from the
 // wire, though the API has not shown it, or how podfqdn ended.
 func (j *judge) rest() {
-	guess := func(why, change string, mend fix) { j.found(diagnosis.Unexplained, why, change, mend).Guess = true }
+	guess := func(why, change string) { j.found(diagnosis.Unexplained, why, change, nil).Guess = true }
 	first := diagnosis.Unexplained
 	if len(j.wire.Causes) > 0 {
 		first = j.wire.Causes[0].Kind
@@ -196,27 +202,39 @@ func (j *judge) rest() {
 			}
 		}
 	case j.wire.Reason != "":
-		guess(j.wire.Reason, "what the questions above show", nil)
-	case j.State == Refused:
-		// podfqdn ends a refusal with what to change.
-		why, change := j.Reason, fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
-		if i := strings.LastIndex(why, ": "); i > 0 {
-			why, change = why[:i], why[i+2:]
-		}
-		j.found(diagnosis.Misconfigured, why, change, nil)
+		guess(j.wire.Reason, "what the questions above show")
 	case j.State == Failed && j.code == exitVolume:
 		j.found(diagnosis.Volume, "podfqdn could not use its volume: "+j.Reason, "what the sentence names: the Pod's spec shows no mistake in the mount", nil)
 	case j.State == GaveUp || j.State == Failed:
-		var again fix
-		if j.owner.kind != "" {
-			again = j.replace()
-		}
-		guess("podfqdn said at its end: "+j.Reason, "the API shows nothing that is wrong now: start the Pod again", again)
+		guess("podfqdn said at its end: "+j.Reason, "the API shows nothing that is wrong now: see what podfqdn says when the kubelet has started it again")
 	case j.State == Waiting:
-		guess("podfqdn waits, and the API shows nothing that is wrong", "only the view from the wire can tell", nil)
+		guess("podfqdn waits, and the API shows nothing that is wrong", "only the view from the wire can tell")
 	case j.State == Unused && (j.services == nil || !j.sliced):
-		guess("what gives the Pod its name was not seen, and no podfqdn has asked DNS", "what keeps you from the Services and EndpointSlices of the namespace", nil)
+		guess("what gives the Pod its name was not seen, and no podfqdn has asked DNS", "what keeps you from the Services and EndpointSlices of the namespace")
 	case j.State == Pending:
-		guess("podfqdn has not started yet", "nothing, if the Pod is new; else see kubectl describe pod", nil)
+		guess("podfqdn has not started yet", "nothing, if the Pod is new; else see kubectl describe pod")
 	}
 }
+
+// refused says what podfqdn refused before it asked DNS, whatever else is wrong,
+// unless what was found is about the same variable or the Pod's spec says it
+// better.
+func (j *judge) refused() {
+	why, ended := strings.CutPrefix(j.Reason, "before that: ")
+	if j.code != exitRefused || j.State != Refused && !ended {
+		return
+	}
+	name, _, _ := strings.Cut(variable.FindString(why), "=")
+	if len(j.causes) > 0 && (name == "" || slices.ContainsFunc(j.causes, func(c cause) bool { return strings.Contains(c.Why, name) })) {
+		return
+	}
+	// podfqdn ends a refusal with what to change.
+	change := fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
+	if i := strings.LastIndex(why, ": "); i > 0 {
+		why, change = why[:i], why[i+2:]
+	}
+	j.found(diagnosis.Misconfigured, why, change, nil)
+}
+
+// variable begins a refusal that is about one.
+var variable = regexp.MustCompile(`^POD(FQDN)?_[A-Z0-9_]+`)

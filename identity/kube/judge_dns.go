@@ -30,10 +30,8 @@ func (j *judge) nameservers() {
 		if !known || len(servers) == 0 || len(j.dns.addrs) == 0 || slices.ContainsFunc(servers, j.mayBeCluster) {
 			return
 		}
-		j.found(diagnosis.ForeignDNS,
-			fmt.Sprintf("%s, and none of these is cluster DNS, %s", j.source("PODFQDN_NAMESERVERS", value), identity.Enumerate(j.dns.addrs)),
-			fmt.Sprintf("the variable PODFQDN_NAMESERVERS of container %+q: leave it out", j.Container),
-			nil).Guess = !foreign
+		change, _ := j.leaveOut("PODFQDN_NAMESERVERS")
+		j.found(diagnosis.ForeignDNS, fmt.Sprintf("%s, and none of these is cluster DNS, %s", j.source("PODFQDN_NAMESERVERS", value), identity.Enumerate(j.dns.addrs)), change, nil).Guess = !foreign
 		return
 	}
 	why := j.foreignDNS()
@@ -82,7 +80,7 @@ func (j *judge) down() {
 	}
 	c := cause{Cause: diagnosis.Cause{Kind: diagnosis.DNSSilent, Why: "nobody answers for the name, whatever podfqdn has proven before"}}
 	j.silence(&c)
-	j.found(c.Kind, c.Why, c.Change, c.mend).Guess = c.mend == nil
+	j.found(c.Kind, c.Why, c.Change, nil).Guess = true
 }
 
 // silence adds to a cause from the wire, that cluster DNS does not answer, why
@@ -166,19 +164,16 @@ func (j *judge) domain() {
 		return
 	}
 	zones, domain := strings.Join(domains, " "), labels[4]
-	if told := j.value("PODFQDN_FQDN"); told != "" {
-		j.found(diagnosis.ClusterDomain, fmt.Sprintf("PODFQDN_FQDN=%+q, and the Corefile serves %s", told, zones),
-			"the variable PODFQDN_FQDN: leave it out, as the Pod finds its name itself", j.setVariables(without("PODFQDN_FQDN")))
+	if told, value := j.naming("PODFQDN_CLUSTER_DOMAIN"); value != "" {
+		change, mend := j.leaveOut(told)
+		j.found(diagnosis.ClusterDomain, fmt.Sprintf("%s, and the Corefile serves %s", j.source(told, value), zones), change+", as the Pod finds it itself", mend)
 		return
 	}
 	if _, err := identity.ParseName(domain); err != nil {
 		return // a Pod may say what it likes
 	}
-	if j.knows("PODFQDN_CLUSTER_DOMAIN") {
-		j.found(diagnosis.ClusterDomain,
-			fmt.Sprintf("PODFQDN_CLUSTER_DOMAIN=%+q, and the Corefile serves %s", j.value("PODFQDN_CLUSTER_DOMAIN"), zones),
-			"the variable PODFQDN_CLUSTER_DOMAIN: leave it out, as the Pod finds the cluster domain itself",
-			j.setVariables(without("PODFQDN_CLUSTER_DOMAIN")))
+	if c := j.pod.Spec.DNSConfig; c != nil && slices.Contains(c.Searches, j.Namespace+".svc."+domain) {
+		j.found(diagnosis.ClusterDomain, fmt.Sprintf("the Pod's spec.dnsConfig.searches says that the cluster domain is %s, and the Corefile serves %s", domain, zones), j.field("dnsConfig.searches")+": the cluster's domain", nil)
 		return
 	}
 	j.found(diagnosis.ClusterDomain,

@@ -171,7 +171,7 @@ func (j *judge) families(s corev1.Service) (wrong bool) {
 	}
 	j.found(diagnosis.SingleFamily,
 		fmt.Sprintf("Service %+q has addresses of %s only, so DNS publishes no %s address of the Pod, which has %s", s.Name, joined(s.Spec.IPFamilies), joined(lacking), identity.Enumerate(j.addrs())),
-		fmt.Sprintf("spec.ipFamilyPolicy: PreferDualStack in Service %+q, or the variable PODFQDN_FAMILIES=auto", s.Name),
+		fmt.Sprintf("spec.ipFamilyPolicy: PreferDualStack in Service %+q", s.Name)+either(serving, ", or the variable PODFQDN_FAMILIES=auto", ""),
 		j.patch("service", s.Name, dualStack))
 	return true
 }

@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -30,19 +32,27 @@ func (j *judge) slice(s corev1.Service) {
 	case len(mine) == 0:
 		j.found(diagnosis.NotInSlice, fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), passes, nil)
 	case j.claim.dashed && mine[0].hostname() != "":
-		j.found(diagnosis.Misconfigured,
-			fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()),
-			"the variable PODFQDN_NAME_FORM: leave it out",
-			j.setVariables(without("PODFQDN_NAME_FORM")))
+		change, mend := j.leaveOut("PODFQDN_NAME_FORM")
+		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()), change, mend)
 	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
 		j.found(diagnosis.NotInSlice, fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now",
 			mine[0].of.Name, shown(mine[0].hostname()), either(mine[0].ready(), "ready", "not ready")), passes, nil)
-	case published >= 0 && !j.mistold && !j.shows(ofDomain) && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
+	case published >= 0 && !j.mistold && !j.shows(ofDomain) && j.asks(mine[published]) && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
 		j.lagging(mine[published])
 	}
 	if j.value("PODFQDN_FORWARD") != "contains" && !j.mistold {
 		j.shared()
 	}
+}
+
+// asks reports whether podfqdn asked for the name that DNS makes of an endpoint
+// (CoreDNS, plugin/kubernetes, endpointHostname).
+func (j *judge) asks(e endpoint) bool {
+	name := cmp.Or(e.hostname(), either(j.dns.corefile.podNames, e.pod(), ""))
+	return j.wire.FQDN == "" || slices.ContainsFunc(e.Addresses, func(a string) bool {
+		addr, _ := netip.ParseAddr(a)
+		return strings.HasPrefix(strings.ToLower(j.wire.FQDN), fmt.Sprintf("%s.%s.%s.svc.", cmp.Or(name, identity.Dashed(addr)), e.service(), j.Namespace))
+	})
 }
 
 // patienceDNS is how many seconds CoreDNS may be behind the API before it is
@@ -77,8 +87,8 @@ func (j *judge) lagging(e endpoint) {
 
 // stuck reports whether the answers prove that CoreDNS itself is behind: each
 // denies the name on behalf of the cluster domain, as only its plugin
-// kubernetes does, none is a cache's, and the Corefile, seen as a whole, lets
-// nothing else answer.
+// kubernetes does, none is a cache's, neither its own nor one in front, and the
+// Corefile, seen as a whole, lets nothing else answer.
 func (j *judge) stuck() bool {
 	labels := strings.SplitN(j.wire.FQDN, ".", 5)
 	if !j.zoned() || len(j.dns.corefile.answers) > 0 || len(labels) < 5 {
@@ -89,7 +99,9 @@ func (j *judge) stuck() bool {
 		if q.Witness || q.Subject != j.wire.FQDN {
 			continue
 		}
-		if q.Rcode != "NXDOMAIN" || q.Cached || q.Full > q.TTL || !strings.EqualFold(q.Zone, labels[4]) {
+		server := addrsIn(q.Server)
+		own := len(server) > 0 && (len(j.dns.addrs) == 0 || slices.Contains(j.dns.addrs, server[0]))
+		if !own || q.Rcode != "NXDOMAIN" || q.Cached || q.Full > q.TTL || !strings.EqualFold(q.Zone, labels[4]) {
 			return false
 		}
 		denials++
@@ -102,9 +114,9 @@ func (j *judge) stuck() bool {
 func (j *judge) shared() {
 	with := map[diagnosis.Kind][]string{}
 	for _, e := range j.sharers() {
-		name, kind := strings.Join(e.Addresses, " "), diagnosis.HostnameShared
+		name, kind := cmp.Or(e.pod(), strings.Join(e.Addresses, " ")), diagnosis.HostnameShared
 		if peer, seen := j.peers[e.pod()]; seen {
-			name, kind = e.pod(), j.apart(peer)
+			kind = j.apart(peer)
 		}
 		if !slices.Contains(with[kind], name) {
 			with[kind] = append(with[kind], name)

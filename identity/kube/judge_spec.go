@@ -28,7 +28,7 @@ func (j *judge) spec() {
 	if j.claim.foreign || whole {
 		return
 	}
-	if j.byPodName() { // neither field is needed
+	if j.byPodName() || j.publishedAs(j.claim) { // neither field is needed
 		return
 	}
 	if spec.Subdomain == "" && !j.claim.dashed || j.claim.service == "" {
@@ -56,9 +56,12 @@ func (j *judge) byPodName() bool {
 	return true
 }
 
-// exitVolume is with what podfqdn ends where its volume is missing, read-only,
-// full or in use (README, exit codes).
-const exitVolume = 13
+// How podfqdn ends where it refuses what it was told or sees, and where its
+// volume is missing, read-only, full or in use (README, exit codes).
+const (
+	exitRefused = 10
+	exitVolume  = 13
+)
 
 // volume judges what is mounted where podfqdn publishes.
 func (j *judge) volume() {
@@ -107,6 +110,8 @@ func (j *judge) volume() {
 			kind = "projected"
 		case v.Image != nil:
 			kind = "an image"
+		case v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ReadOnly:
+			kind = "a claim with readOnly: true"
 		}
 		if kind != "" {
 			j.found(diagnosis.Volume, fmt.Sprintf("volume %+q at %s is %s, which nobody can write to", v.Name, mount.MountPath, kind),
@@ -147,17 +152,21 @@ func (j *judge) hostNetwork() {
 	if !j.knows("POD_IPS") && !j.knows("POD_IP") {
 		set = append(set, field("POD_IPS", "status.podIPs"))
 	}
-	if len(set) == 0 {
+	if len(set) == 0 || j.wire.FQDN != "" { // it could tell
 		return
 	}
 	change := object{}
 	if j.pod.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet && !j.knows("PODFQDN_NAMESERVERS") {
 		change["dnsPolicy"] = corev1.DNSClusterFirstWithHostNet
 	}
+	mend := j.patchOwner(j.withVariables(change, set))
+	unread := len(j.podfqdn.EnvFrom) > 0 // a ConfigMap may have them
+	if unread {
+		mend = nil
+	}
 	j.found(diagnosis.HostNetwork,
 		"the Pod has hostNetwork: true and sees the node's files, not its own, so podfqdn cannot tell its name",
-		fmt.Sprintf("the variables %s of container %+q", named(set), j.Container),
-		j.patchOwner(j.withVariables(change, set)))
+		fmt.Sprintf("the variables %s of container %+q", named(set), j.Container), mend).Guess = unread
 }
 
 // untold returns the variables for the parts of the name that podfqdn is not

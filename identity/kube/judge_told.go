@@ -14,23 +14,19 @@ import (
 // before anything is blamed on DNS. What follows judges the name that the Pod
 // has without the wrong variables.
 func (j *judge) compare() {
-	real := j.claim
+	real, spec := j.claim, j.pod.Spec
 	wrong := func(kind diagnosis.Kind, why, change string, mend fix) {
 		j.found(kind, why, change, mend)
 		j.mistold = true
 	}
-	leaveOut := func(name string) string {
-		return fmt.Sprintf("the variable %s of container %+q: leave it out", name, j.Container)
-	}
-	spec := j.pod.Spec
 	if told, value, namespace := j.namespaceTold(); namespace != "" && !strings.EqualFold(namespace, j.Namespace) {
-		why := fmt.Sprintf("%s, and the Pod's metadata.namespace is %+q", j.source(told, value), j.Namespace)
+		change, mend := j.redirect(told, "metadata.namespace")
+		of := ""
 		if told == "PODFQDN_FQDN" {
-			why = fmt.Sprintf("%s is a name of namespace %+q, and the Pod's metadata.namespace is %+q", j.source(told, value), namespace, j.Namespace)
-			wrong(diagnosis.Misconfigured, why, leaveOut(told), j.setVariables(without(told)))
-		} else {
-			wrong(diagnosis.Misconfigured, why, fmt.Sprintf("the variable %s of container %+q: from metadata.namespace", told, j.Container), j.setVariables(redirected(told, "metadata.namespace")))
+			change, mend = j.leaveOut(told)
+			of = " is a name of namespace " + quoted(namespace)
 		}
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s%s, and the Pod's metadata.namespace is %+q", j.source(told, value), of, j.Namespace), change, mend)
 		real.foreign = false
 	}
 	if !j.publishedAs(real) {
@@ -39,19 +35,21 @@ func (j *judge) compare() {
 			service, hostname = "", ""
 		}
 		if service != "" && spec.Subdomain != "" && !strings.EqualFold(service, spec.Subdomain) {
-			told, _ := j.naming("PODFQDN_SERVICE")
-			wrong(diagnosis.SubdomainMismatch,
-				fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q", spec.Subdomain, service),
-				fmt.Sprintf("%s, or %s", leaveOut(told), j.subdomainField(service)),
-				j.setVariables(without(told)))
+			told, value := j.naming("PODFQDN_SERVICE")
+			change, mend := j.leaveOut(told)
+			if _, ok := j.services[service]; ok {
+				change += ", or " + j.subdomainField(service)
+			}
+			wrong(diagnosis.SubdomainMismatch, fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q: %s", spec.Subdomain, service, j.source(told, value)), change, mend)
 		}
 		if hostname != "" && spec.Hostname != "" && !strings.EqualFold(hostname, spec.Hostname) {
 			told, value := j.naming("PODFQDN_HOSTNAME")
-			why := fmt.Sprintf("%s=%+q, and the Pod's spec.hostname is %+q: DNS knows the latter", told, value, spec.Hostname)
+			why := fmt.Sprintf("%s, and the Pod's spec.hostname is %+q: DNS knows the latter", j.source(told, value), spec.Hostname)
 			if pod := j.holder(service, hostname); pod != "" {
 				why += fmt.Sprintf("; the former is the name of Pod %+q", pod)
 			}
-			wrong(diagnosis.Misconfigured, why, leaveOut(told), j.setVariables(without(told)))
+			change, mend := j.leaveOut(told)
+			wrong(diagnosis.Misconfigured, why, change, mend)
 		}
 	}
 	for _, name := range []string{"POD_IPS", "POD_IP"} {
@@ -60,11 +58,18 @@ func (j *judge) compare() {
 		if !known || len(j.addrs()) == 0 || len(others) == 0 {
 			continue
 		}
-		field := either(name == "POD_IP", "status.podIP", "status.podIPs")
-		wrong(diagnosis.Misconfigured,
-			fmt.Sprintf("%s, and the Pod's status.podIPs are %s", j.source(name, value), identity.Enumerate(j.addrs())),
-			fmt.Sprintf("the variable %s of container %+q: from %s", name, j.Container, field), j.setVariables(redirected(name, field)))
+		change, mend := j.redirect(name, either(name == "POD_IP", "status.podIP", "status.podIPs"))
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s, and the Pod's status.podIPs are %s", j.source(name, value), identity.Enumerate(j.addrs())), change, mend)
 		break
+	}
+	own := fmt.Sprintf("%s.%s.%s.svc.", spec.Hostname, spec.Subdomain, j.Namespace)
+	switch labels := strings.SplitN(j.wire.FQDN, ".", 5); {
+	case j.mistold, spec.Hostname == "", spec.Subdomain == "", real.dashed:
+	case real.foreign:
+		j.notAPods(own)
+	case len(labels) == 5 && labels[3] == "svc" && !strings.HasPrefix(j.wire.FQDN, own) && !j.publishedAs(claim{hostname: labels[0], service: labels[1]}):
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("podfqdn in the Pod claims %+q, and by its spec the Pod is %+q", j.wire.FQDN, own+labels[4]),
+			fmt.Sprintf("what tells container %+q another name: its variables, or a file mounted over /etc/hosts", j.Container), nil)
 	}
 	if j.mistold && (spec.Hostname != "" || spec.Subdomain != "") {
 		corrected := *j.View
@@ -75,6 +80,36 @@ func (j *judge) compare() {
 		}
 		j.View = &corrected
 	}
+}
+
+// notAPods judges a whole name of the cluster that is not one of a Pod. own is
+// what DNS makes of this Pod, without the cluster domain.
+func (j *judge) notAPods(own string) {
+	value := strings.ToLower(strings.TrimSuffix(j.value("PODFQDN_FQDN"), "."))
+	short := strings.HasPrefix(own, value+".")
+	inside := slices.ContainsFunc(j.dns.corefile.domains, func(domain string) bool { return domain != "" && strings.HasSuffix(value, "."+domain) })
+	if value == "" || !short && !inside {
+		return // somebody else's, who may well give it to the Pod
+	}
+	change, mend := j.leaveOut("PODFQDN_FQDN")
+	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_FQDN=%+q is not the name of a Pod, which is HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN: this one's begins with %s", value, own), change, mend)
+	if c.Guess = !short && (len(j.dns.corefile.answers) > 0 || !j.zoned()); c.Guess {
+		c.mend = nil
+	}
+	j.mistold = true
+}
+
+// leaveOut says to leave a variable out, and does it where the spec sets it.
+func (j *judge) leaveOut(name string) (change string, mend fix) {
+	if j.set(name, len(j.podfqdn.Env)) < 0 {
+		return fmt.Sprintf("the variable %s of container %+q: leave it out where it is set, %s", name, j.Container, elsewhere), nil
+	}
+	return fmt.Sprintf("the variable %s of container %+q: leave it out", name, j.Container), j.setVariables(without(name))
+}
+
+// redirect says to take a variable from a field of the Pod, and does it.
+func (j *judge) redirect(name, path string) (change string, mend fix) {
+	return fmt.Sprintf("the variable %s of container %+q: from %s", name, j.Container, path), j.setVariables(redirected(name, path))
 }
 
 // namespaceTold returns the variable that decides the namespace of the name, its
@@ -92,10 +127,8 @@ func (v *View) namespaceTold() (name, value, namespace string) {
 
 // source returns a variable with its value and where the value is from.
 func (v *View) source(name, value string) string {
-	if _, path, _ := v.told(name); path != "" {
-		return fmt.Sprintf("%s=%+q, from %s,", name, value, path)
-	}
-	return fmt.Sprintf("%s=%+q", name, value)
+	_, path, _ := v.told(name)
+	return fmt.Sprintf("%s=%+q", name, value) + either(path != "", ", from "+path, "") + either(strings.Contains(value, "$("), ", whose reference is not set before it", "")
 }
 
 // publishedAs reports whether the slices have the Pod under a claimed name, as
@@ -119,12 +152,8 @@ func (v *View) holder(service, hostname string) string {
 // ofName reports whether a cause is drawn from what DNS says of the name that
 // podfqdn claims.
 func ofName(kind diagnosis.Kind) bool {
-	return slices.Contains([]diagnosis.Kind{
-		diagnosis.NoService, diagnosis.SelectorMismatch, diagnosis.NotReadyHidden, diagnosis.ReadinessDeadlock, diagnosis.SubdomainMismatch,
-		diagnosis.NoSubdomain, diagnosis.NoHostname, diagnosis.HostnameShared, diagnosis.RollingUpdate, diagnosis.Terminating,
-		diagnosis.DebugCopy, diagnosis.SecondService, diagnosis.ClusterDomain, diagnosis.CachedDenial, diagnosis.StaleRecord,
-		diagnosis.NotInSlice, diagnosis.NotInDNS, diagnosis.ReplicasDisagree, diagnosis.SingleFamily,
-	}, kind)
+	return slices.Contains([]subject{ofDomain, ofService, ofSlices}, subjectOf(kind)) ||
+		slices.Contains([]diagnosis.Kind{diagnosis.NoSubdomain, diagnosis.CachedDenial, diagnosis.StaleRecord, diagnosis.ReplicasDisagree}, kind)
 }
 
 // living turns a cause from the wire, that a record is of an earlier Pod, into
@@ -155,10 +184,24 @@ func (j *judge) living(c *cause) bool {
 	return false
 }
 
-// slipped adds variables that look like slips. Nothing shows that they matter.
+// slipped adds variables that look like slips, and those that are wrong and do
+// not decide the name. Nothing shows that they matter.
 func (j *judge) slipped() {
+	for _, c := range []struct{ name, field, is, only string }{
+		{"POD_NAME", "metadata.name", j.Pod, "podfqdn names the Pod so in its messages, and uses it for nothing else"},
+		{"POD_UID", "metadata.uid", string(j.pod.UID), "podfqdn knows by it which files in the volume are this Pod's, and uses it for nothing else"},
+	} {
+		if value, _, known := j.told(c.name); known && value != "" && value != c.is {
+			change, _ := j.redirect(c.name, c.field)
+			j.found(diagnosis.Misconfigured, fmt.Sprintf("%s, and the Pod's %s is %+q: %s", j.source(c.name, value), c.field, c.is, c.only), change, nil).Guess = true
+		}
+	}
 	for _, s := range j.slips() {
-		j.found(diagnosis.Misconfigured, fmt.Sprintf("container %+q has the variable %s, which podfqdn does not read", j.Container, s.name),
-			fmt.Sprintf("the name of the variable: %s, if that is meant", s.meant), nil).Guess = true
+		why, change := fmt.Sprintf("container %+q has the variable %s, which podfqdn does not read", s.container, s.name), fmt.Sprintf("the name of the variable: %s, if that is meant", s.meant)
+		if s.container != j.Container {
+			why = fmt.Sprintf("container %+q has the variable %s, which podfqdn reads in container %+q only", s.container, s.name, j.Container)
+			change = fmt.Sprintf("the container of the variable: %q, if podfqdn is meant", j.Container)
+		}
+		j.found(diagnosis.Misconfigured, why, change, nil).Guess = true
 	}
 }

@@ -140,7 +140,7 @@ func field(name, path string) corev1.EnvVar {
 
 // redirected is a variable that has a value, and is to have a field's.
 func redirected(name, path string) any {
-	return object{"name": name, "value": nil, "valueFrom": object{"fieldRef": object{"fieldPath": path}}}
+	return object{"name": name, "value": nil, "valueFrom": object{"fieldRef": object{"fieldPath": path}, "configMapKeyRef": nil, "secretKeyRef": nil}}
 }
 
 func without(name string) any { return object{"name": name, "$patch": "delete"} }

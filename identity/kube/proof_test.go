@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -118,6 +119,10 @@ func TestTheMountExplainsAVolumeThatCannotBeUsed(t *testing.T) {
 			mount(false)(p)
 			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
 		}, nil, "is a Secret"},
+		"a claim to read": {func(p *corev1.PodSpec) {
+			mount(false)(p)
+			p.Volumes[0].VolumeSource = corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ReadOnly: true}}
+		}, nil, "a claim with readOnly: true"},
 		"nothing in the spec": {mount(false), nil, "podfqdn could not use its volume: " + said},
 	} {
 		v := situation{services: true, slices: true, corefile: allZones, pod: c.pod, env: c.env}.view()
@@ -240,5 +245,78 @@ func TestTheReleaseOfCoreDNSTellsWhetherItHasThePTRsOfDashedNames(t *testing.T) 
 		if c := causes[0]; len(causes) != 1 || c.Kind != diagnosis.ReverseNeedsHostname || c.Guess == certain || !strings.Contains(c.Why, image) || c.Command != "" {
 			t.Errorf("%s: %+v", image, causes)
 		}
+	}
+}
+
+// What a cache on the node says is not what CoreDNS says.
+func TestADenialOfACacheOnTheNodeProvesNothing(t *testing.T) {
+	t.Parallel()
+	q := denial("cluster.local")
+	q.Server = "169.254.20.10:53"
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	v.slices[0].CreationTimestamp, v.dns.addrs = metav1.NewTime(time.Now().Add(-time.Hour)), addrsIn("10.96.0.10")
+	if causes := v.Causes(asked(identity.Missing, q, q)); len(causes) != 1 || causes[0].Kind != diagnosis.NotInDNS || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+	q.Server = "10.96.0.10:53"
+	if causes := v.Causes(asked(identity.Missing, q, q)); len(causes) != 1 || causes[0].Guess {
+		t.Errorf("%+v", causes)
+	}
+}
+
+// Nobody asked DNS: what else answers is not known.
+func TestClusterDNSIsNotToBeScaledForAGuess(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	v.dns.want, v.dns.ready = 0, 0
+	if causes := v.Causes(nil); len(causes) != 1 || causes[0].Kind != diagnosis.DNSSilent || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+	silent := asked(identity.Unanswered)
+	silent.Causes = []diagnosis.Cause{{Kind: diagnosis.DNSSilent, Why: "10.96.0.10 says nothing", Guess: true}}
+	if causes := v.Causes(silent); len(causes) != 1 || causes[0].Guess || !strings.Contains(causes[0].Command, "scale deployment/coredns") {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestAPodThatGaveUpIsNotToBeDeletedForAGuess(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	v.State, v.code, v.Reason = GaveUp, 11, "gave up after 15m0s"
+	v.owner.kind, v.owner.name = "StatefulSet", "db"
+	causes := v.Causes(nil)
+	if len(causes) != 1 || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+	if _, deleted := v.Prospects(causes); strings.Contains(deleted, "useless") {
+		t.Errorf("of what is not known: %s", deleted)
+	}
+}
+
+func TestAVariableForAFamilyIsNamedOnlyWhereItHelps(t *testing.T) {
+	t.Parallel()
+	six := func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{"IPv6"} }
+	c := situation{services: true, slices: true, service: six}.view().Causes(nil)[0]
+	if c.Kind != diagnosis.SingleFamily || strings.Contains(c.Change, "PODFQDN_FAMILIES") {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestASliceMadeByHandGivesAPodWithoutSubdomainItsName(t *testing.T) {
+	t.Parallel()
+	causes := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_SERVICE", "db")},
+		pod: func(p *corev1.PodSpec) { p.Subdomain = "" }}.view().Causes(nil)
+	if len(causes) != 1 || causes[0].Kind != diagnosis.Unexplained {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestAnotherPodIsNamedThoughItMayNotBeRead(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	hostname := "db-0"
+	v.slices[0].Endpoints = append(v.slices[0].Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.244.0.18"}, Hostname: &hostname, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "db-1", UID: "2"}})
+	if causes := v.Causes(nil); len(causes) != 1 || !strings.Contains(causes[0].Why, `Pod "db-1" has hostname "db-0"`) {
+		t.Errorf("%+v", causes)
 	}
 }

@@ -161,6 +161,10 @@ func (c part) made() bool {
 	return mounted && !mount.ReadOnly || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return strings.HasPrefix(e.Name, "PODFQDN_") })
 }
 
+// probed reports whether the kubelet asks it whether DNS agrees: without that it
+// is ready as soon as it runs.
+func (c part) probed() bool { return c.StartupProbe != nil || c.ReadinessProbe != nil }
+
 // binary returns where podfqdn is in the container.
 func (c part) binary() string {
 	if len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn" {
@@ -287,7 +291,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	case 0:
 		u.State = Published
 		return
-	case 10:
+	case exitRefused:
 		u.State = Refused
 	case 11, 12, 14:
 		u.State = GaveUp

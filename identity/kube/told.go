@@ -20,38 +20,57 @@ var variables = []string{
 }
 
 // deciding are the variables that say what the Pod's spec and status say too.
-var deciding = []string{"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "POD_NAMESPACE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS", "POD_IP", "POD_IPS"}
+var deciding = []string{"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "POD_NAMESPACE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS", "POD_IP", "POD_IPS", "POD_NAME", "POD_UID"}
+
+// elsewhere is what may set a variable and is not read.
+const elsewhere = "a ConfigMap, a Secret or the image"
 
 // told returns what a variable of podfqdn's container is set to, and from which
-// field, "" for a value that is written out. known is false where the variable
-// is not set, and where a ConfigMap or a Secret sets it, which is not read.
+// field, "" for a value that is written out. One that is set elsewhere is known
+// only where podfqdn doctor in the Pod says what it found.
 func (v *View) told(name string) (value, from string, known bool) {
-	return v.resolve(name, len(v.podfqdn.Env))
+	if value, from, known = v.resolve(name, len(v.podfqdn.Env)); known {
+		return value, from, true
+	}
+	for _, f := range v.heard {
+		if f.From == name {
+			return f.Value, elsewhere, true
+		}
+	}
+	return "", from, false
 }
 
-// resolve is told for the variables before number n: the kubelet expands
-// $(NAME) by those that come first, and the last of one name counts.
-func (v *View) resolve(name string, n int) (value, from string, known bool) {
+// set returns the place of a variable among the first n of podfqdn's container,
+// -1 for none: the last of one name counts.
+func (v *View) set(name string, n int) int {
 	for i := n - 1; i >= 0; i-- {
-		e := v.podfqdn.Env[i]
-		switch {
-		case e.Name != name:
-			continue
-		case e.ValueFrom == nil:
-			value, known = v.expand(e.Value, i)
-			return value, "", known
-		case e.ValueFrom.FieldRef != nil:
-			value, known = v.fieldOf(e.ValueFrom.FieldRef.FieldPath)
-			return value, e.ValueFrom.FieldRef.FieldPath, known
+		if v.podfqdn.Env[i].Name == name {
+			return i
 		}
+	}
+	return -1
+}
+
+// resolve is told for the first n variables: the kubelet expands $(NAME) by those
+// that come first.
+func (v *View) resolve(name string, n int) (value, from string, known bool) {
+	i := v.set(name, n)
+	if i < 0 {
 		return "", "", false
 	}
-	return "", "", false
+	switch e := v.podfqdn.Env[i]; {
+	case e.ValueFrom == nil:
+		value, known = v.expand(e.Value, i)
+	case e.ValueFrom.FieldRef != nil:
+		from = e.ValueFrom.FieldRef.FieldPath
+		value, known = v.fieldOf(from)
+	}
+	return value, from, known
 }
 
 // expand replaces $(NAME) as the kubelet does, and $$ by $ (k8s.io/kubernetes,
-// third_party/forked/golang/expansion). A NAME that is not known makes the
-// whole unknown.
+// third_party/forked/golang/expansion). What is not set stays as it is; a NAME
+// whose value is not known makes the whole unknown.
 func (v *View) expand(text string, n int) (value string, known bool) {
 	var b strings.Builder
 	for {
@@ -67,8 +86,12 @@ func (v *View) expand(text string, n int) (value string, known bool) {
 			text = rest[1:]
 		case strings.HasPrefix(rest, "(") && closed:
 			part, _, ok := v.resolve(name, n)
-			if !ok {
+			switch {
+			case ok:
+			case v.set(name, n) >= 0, len(v.podfqdn.EnvFrom) > 0, strings.Contains(name, "_SERVICE_"), strings.Contains(name, "_PORT"):
 				return "", false
+			default:
+				part = "$(" + name + ")"
 			}
 			b.WriteString(part)
 			text = after
@@ -131,8 +154,8 @@ func addrsIn(value string) (addrs []netip.Addr) {
 }
 
 // slip is a variable that podfqdn does not read, and the one that was perhaps
-// meant.
-type slip struct{ name, meant string }
+// meant: the same where it is in another container.
+type slip struct{ container, name, meant string }
 
 // slips returns the variables of podfqdn's container whose names are close to
 // one of podfqdn's, and do not begin as those do: podfqdn itself looks no
@@ -143,7 +166,15 @@ func (v *View) slips() (all []slip) {
 			continue
 		}
 		if meant := meant(e.Name); meant != "" && !slices.ContainsFunc(v.podfqdn.Env, func(e corev1.EnvVar) bool { return e.Name == meant }) {
-			all = append(all, slip{e.Name, meant})
+			all = append(all, slip{v.Container, e.Name, meant})
+		}
+	}
+	for _, c := range parts(v.pod) {
+		for _, e := range c.Env {
+			// An application may read where the files are.
+			if strings.HasPrefix(e.Name, "PODFQDN_") && e.Name != "PODFQDN_DIR" && slices.Contains(variables, e.Name) && c.Name != v.Container && !c.made() && !v.knows(e.Name) {
+				all = append(all, slip{c.Name, e.Name, e.Name})
+			}
 		}
 	}
 	return all

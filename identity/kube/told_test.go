@@ -86,6 +86,190 @@ func TestWhatPodfqdnWasToldIsComparedBeforeDNSIsBlamed(t *testing.T) {
 	}
 }
 
+// wired is what the doctor in the Pod says of a name that cluster DNS denies, and
+// of where a part of it is from.
+func wired(fqdn string, facts ...diagnosis.Seen) *diagnosis.Diagnosis {
+	q := denial("cluster.local")
+	q.Subject = fqdn
+	wire := asked(identity.Missing, q, q)
+	wire.FQDN, wire.Facts = fqdn, facts
+	return wire
+}
+
+func TestWhatAConfigMapTellsIsComparedToo(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		wire  *diagnosis.Diagnosis
+		kind  diagnosis.Kind
+		words []string
+	}{
+		"a hostname":       {wired("nope.db.default.svc.cluster.local", diagnosis.Seen{Name: "hostname", Value: "nope", From: "PODFQDN_HOSTNAME"}), diagnosis.Misconfigured, []string{`PODFQDN_HOSTNAME="nope", from a ConfigMap, a Secret or the image`, `spec.hostname is "db-0"`}},
+		"a Service":        {wired("db-0.web.default.svc.cluster.local", diagnosis.Seen{Name: "governing Service", Value: "web", From: "PODFQDN_SERVICE"}), diagnosis.SubdomainMismatch, []string{`PODFQDN_SERVICE="web", from a ConfigMap`}},
+		"a namespace":      {wired("db-0.db.sree.svc.cluster.local", diagnosis.Seen{Name: "namespace", Value: "sree", From: "POD_NAMESPACE"}), diagnosis.Misconfigured, []string{`POD_NAMESPACE="sree"`, "from metadata.namespace"}},
+		"an address":       {wired(podfqdnsName, diagnosis.Seen{Name: "addresses", Value: "10.244.0.99", From: "POD_IPS"}), diagnosis.Misconfigured, []string{`POD_IPS="10.244.0.99"`, "status.podIPs are 10.244.0.17"}},
+		"a cluster domain": {wired("db-0.db.default.svc.cluster.lokal", diagnosis.Seen{Name: "cluster domain", Value: "cluster.lokal", From: "PODFQDN_CLUSTER_DOMAIN"}), diagnosis.ClusterDomain, []string{`PODFQDN_CLUSTER_DOMAIN="cluster.lokal"`}},
+		"nobody says what": {wired("nope.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "nope.db.default.svc.cluster.local"`, `the Pod is "db-0.db.default.svc.cluster.local"`}},
+		"the name's form":  {wired("10-244-0-17.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "10-244-0-17.db`}},
+	} {
+		v := situation{services: true, slices: true, corefile: allZones, pod: func(p *corev1.PodSpec) {
+			p.InitContainers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}}
+		}}.view()
+		v.slices[0].CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+		causes := v.Causes(c.wire)
+		if len(causes) != 1 || causes[0].Kind != c.kind || causes[0].Guess || causes[0].Command != "" {
+			t.Errorf("%s: %+v", name, causes)
+			continue
+		}
+		for _, words := range c.words {
+			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
+				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+			}
+		}
+	}
+}
+
+// CoreDNS is blamed only for the name that the slice publishes.
+func TestADenialOfAnotherNameDoesNotProveThatCoreDNSIsBehind(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones, pod: func(p *corev1.PodSpec) { p.Hostname = "" }}.view()
+	v.slices[0].CreationTimestamp, v.slices[0].Endpoints[0].Hostname = metav1.NewTime(time.Now().Add(-time.Hour)), nil
+	causes := v.Causes(wired(podfqdnsName))
+	if len(causes) != 1 || causes[0].Kind != diagnosis.NoHostname {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestTheKubeletIsBlamedOnlyForWhatItSays(t *testing.T) {
+	t.Parallel()
+	v := situation{corefile: allZones, pod: func(p *corev1.PodSpec) {
+		p.DNSConfig = &corev1.PodDNSConfig{Searches: []string{"default.svc.cluster.lokal"}}
+	}}.view()
+	causes := v.Causes(wired("db-0.db.default.svc.cluster.lokal"))
+	if len(causes) == 0 || causes[0].Kind != diagnosis.ClusterDomain || !strings.Contains(causes[0].Why, "spec.dnsConfig.searches") || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+}
+
+// A reference to what is not set stays as it is (kubelet, expansion.go).
+func TestAReferenceToNothingStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	late := []corev1.EnvVar{literal("PODFQDN_HOSTNAME", "$(POD_NAME)"), field("POD_NAME", "metadata.name")}
+	causes := situation{services: true, slices: true, corefile: allZones, env: late}.view().Causes(nil)
+	if len(causes) != 1 || !strings.Contains(causes[0].Why, `PODFQDN_HOSTNAME="$(POD_NAME)", whose reference is not set before it`) {
+		t.Errorf("%+v", causes)
+	}
+	for name, s := range map[string]situation{
+		"a ConfigMap may set it": {pod: func(p *corev1.PodSpec) { p.InitContainers[0].EnvFrom = make([]corev1.EnvFromSource, 1) }, env: late[:1]},
+		"the kubelet may":        {env: []corev1.EnvVar{literal("PODFQDN_HOSTNAME", "$(DB_SERVICE_HOST)")}},
+	} {
+		if value, _, known := s.view().told("PODFQDN_HOSTNAME"); known {
+			t.Errorf("%s: %q", name, value)
+		}
+	}
+}
+
+func TestAWholeNameThatIsNoPodsIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"db.default.svc.cluster.local", "db-0.db.default", "db-0.db.default.cluster.local", "10-244-0-17.default.pod.cluster.local."} {
+		causes := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_FQDN", name)}}.view().Causes(asked(identity.Shared))
+		if len(causes) != 1 || causes[0].Kind != diagnosis.Misconfigured || causes[0].Guess || !strings.Contains(causes[0].Why, "is not the name of a Pod") || !strings.Contains(causes[0].Why, "begins with db-0.db.default.svc.") {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+	rewrites := strings.Replace(allZones, "kubernetes", "rewrite name a b\n kubernetes", 1)
+	causes := situation{services: true, slices: true, corefile: rewrites, env: []corev1.EnvVar{literal("PODFQDN_FQDN", "db.cluster.local")}}.view().Causes(nil)
+	if len(causes) != 1 || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+}
+
+// What is wrong and does not decide the name is said after what does.
+func TestAWrongPodNameOrUIDIsSaidAsAnAside(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		env   corev1.EnvVar
+		words string
+	}{
+		"a name":                {literal("POD_NAME", "db-1"), `POD_NAME="db-1", and the Pod's metadata.name is "db-0"`},
+		"a name of a namespace": {field("POD_NAME", "metadata.namespace"), `POD_NAME="default", from metadata.namespace, and`},
+		"a UID":                 {field("POD_UID", "metadata.name"), `POD_UID="db-0", from metadata.name, and the Pod's metadata.uid is "1"`},
+	} {
+		s := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{c.env}, service: func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "x"} }}
+		causes := s.view().Causes(nil)
+		if len(causes) != 2 || causes[0].Kind != diagnosis.SelectorMismatch || !causes[1].Guess || causes[1].Command != "" || !strings.Contains(causes[1].Why, c.words) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
+func TestAVariableOfPodfqdnInAnotherContainerIsSeen(t *testing.T) {
+	t.Parallel()
+	with := func(own []corev1.EnvVar, others ...corev1.EnvVar) []diagnosis.Cause {
+		return situation{services: true, slices: true, corefile: allZones, env: own, pod: func(p *corev1.PodSpec) {
+			p.Containers = []corev1.Container{{Name: "app", Env: others}}
+		}}.view().Causes(nil)
+	}
+	ignore := literal("PODFQDN_REVERSE", "ignore")
+	if causes := with(nil, ignore); !strings.Contains(causes[len(causes)-1].Why, `container "app" has the variable PODFQDN_REVERSE, which podfqdn reads in container "podfqdn" only`) || !causes[len(causes)-1].Guess {
+		t.Errorf("%+v", causes)
+	}
+	for _, causes := range [][]diagnosis.Cause{with([]corev1.EnvVar{ignore}, ignore), with(nil, literal("PODFQDN_DIR", "/id"), literal("POD_NAMESPACE", "x"))} {
+		if len(causes) != 1 || causes[0].Kind != diagnosis.Unexplained {
+			t.Errorf("%+v", causes)
+		}
+	}
+}
+
+// A sidecar that nobody probes is ready as soon as it runs.
+func TestASidecarWithoutAProbeHasProvenNothing(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_HOSTNAME", "nope")}}.view()
+	v.State = Running
+	for _, wire := range []*diagnosis.Diagnosis{nil, wired("nope.db.default.svc.cluster.local")} {
+		if causes := v.Causes(wire); len(causes) != 1 || causes[0].Kind != diagnosis.Misconfigured {
+			t.Errorf("%+v", causes)
+		}
+	}
+}
+
+func TestAPodOfTheNodesNetworkMayBeToldByAConfigMap(t *testing.T) {
+	t.Parallel()
+	v := situation{pod: func(p *corev1.PodSpec) {
+		p.HostNetwork, p.DNSPolicy = true, corev1.DNSClusterFirstWithHostNet
+		p.InitContainers[0].EnvFrom = make([]corev1.EnvFromSource, 1)
+	}}.view()
+	if causes := v.Causes(nil); len(causes) != 1 || !causes[0].Guess || causes[0].Command != "" {
+		t.Errorf("%+v", causes)
+	}
+	for _, cause := range v.Causes(wired(podfqdnsName)) {
+		if cause.Kind == diagnosis.HostNetwork {
+			t.Errorf("podfqdn has told its name, and %+v", cause)
+		}
+	}
+}
+
+// A refusal is said next to what else is wrong, and not twice.
+func TestARefusalIsNotHidden(t *testing.T) {
+	t.Parallel()
+	wrong := func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "x"} }
+	said := func(state State, reason string) []diagnosis.Cause {
+		v := situation{services: true, slices: true, service: wrong, env: []corev1.EnvVar{literal("POD_NAMESPACE", "sree")}}.view()
+		v.State, v.code, v.Reason = state, exitRefused, reason
+		return v.Causes(nil)
+	}
+	const timeout = `PODFQDN_TIMEOUT="x": must be a time with its unit`
+	for _, causes := range [][]diagnosis.Cause{said(Refused, timeout), said(Waiting, "before that: "+timeout)} {
+		if len(causes) != 3 || causes[1].Why != `PODFQDN_TIMEOUT="x"` || causes[2].Kind != diagnosis.SelectorMismatch {
+			t.Errorf("%+v", causes)
+		}
+	}
+	for _, reason := range []string{`POD_NAMESPACE="sree": x`, "this Pod has no governing Service: set spec.subdomain"} {
+		if causes := said(Refused, reason); len(causes) != 2 {
+			t.Errorf("%+v", causes)
+		}
+	}
+}
+
 func TestWhatAgreesWithThePodIsNotBlamed(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]corev1.EnvVar{
@@ -145,7 +329,7 @@ func TestTheRecordOfAPodThatLivesIsNotAnEarlierPods(t *testing.T) {
 func TestARefusalNamesWhatToChange(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones}.view()
-	v.State, v.Reason = Refused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
+	v.State, v.code, v.Reason = Refused, exitRefused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
 	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != "must be a time with its unit" {
 		t.Errorf("%+v", c)
 	}

@@ -13,6 +13,8 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // View is what the API shows of one Pod's name, at one moment.
@@ -26,7 +28,8 @@ type View struct {
 	kubectl string
 	chosen  string // the container that is looked at; "" for all of podfqdn's
 	pod     *corev1.Pod
-	podfqdn part // the zero value where there is none
+	podfqdn part             // the zero value where there is none
+	heard   []diagnosis.Seen // what podfqdn doctor found in the Pod; nil where it was not asked
 	owner   owner
 	claim   claim
 
@@ -89,16 +92,7 @@ type clusterDNS struct {
 // system is the namespace of cluster DNS.
 const system = "kube-system"
 
-// variable returns one of podfqdn's; the zero value where it is not set.
-func (v *View) variable(name string) corev1.EnvVar {
-	i := slices.IndexFunc(v.podfqdn.Env, func(e corev1.EnvVar) bool { return e.Name == name })
-	if i < 0 {
-		return corev1.EnvVar{}
-	}
-	return v.podfqdn.Env[i]
-}
-
-// value returns a variable's; "" also where a ConfigMap or a Secret sets it.
+// value returns a variable's; "" also where it is not known.
 func (v *View) value(name string) string {
 	value, _, _ := v.told(name)
 	return value
@@ -106,7 +100,10 @@ func (v *View) value(name string) string {
 
 // knows reports whether each of these variables has a value, from anywhere.
 func (v *View) knows(names ...string) bool {
-	return !slices.ContainsFunc(names, func(name string) bool { e := v.variable(name); return e.Value == "" && e.ValueFrom == nil })
+	return !slices.ContainsFunc(names, func(name string) bool {
+		value, _, known := v.told(name)
+		return value == "" && (known || v.set(name, len(v.podfqdn.Env)) < 0)
+	})
 }
 
 // naming returns the variable that decides a part of the name, and its value:
