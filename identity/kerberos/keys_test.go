@@ -184,12 +184,14 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		path  string // in the Secret
 		want  string // SOURCE stands for the path
 	}{
-		"no file":       {nil, "/k", `SOURCE does not exist: mount there what holds the keys, or add it to the Secret`},
-		"an empty file": {map[string][]byte{"k": {}}, "/k", `SOURCE is empty`},
-		"half a file":   {map[string][]byte{"k": whole[:50]}, "/k", `SOURCE is damaged at byte 2: the file ends within an entry or a hole`},
-		"format 0x0501": {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)`},
-		"text":          {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is no keytab: a keytab begins with the bytes 0x05 0x02`},
-		"base64":        {map[string][]byte{"k": base64Of(whole)}, "/k", "SOURCE " + inBase64},
+		"no file":                            {nil, "/k", `SOURCE does not exist: mount there what holds the keys, or add it to the Secret`},
+		"an empty file":                      {map[string][]byte{"k": {}}, "/k", `SOURCE is empty`},
+		"half a file":                        {map[string][]byte{"k": whole[:50]}, "/k", `SOURCE is damaged at byte 2: the file ends within an entry or a hole`},
+		"format 0x0501":                      {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)`},
+		"text":                               {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is no keytab: a keytab begins with the bytes 0x05 0x02`},
+		"base64":                             {map[string][]byte{"k": base64Of(whole)}, "/k", "SOURCE " + inBase64},
+		"base64 behind a line end, in lines": {map[string][]byte{"k": slices.Concat([]byte("\r\n "), base64Of(whole)[:40], []byte("\n"), base64Of(whole)[40:])}, "/k", "SOURCE " + inBase64},
+		"base64 for addresses, in quotes":    {map[string][]byte{"k": []byte(`"` + base64.RawURLEncoding.EncodeToString(whole) + `"`)}, "/k", "SOURCE " + inBase64},
 		"base64 in a folder": {map[string][]byte{"k": base64Of(whole)}, "",
 			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" ` + inBase64},
 		"a text in a folder": {map[string][]byte{"k": []byte("x")}, "",

@@ -1,11 +1,11 @@
 package kerberos
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 )
 
 // A keytab of format 0x0502 is those two bytes and records, each with its
@@ -74,6 +74,15 @@ var (
 // 0x05, 0x02 and the first one of a length below 2^30.
 const base64Begins = "BQI"
 
+// maxFirst is how many bytes of a file show what it is.
+const maxFirst = 16
+
+// looksBase64 reports whether a file that begins so is a keytab in base64; a template
+// may leave blanks or quotes in front of it.
+func looksBase64(first []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(first, " \t\r\n\"'"), []byte(base64Begins))
+}
+
 // malformed is why a file cannot be read to its end as a keytab. It tells
 // where and what, and nothing that was read there: where a file is damaged, a
 // length or a name may be bytes of a key.
@@ -91,7 +100,7 @@ func ParseKeytab(data []byte) ([]Entry, error) {
 	switch {
 	case len(data) == 0:
 		return nil, errors.New("is empty")
-	case strings.HasPrefix(string(data[:min(len(data), len(base64Begins))]), base64Begins):
+	case looksBase64(data[:min(len(data), maxFirst)]):
 		return nil, errBase64
 	case data[0] != formatByte:
 		return nil, errNoKeytab

@@ -208,9 +208,9 @@ func (f file) read(left *int64, want []Principal) ([]Entry, error) {
 	if info, err := opened.Stat(); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%+q is not a file any more", f.shown) // whose reader might wait for ever
 	}
-	first := make([]byte, len(base64Begins))
+	first := make([]byte, maxFirst)
 	switch n, _ := opened.ReadAt(first, 0); {
-	case string(first) == base64Begins:
+	case looksBase64(first[:n]):
 		return nil, fmt.Errorf("%+q %w", f.shown, errBase64)
 	case n > 0 && first[0] != formatByte:
 		return nil, fmt.Errorf("%+q %w", f.shown, errNoKeytab)
