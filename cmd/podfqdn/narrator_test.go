@@ -369,7 +369,7 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		{"reverse-missing", identity.Reverse, denied, 11,
 			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-refused", identity.Reverse, identity.Answer{Is: identity.Refused, Shown: shown.Answer{Wire: "REFUSED"}}, 11,
-			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Shown: shown.Answer{Wire: "x.all.default.svc.cluster.local"}}, 11,
 			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
 		{"reverse-foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Shown: shown.Answer{Wire: "vm.example"}}, 11,

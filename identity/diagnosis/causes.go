@@ -86,6 +86,7 @@ const (
 	setPolicy   = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 	serveArpa   = "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
 	seeArpa     = "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	refusesPTR  = "see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
 	ownHostname = "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"
 )
 
@@ -120,7 +121,10 @@ func (s scene) causes() []Cause {
 	case identity.Unsettled:
 		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not know the same yet")}
 	case identity.ReverseExtra:
-		return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("%s selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", cmp.Or(s.whose(), "another Service"), m.Others))}
+		if other := s.whose(); other != "" {
+			return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("%s selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", other, m.Others))}
+		}
+		return []Cause{s.cause(StaleRecord, true, "", fmt.Sprintf("see what has the name %s: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains", m.Others))}
 	case identity.ReverseOther:
 		var causes []Cause
 		if !slices.ContainsFunc(m.Names, func(n identity.Name) bool { return strings.HasSuffix(n.String(), ".svc."+s.c.Zone().String()) }) {
@@ -133,7 +137,7 @@ func (s scene) causes() []Cause {
 	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
 	case identity.ReverseRefused:
-		return []Cause{s.cause(DNSRefusesPTR, false, "", "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore")}
+		return []Cause{s.cause(DNSRefusesPTR, false, "", refusesPTR)}
 	case identity.Keyless:
 		return []Cause{s.cause(KeysMissing, false, "", "put keys of these principals there (kadmin: ktadd); a changed Secret reaches the Pod within two minutes")}
 	}

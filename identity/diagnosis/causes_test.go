@@ -364,6 +364,11 @@ var scenes = []scene{
 		causes:    "second-service", line: "Service \"db-vip\" in namespace \"default\" selects this Pod too and adds " + vip4 + ": narrow its selector, or set PODFQDN_REVERSE=contains",
 	},
 	{
+		name: "another Pod of the Service adds a PTR", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + name4 + " db-7.db.default.svc.cluster.local\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
+		causes:    "record-stale?", line: "see what has the name db-7.db.default.svc.cluster.local: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains",
+	},
+	{
 		name: "only another name", script: "PTR 10.244.0.27: " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "record-stale? subdomain-mismatch?", line: "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it",
@@ -449,7 +454,7 @@ var scenes = []scene{
 	{
 		name: "PTR is refused", script: "PTR 10.244.0.27: refused\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "reverse-refused", line: "a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		causes:    "reverse-refused", line: "see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 }
 

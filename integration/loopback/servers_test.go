@@ -219,7 +219,7 @@ func TestWherePTRIsRefusedTheReasonSaysSo(t *testing.T) {
 	p.timeout = time.Second
 	e := p.init()
 	if want := "gave up after 1s: " + ip + ": " + s.Addr().String() + " says REFUSED to PTR, not " + db0 +
-		"; a DNS policy refuses PTR: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"; e.code != 11 || e.reason != want {
+		"; see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"; e.code != 11 || e.reason != want {
 		t.Errorf("exit %d: %q, not %q", e.code, e.reason, want)
 	}
 	p.policy.Reverse = identity.ReverseIgnore
