@@ -116,6 +116,9 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 		case slash:
 			args = append([]string{name}, args[1:]...)
 			owner = resource
+			if name == "" || strings.Contains(name, "/") {
+				return false, usageError{fmt.Errorf("want %s/NAME, got %q", kind, kind+"/"+name)}
+			}
 		case known && len(args) == 2: // as kubectl takes it
 			args = args[1:]
 			owner = resource
@@ -155,11 +158,14 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 		if err != nil {
 			return false, granted(ctx, client, err)
 		}
+		if len(uses) == 0 && owner != "" {
+			return false, usageError{fmt.Errorf("no Pod of %s %+q uses podfqdn", strings.TrimSuffix(owner, "s"), args[0])}
+		}
 		if len(uses) == 0 {
 			return false, usageError{errors.New("no Pod here uses podfqdn: see --namespace and --selector, or use -A")}
 		}
 		healthy = !slices.ContainsFunc(uses, func(u kube.Use) bool { return !u.Healthy })
-		return healthy, d.print(stdout, list{Schema: 1, Healthy: healthy, Pods: uses})
+		return healthy, d.print(stdout, list{Schema: 1, Healthy: healthy, Pods: uses, kubectl: client.Kubectl})
 	}
 	report, err := examine(ctx, client, namespace, args[0], d.container)
 	if err != nil {
@@ -261,6 +267,8 @@ type list struct {
 	Schema  int        `json:"schema"` // 1
 	Healthy bool       `json:"healthy"`
 	Pods    []kube.Use `json:"pods"`
+
+	kubectl string // how a command for the same cluster begins
 }
 
 // examine reads what the API and the doctor in each of podfqdn's containers say

@@ -44,6 +44,9 @@ func TestAMistakeInTheCommandLineIsOneSentenceAndTen(t *testing.T) {
 		{"doctor -A a", `a Pod, "a", and --selector or --all-namespaces: use one or the other`},
 		{"doctor svc/db", `want a Pod, and "svc/db" is none: kubectl podfqdn doctor POD, or statefulset/NAME`},
 		{"doctor sts/db a", "want one Pod, got 2"},
+		{"doctor pod/", `want pod/NAME, got "pod/"`},
+		{"doctor deploy/a/b", `want deploy/NAME, got "deploy/a/b"`},
+		{"doctor daemonset/x", `want a Pod, and "daemonset/x" is none`},
 		{"doctor -A sts/db", "use one or the other"},
 		{"doctor -c a -l app=b", "--container is of one Pod"},
 		{"doctor -c a sts/db", "--container is of one Pod"},
@@ -152,5 +155,16 @@ causes, the most likely first
 `
 	if b.String() != want {
 		t.Errorf("it says\n%s\nnot\n%s", b.String(), want)
+	}
+}
+
+// What is to be pasted leads to the same cluster.
+func TestTheTableLeadsToTheWorstPodInTheSameCluster(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	l := list{Schema: 1, Pods: []kube.Use{{Namespace: "prod", Pod: "db-0", State: kube.Refused}}, kubectl: "kubectl --context=prod"}
+	l.text(&b)
+	if want := "\nsee kubectl podfqdn doctor -n prod db-0 --context=prod\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%q", b.String())
 	}
 }

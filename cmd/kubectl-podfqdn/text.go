@@ -83,6 +83,6 @@ func (l list) text(w io.Writer) {
 	columns.Flush()
 	diagnosis.NewScreen(w).Lines("what they have in common", kube.Groups(l.Pods)...)
 	if worst != nil {
-		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s\n", shown.Printable(worst.Namespace), shown.Printable(worst.Pod))
+		fmt.Fprintf(w, "\nsee kubectl podfqdn doctor -n %s %s%s\n", shown.Printable(worst.Namespace), shown.Printable(worst.Pod), shown.Printable(strings.TrimPrefix(l.kubectl, "kubectl")))
 	}
 }

@@ -48,6 +48,8 @@ func TestEveryContainerOfPodfqdnIsLookedAt(t *testing.T) {
 		"only the init container is chosen": {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, crash}, "podfqdn", Published, "podfqdn", 0},
 		"names that are swapped":            {[]corev1.Container{swapped}, []corev1.Container{{Name: "podfqdn", Image: "my-server:1.0"}}, []corev1.ContainerStatus{{Name: "app", State: ended10}}, "", Refused, "app", 0},
 		"another image and another name":    {[]corev1.Container{renamed}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "identity", State: ended10}}, "", Refused, "identity", 0},
+		"its binary under another name":     {[]corev1.Container{{Name: "identity", Image: "x", Command: []string{"/identity", "init"}, VolumeMounts: volumes}}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "identity", State: ended10}}, "", Refused, "identity", 0},
+		"an application's own init":         {nil, []corev1.Container{{Name: "app", Image: "x", Command: []string{"/app", "init"}}}, nil, "", Unused, "", 0},
 		"a shell that runs it":              {nil, []corev1.Container{{Name: "main", Image: "x", Command: []string{"sh", "-c", "exec /opt/podfqdn sidecar"}}}, nil, "", Pending, "main", 0},
 		"nothing to recognise it by":        {[]corev1.Container{{Name: "identity", Image: "x"}}, []corev1.Container{app}, nil, "", Unused, "", 0},
 		"which is chosen":                   {[]corev1.Container{{Name: "identity", Image: "x"}}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "identity", State: ended10}}, "identity", Refused, "identity", 0},
@@ -298,5 +300,14 @@ func TestTheUndoOfAServiceIsACommand(t *testing.T) {
 	line, _, _ = strings.Cut(line, "; where")
 	if out, err := exec.Command("sh", "-n", "-c", line).CombinedOutput(); err != nil || line == "" {
 		t.Errorf("%q: %v: %s", line, err, out)
+	}
+}
+
+func TestWhatKilledPodfqdnIsSaid(t *testing.T) {
+	t.Parallel()
+	var u Use
+	u.ended(&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
+	if u.State != Failed || u.Reason != "it ended with 137 (OOMKilled) and said nothing" {
+		t.Errorf("%+v", u)
 	}
 }

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -154,7 +155,7 @@ func (c part) made() bool {
 	switch {
 	case strings.Contains(name, "podfqdn"), len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn", slices.ContainsFunc(words, runs.MatchString):
 		return true
-	case len(c.Args) != 1 || c.Args[0] != "init" && c.Args[0] != "sidecar":
+	case len(words) == 0 || len(c.Args) > 1 || words[len(words)-1] != "init" && words[len(words)-1] != "sidecar":
 		return false
 	}
 	mount, mounted := mountAt(c.Container, "/identity")
@@ -300,7 +301,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	}
 	u.Reason = oneLine(end.Message)
 	if u.Reason == "" {
-		u.Reason = fmt.Sprintf("it ended with %d and said nothing", end.ExitCode)
+		u.Reason = fmt.Sprintf("it ended with %d (%s) and said nothing", end.ExitCode, cmp.Or(end.Reason, "no reason given"))
 	}
 }
 
