@@ -36,14 +36,13 @@ func (v *View) Facts() []diagnosis.Seen {
 	}
 	if v.Container != "" {
 		see("podfqdn", pod+", status", "container %+q: %s", v.Container, v.clause())
+	} else {
+		see("podfqdn", pod+", containers", "not recognised by image, command or name in %s; --container names it", join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))
 	}
 	for _, c := range v.Containers {
 		if c.Container != v.Container {
 			see("podfqdn", pod+", status", "container %+q: %s", c.Container, Use{State: c.State, Reason: c.Reason}.clause())
 		}
-	}
-	if v.Container == "" {
-		see("podfqdn", pod+", containers", "not recognised by image, command or name in %s; --container names it", join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))
 	}
 	for _, name := range deciding {
 		if !v.knows(name) {

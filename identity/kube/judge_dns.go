@@ -112,19 +112,14 @@ func (j *judge) silence(c *cause) {
 		if j.dns.name != "" {
 			c.Why += fmt.Sprintf(", and of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
 		}
-		if j.someAnswer() || j.dns.name != "" && j.dns.ready < j.dns.want {
+		// One that was silent answered another question.
+		if slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool { return q.Rcode != "" }) || j.dns.name != "" && j.dns.ready < j.dns.want {
 			c.Why += "; a Pod of cluster DNS that hangs is silent to its share of the questions"
 			c.Change = fmt.Sprintf("the Pods of cluster DNS one by one, in namespace %+q: which of them answers; then what is between", system)
 			return
 		}
 		c.Change = "what is between the Pod and cluster DNS: a policy of the network plugin's own, a packet filter on the node, kube-proxy"
 	}
-}
-
-// someAnswer reports whether a nameserver that was silent answered another
-// question.
-func (j *judge) someAnswer() bool {
-	return slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool { return q.Rcode != "" })
 }
 
 // egress returns the NetworkPolicies that bound what the Pod may send, and
@@ -205,10 +200,16 @@ func (j *judge) reverse() {
 		}
 	}
 	if len(lacking) > 0 {
-		j.found(diagnosis.NoReverseZone,
+		c := j.found(diagnosis.NoReverseZone,
 			fmt.Sprintf("the Corefile's kubernetes plugin serves %s, and so no PTR of %s", j.dns.corefile.zones(), strings.Join(lacking, " and ")),
 			fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: in-addr.arpa and ip6.arpa too; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
 			j.addZones("", " in-addr.arpa ip6.arpa"))
+		unanswered := func(q diagnosis.Asked) bool {
+			return !q.Witness && q.Kind == identity.Reverse.String() && q.Verdict != identity.Agrees
+		}
+		if !slices.ContainsFunc(j.wire.Questions, unanswered) && !strings.HasPrefix(string(j.wire.Verdict), "reverse-") && !strings.Contains(j.Reason, "PTR") {
+			c.Guess, c.mend = true, nil // something else may answer it
+		}
 		return
 	}
 	j.filtered()

@@ -25,10 +25,9 @@ func (j *judge) service() {
 	headlessOnes := slices.DeleteFunc(j.selecting(), func(n string) bool { return !headless(j.services[n]) })
 	switch {
 	case !ok && len(headlessOnes) > 0:
-		right := headlessOnes[0]
-		j.found(diagnosis.SubdomainMismatch,
-			fmt.Sprintf("there is no Service %+q, which is the Pod's spec.subdomain; the headless Service that selects the Pod is %+q", name, right),
-			j.subdomainField(right), j.setSubdomain(right))
+		of := either(strings.EqualFold(name, j.pod.Spec.Subdomain), "the Pod's spec.subdomain", "what podfqdn is told")
+		which, change, mend := j.another(headlessOnes)
+		j.found(diagnosis.SubdomainMismatch, fmt.Sprintf("there is no Service %+q, which is %s; %s", name, of, which), change, mend)
 	case !ok:
 		j.found(diagnosis.NoService,
 			fmt.Sprintf("there is no Service %+q in namespace %+q, and no headless Service selects the Pod", name, j.Namespace),
@@ -65,14 +64,24 @@ func (j *judge) notHeadless(s corev1.Service, headlessOnes []string, guess bool)
 	change := fmt.Sprintf("make another Service, with clusterIP: None, the same selector and publishNotReadyAddresses: true, and name it in %s", j.subdomainField("NAME"))
 	var mend fix
 	if len(headlessOnes) > 0 {
-		right := headlessOnes[0]
-		why += fmt.Sprintf("; the headless Service that selects the Pod is %+q", right)
-		change = j.subdomainField(right)
-		if !guess && !j.knows("PODFQDN_SERVICE") {
-			mend = j.setSubdomain(right)
+		which := ""
+		which, change, mend = j.another(headlessOnes)
+		why += "; " + which
+		if guess || j.knows("PODFQDN_SERVICE") {
+			mend = nil
 		}
 	}
 	j.found(diagnosis.NotHeadless, why, change, mend).Guess = guess
+}
+
+// another says which headless Services select the Pod, and names the first in its
+// spec; of several nobody knows which is meant.
+func (j *judge) another(names []string) (which, change string, mend fix) {
+	which, change = "the headless Service that selects the Pod is "+join(names, " or ", quoted), j.subdomainField(names[0])
+	if len(names) == 1 {
+		mend = j.setSubdomain(names[0])
+	}
+	return which, change, mend
 }
 
 // selectorOf says which labels differ, and which side to change: the Service,
@@ -106,8 +115,9 @@ func (j *judge) selectorOf(s corev1.Service) {
 	var mend fix
 	others := slices.ContainsFunc(j.endpoints(s.Name), func(e endpoint) bool { return !j.own(e) })
 	switch {
-	case !others && len(ofService) == 0, others && len(selector) == 0:
-		// The Pod has no label to select it by, or slices are written by hand.
+	case !j.sliced, !others && len(ofService) == 0, others && len(selector) == 0:
+		// Whether others need it was not seen, the Pod has no label to select it by, or
+		// slices are written by hand.
 	case !others:
 		mend = j.patch("service", s.Name, object{"spec": object{"selector": ofService}})
 	case j.owner.kind == "":
@@ -142,9 +152,8 @@ func (j *judge) hidden(s corev1.Service) {
 // unready returns the containers that run and whose probes keep the Pod from
 // being Ready.
 func (j *judge) unready() (names []string) {
-	for _, c := range slices.Concat(j.pod.Spec.InitContainers, j.pod.Spec.Containers) {
-		status := statusOf(slices.Concat(j.pod.Status.InitContainerStatuses, j.pod.Status.ContainerStatuses), c.Name)
-		if (c.ReadinessProbe != nil || c.StartupProbe != nil) && status.State.Running != nil && !status.Ready {
+	for _, c := range parts(j.pod) {
+		if c.probed() && c.status.State.Running != nil && !c.status.Ready {
 			names = append(names, quoted(c.Name))
 		}
 	}

@@ -22,7 +22,7 @@ func (j *judge) spec() {
 		j.found(diagnosis.HostnameOverride,
 			fmt.Sprintf("spec.hostnameOverride: %+q takes the name that DNS publishes out of the Pod's /etc/hosts, and DNS does not know the override", *spec.HostnameOverride),
 			fmt.Sprintf("the variables %s of container %+q, or no spec.hostnameOverride", named(set), j.Container),
-			j.patchOwner(j.withVariables(object{}, set)))
+			j.patchOwner(j.with(object{}, "env", set)))
 	}
 	j.nameservers()
 	if j.claim.foreign || whole {
@@ -133,13 +133,7 @@ func mountAt(c corev1.Container, dir string) (mount corev1.VolumeMount, ok bool)
 
 // mounts changes one mount of podfqdn's container.
 func (j *judge) mounts(mount object) fix {
-	spec := j.withVariables(object{}, []any{})
-	for _, containers := range spec {
-		c := containers.([]any)[0].(object)
-		delete(c, "env")
-		c["volumeMounts"] = []any{mount}
-	}
-	return j.patchOwner(spec)
+	return j.patchOwner(j.with(object{}, "volumeMounts", []any{mount}))
 }
 
 // hostNetwork judges a Pod that sees the node's files, and needs variables
@@ -159,7 +153,7 @@ func (j *judge) hostNetwork() {
 	if j.pod.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet && !j.knows("PODFQDN_NAMESERVERS") {
 		change["dnsPolicy"] = corev1.DNSClusterFirstWithHostNet
 	}
-	mend := j.patchOwner(j.withVariables(change, set))
+	mend := j.patchOwner(j.with(change, "env", set))
 	unread := len(j.podfqdn.EnvFrom) > 0 // a ConfigMap may have them
 	if unread {
 		mend = nil

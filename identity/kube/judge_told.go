@@ -73,11 +73,7 @@ func (j *judge) compare() {
 	}
 	if j.mistold && (spec.Hostname != "" || spec.Subdomain != "") {
 		corrected := *j.View
-		corrected.claim = claim{hostname: spec.Hostname, service: spec.Subdomain, dashed: real.dashed}
-		if real.dashed {
-			corrected.claim.hostname = ""
-			corrected.claim.service = real.service
-		}
+		corrected.claim = claim{either(real.dashed, "", spec.Hostname), either(real.dashed, real.service, spec.Subdomain), real.dashed, false}
 		j.View = &corrected
 	}
 }
@@ -109,7 +105,8 @@ func (j *judge) leaveOut(name string) (change string, mend fix) {
 
 // redirect says to take a variable from a field of the Pod, and does it.
 func (j *judge) redirect(name, path string) (change string, mend fix) {
-	return fmt.Sprintf("the variable %s of container %+q: from %s", name, j.Container, path), j.setVariables(redirected(name, path))
+	from := object{"fieldRef": object{"fieldPath": path}, "configMapKeyRef": nil, "secretKeyRef": nil}
+	return fmt.Sprintf("the variable %s of container %+q: from %s", name, j.Container, path), j.setVariables(object{"name": name, "value": nil, "valueFrom": from})
 }
 
 // namespaceTold returns the variable that decides the namespace of the name, its

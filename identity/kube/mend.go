@@ -121,13 +121,12 @@ func (j *judge) patchTemplate(template object) fix {
 }
 
 // setVariables changes variables of podfqdn's container.
-func (j *judge) setVariables(env ...any) fix { return j.patchOwner(j.withVariables(object{}, env)) }
+func (j *judge) setVariables(env ...any) fix { return j.patchOwner(j.with(object{}, "env", env)) }
 
-// withVariables adds variables of podfqdn's container to a change of a Pod's
-// spec.
-func (j *judge) withVariables(spec object, env any) object {
+// with adds a field of podfqdn's container to a change of a Pod's spec.
+func (j *judge) with(spec object, field string, value any) object {
 	first := slices.ContainsFunc(j.pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == j.Container })
-	spec[either(first, "initContainers", "containers")] = []any{object{"name": j.Container, "env": env}}
+	spec[either(first, "initContainers", "containers")] = []any{object{"name": j.Container, field: value}}
 	return spec
 }
 
@@ -136,11 +135,6 @@ func literal(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name
 
 func field(name, path string) corev1.EnvVar {
 	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
-}
-
-// redirected is a variable that has a value, and is to have a field's.
-func redirected(name, path string) any {
-	return object{"name": name, "value": nil, "valueFrom": object{"fieldRef": object{"fieldPath": path}, "configMapKeyRef": nil, "secretKeyRef": nil}}
 }
 
 func without(name string) any { return object{"name": name, "$patch": "delete"} }

@@ -320,3 +320,56 @@ func TestAnotherPodIsNamedThoughItMayNotBeRead(t *testing.T) {
 		t.Errorf("%+v", causes)
 	}
 }
+
+// A Corefile is changed only for a PTR that was asked and not answered.
+func TestACorefileIsNotChangedForAPTRThatNobodyAsked(t *testing.T) {
+	t.Parallel()
+	for reason, guess := range map[string]bool{"": true, "gave up after 15m: 10.244.0.17: 10.96.0.10 says NXDOMAIN to PTR": false} {
+		v := situation{services: true, slices: true, corefile: ".:53 {\n kubernetes cluster.local\n}"}.view()
+		v.Reason = reason
+		if causes := v.Causes(nil); len(causes) != 1 || causes[0].Kind != diagnosis.NoReverseZone || causes[0].Guess != guess || (causes[0].Command == "") != guess {
+			t.Errorf("%q: %+v", reason, causes)
+		}
+	}
+}
+
+// A Service whose other Pods were not seen may have some.
+func TestASelectorIsChangedOnlyWhereNobodyElseNeedsIt(t *testing.T) {
+	t.Parallel()
+	wrong := func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "x"} }
+	for _, sliced := range []bool{false, true} {
+		causes := situation{services: true, slices: sliced, service: wrong}.view().Causes(nil)
+		if len(causes) != 1 || causes[0].Kind != diagnosis.SelectorMismatch || (causes[0].Command != "") != sliced {
+			t.Errorf("%+v", causes)
+		}
+	}
+}
+
+func TestOfSeveralHeadlessServicesNoneIsChosen(t *testing.T) {
+	t.Parallel()
+	owner := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}}
+	for _, c := range []struct {
+		names   []string
+		pod     func(*corev1.PodSpec)
+		env     []corev1.EnvVar
+		words   string
+		command bool
+	}{
+		{[]string{"a"}, func(p *corev1.PodSpec) { p.Subdomain = "gone" }, nil, `"gone", which is the Pod's spec.subdomain; the headless Service that selects the Pod is "a"`, true},
+		{[]string{"a", "b"}, func(p *corev1.PodSpec) { p.Subdomain = "gone" }, nil, `the headless Service that selects the Pod is "a" or "b"`, false},
+		{[]string{"a"}, func(p *corev1.PodSpec) { p.Subdomain = "" }, []corev1.EnvVar{literal("PODFQDN_SERVICE", "gone")}, `"gone", which is what podfqdn is told`, true},
+	} {
+		v := situation{services: true, slices: true, pod: c.pod, env: c.env, owner: owner}.view()
+		s := v.services["db"]
+		delete(v.services, "db")
+		for _, name := range c.names {
+			s.Name = name
+			v.services[name] = s
+		}
+		causes := v.Causes(nil)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.SubdomainMismatch })
+		if i < 0 || !strings.Contains(causes[i].Why, c.words) || (causes[i].Command != "") != c.command {
+			t.Errorf("%q: %+v", c.names, causes)
+		}
+	}
+}

@@ -109,25 +109,14 @@ func (v *View) fieldOf(path string) (value string, known bool) {
 		name, ok := strings.CutPrefix(path, "metadata."+kind+"['")
 		return all[strings.TrimSuffix(name, "']")], ok
 	}
-	switch path {
-	case "metadata.name":
-		return p.Name, true
-	case "metadata.namespace":
-		return p.Namespace, true
-	case "metadata.uid":
-		return string(p.UID), true
-	case "spec.nodeName":
-		return p.Spec.NodeName, p.Spec.NodeName != ""
-	case "spec.serviceAccountName":
-		return p.Spec.ServiceAccountName, true
-	case "status.hostIP":
-		return p.Status.HostIP, p.Status.HostIP != ""
-	case "status.hostIPs":
-		return join(p.Status.HostIPs, ",", func(ip corev1.HostIP) string { return ip.IP }), len(p.Status.HostIPs) > 0
-	case "status.podIP":
-		return p.Status.PodIP, p.Status.PodIP != ""
-	case "status.podIPs":
-		return join(p.Status.PodIPs, ",", func(ip corev1.PodIP) string { return ip.IP }), len(p.Status.PodIPs) > 0
+	fields := map[string]string{
+		"metadata.name": p.Name, "metadata.namespace": p.Namespace, "metadata.uid": string(p.UID),
+		"spec.nodeName": p.Spec.NodeName, "spec.serviceAccountName": p.Spec.ServiceAccountName,
+		"status.hostIP": p.Status.HostIP, "status.hostIPs": join(p.Status.HostIPs, ",", func(ip corev1.HostIP) string { return ip.IP }),
+		"status.podIP": p.Status.PodIP, "status.podIPs": join(p.Status.PodIPs, ",", func(ip corev1.PodIP) string { return ip.IP }),
+	}
+	if value, ok := fields[path]; ok {
+		return value, value != ""
 	}
 	if value, ok := key(p.Labels, "labels"); ok {
 		return value, true
@@ -135,15 +124,10 @@ func (v *View) fieldOf(path string) (value string, known bool) {
 	return key(p.Annotations, "annotations")
 }
 
-// listed returns the words of a variable that is a list, as podfqdn splits it.
-func listed(value string) []string {
-	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
-}
-
 // addrsIn returns the addresses of a list of ADDRESS or ADDRESS:PORT; podfqdn
 // refuses a word that is neither.
 func addrsIn(value string) (addrs []netip.Addr) {
-	for _, word := range listed(value) {
+	for _, word := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \t\n", r) }) {
 		if addr, err := netip.ParseAddr(strings.Trim(word, "[]")); err == nil {
 			addrs = append(addrs, addr.WithZone("").Unmap())
 		} else if server, err := netip.ParseAddrPort(word); err == nil {
