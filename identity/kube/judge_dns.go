@@ -253,6 +253,9 @@ func (j *judge) refusal(c *cause) {
 		c.Why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s", j.dns.configMap, strings.Join(slices.Compact(slices.Clone(refuses)), " and "))
 	}
 	c.mend = j.setVariables(literal("PODFQDN_REVERSE", "ignore"))
+	if strings.HasSuffix(c.Change, "PODFQDN_REVERSE=ignore") {
+		c.Change += ", which proves less"
+	}
 }
 
 // release adds to a cause from the wire, that CoreDNS 1.11.4 or 1.12.0 runs, which

@@ -75,7 +75,7 @@ func (v *View) Changes() []diagnosis.Seen {
 		c := change{what: what, by: "created", at: m.CreationTimestamp.Time}
 		for _, f := range m.ManagedFields {
 			if f.Subresource == "" && f.Time != nil && !f.Time.Time.Before(c.at) {
-				c.at, c.by = f.Time.Time, "by "+cmp.Or(f.Manager, "nobody known")
+				c.at, c.by = f.Time.Time, "by "+cmp.Or(f.Manager, "an unknown manager")
 			}
 		}
 		if !c.at.IsZero() {
@@ -90,6 +90,12 @@ func (v *View) Changes() []diagnosis.Seen {
 	}
 	if d := v.owner.deployment; d != nil {
 		of("Deployment "+quoted(d.Name), d.ObjectMeta)
+	}
+	selecting, _ := (&judge{View: v}).egress()
+	for _, p := range v.policies {
+		if slices.Contains(selecting, quoted(p.Name)) {
+			of("NetworkPolicy "+quoted(p.Name), p.ObjectMeta)
+		}
 	}
 	of("Corefile in ConfigMap "+quoted(v.dns.configMap), v.dns.corefileOf)
 	if d := v.dns.deployment; d != nil {

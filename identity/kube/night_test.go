@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
@@ -144,9 +145,14 @@ func TestWhatChangedLastComesFirst(t *testing.T) {
 	s.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl-edit", Time: at(3)}, {Manager: "controller", Time: at(9), Subresource: "status"}}
 	v.services["db"] = s
 	v.dns.corefileOf = metav1.ObjectMeta{CreationTimestamp: *at(2), ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "argocd", Time: at(5)}}}
+	v.policies = []networkingv1.NetworkPolicy{
+		{ObjectMeta: metav1.ObjectMeta{Name: "deny", CreationTimestamp: *at(6)}, Spec: networkingv1.NetworkPolicySpec{PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress}}},
+		{ObjectMeta: metav1.ObjectMeta{Name: "ingress", CreationTimestamp: *at(8)}},
+	}
 	v.dns.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "coredns"}, Status: appsv1.DeploymentStatus{
 		Conditions: []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Reason: "NewReplicaSetAvailable", LastUpdateTime: *at(4)}}}}
 	want := []diagnosis.Seen{
+		{Name: `NetworkPolicy "deny"`, Value: "2026-01-02 06:04:05 UTC", From: "created"},
 		{Name: `Corefile in ConfigMap "coredns"`, Value: "2026-01-02 05:04:05 UTC", From: "by argocd"},
 		{Name: `rollout of cluster DNS, Deployment "coredns"`, Value: "2026-01-02 04:04:05 UTC", From: "NewReplicaSetAvailable"},
 		{Name: `Service "db"`, Value: "2026-01-02 03:04:05 UTC", From: "by kubectl-edit"},

@@ -194,6 +194,15 @@ func TestACorefileIsNotChangedForAPTRThatAgrees(t *testing.T) {
 	}
 }
 
+func TestAWayPastARefusedPTRSaysWhatItCosts(t *testing.T) {
+	t.Parallel()
+	wire := asked(identity.ReverseRefused)
+	wire.Causes = []diagnosis.Cause{{Kind: diagnosis.DNSRefusesPTR, Why: "REFUSED", Change: "allow in-addr.arpa, or set PODFQDN_REVERSE=ignore"}}
+	if c := (situation{services: true, slices: true, corefile: allZones}).view().Causes(wire)[0]; !strings.HasSuffix(c.Change, "PODFQDN_REVERSE=ignore, which proves less") {
+		t.Errorf("%+v", c)
+	}
+}
+
 func TestAPodMadeByHandIsNotADebugCopy(t *testing.T) {
 	t.Parallel()
 	controlled := true
