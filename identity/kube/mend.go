@@ -105,6 +105,7 @@ func (j *judge) patchOwner(spec object) fix { return j.patchTemplate(object{"spe
 func (j *judge) patchTemplate(template object) fix {
 	change := object{"template": template}
 	switch d := j.owner.deployment; {
+	case j.owner.name == "":
 	case d != nil:
 		together := j.owner.replicas == 1 && j.pod.Spec.Hostname != "" && d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType
 		if together {
@@ -152,7 +153,7 @@ func named(env []corev1.EnvVar) string {
 // field names a field of the Pod's spec, where it can be changed.
 func (j *judge) field(name string) string {
 	if j.owner.kind == "" {
-		return fmt.Sprintf("spec.%s of the Pod, which has to be made anew", name)
+		return fmt.Sprintf("spec.%s of the Pod, which has to be created again", name)
 	}
 	return fmt.Sprintf("spec.template.spec.%s of %s %+q", name, j.owner.kind, j.owner.name)
 }
@@ -160,7 +161,7 @@ func (j *judge) field(name string) string {
 // subdomainField names the field that gives the Pod its subdomain.
 func (j *judge) subdomainField(service string) string {
 	if j.owner.kind == "StatefulSet" {
-		return fmt.Sprintf("spec.serviceName: %s in StatefulSet %+q, which has to be made anew for it; its Pods stay, and each has the new name when it is made anew", service, j.owner.name)
+		return fmt.Sprintf("spec.serviceName: %s in StatefulSet %+q, which has to be created again for it; its Pods stay, and each has the new name when it is created again", service, j.owner.name)
 	}
 	return j.field("subdomain") + ": " + service
 }
@@ -168,7 +169,7 @@ func (j *judge) subdomainField(service string) string {
 // setSubdomain changes that field. A StatefulSet's serviceName cannot be
 // changed, so the set is replaced around its Pods, and then the Pod is.
 func (j *judge) setSubdomain(service string) fix {
-	if j.owner.statefulSet == nil {
+	if j.owner.statefulSet == nil || j.owner.name == "" {
 		return j.patchOwner(object{"subdomain": service})
 	}
 	mend := j.patch("statefulset", j.owner.name, object{"spec": object{"serviceName": service}})
