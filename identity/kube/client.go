@@ -108,7 +108,7 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 type redirect struct{ to string }
 
 func (r *redirect) Error() string {
-	return fmt.Sprintf("the API server redirects to %+q, and nobody follows with a token: name the right server in the kubeconfig", r.to)
+	return fmt.Sprintf("the API server redirects to %+q, and a token is not sent there: name the right server in the kubeconfig", r.to)
 }
 
 // stay refuses to be sent elsewhere, where the token would go too, and perhaps
@@ -179,7 +179,7 @@ func answer(result rest.Result, object runtime.Object) error {
 	got, err := result.Get()
 	switch {
 	case runtime.IsMissingKind(err):
-		return errors.New("its answer is no object of Kubernetes")
+		return errors.New("its answer is not an object of Kubernetes")
 	case err != nil:
 		return err
 	case reflect.TypeOf(got) != reflect.TypeOf(object):

@@ -99,7 +99,7 @@ func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	d := &diagnosis.Diagnosis{}
 	switch err := json.Unmarshal(stdout, d); {
 	case err == nil && d.Schema > 1:
-		return nil, fmt.Errorf("has a newer doctor, of schema %d, and this one knows 1: install this plugin anew", d.Schema)
+		return nil, fmt.Errorf("has a newer doctor, of schema %d, and this one knows 1: update this plugin", d.Schema)
 	case err == nil && d.Schema == 1 && d.Healthy && code != 0:
 		return nil, fmt.Errorf("says that all is well, and ends with exit code %d", code)
 	case err == nil && d.Schema == 1:

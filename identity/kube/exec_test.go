@@ -37,7 +37,7 @@ func TestAReportIsWholeOrNone(t *testing.T) {
 		{"not healthy", `{"schema": 1, "reason": "no"}`, "", 11, ""},
 		{"not healthy, and nobody says how it ended", `{"schema": 1, "reason": "no"}`, "", 0, ""},
 		{"healthy, and it failed", `{"schema": 1, "healthy": true}`, "", 11, "says that all is well, and ends with exit code 11"},
-		{"newer", `{"schema": 2, "healthy": true}`, "", 0, "has a newer doctor, of schema 2, and this one knows 1: install this plugin anew"},
+		{"newer", `{"schema": 2, "healthy": true}`, "", 0, "has a newer doctor, of schema 2, and this one knows 1: update this plugin"},
 		{"no schema", `{"healthy": true}`, "", 0, `has no doctor (exit code 0): {"healthy": true}`},
 		{"below", `{"schema": -1, "healthy": true}`, "", 0, `has no doctor (exit code 0): {"schema": -1, "healthy": true}`},
 		{"half", `{"schema": 1, "heal`, "", 0, "was cut off after 19 bytes of its answer"},

@@ -96,7 +96,7 @@ func (j *judge) selectorOf(s corev1.Service) {
 		if has(key) {
 			return fmt.Sprintf("%s=%s, and the Pod has %s=%s", key, selector[key], key, labels[key])
 		}
-		return fmt.Sprintf("%s=%s, which the Pod has not", key, selector[key])
+		return fmt.Sprintf("%s=%s, which the Pod does not have", key, selector[key])
 	}))
 	change := fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name)
 	if len(selector) == 0 {

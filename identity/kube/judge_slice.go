@@ -139,7 +139,7 @@ func (j *judge) shared() {
 				fmt.Sprintf("spec.strategy: {type: Recreate} in Deployment %+q", j.owner.name),
 				j.patch("deployment", j.owner.name, object{"spec": object{"strategy": recreate}}))
 		case kind == diagnosis.Terminating:
-			j.found(kind, fmt.Sprintf("Pod %s is going, and has %s until it is gone", pods, host),
+			j.found(kind, fmt.Sprintf("Pod %s is terminating, and has %s until it is gone", pods, host),
 				"nothing: it passes with the end of its terminationGracePeriodSeconds", j.pods(await, with[kind]...))
 		case j.owner.deployment != nil && j.owner.replicas > 1:
 			j.found(kind, fmt.Sprintf("Pod %s has %s too: Deployment %+q gives one hostname to %d replicas", pods, host, j.owner.name, j.owner.replicas),

@@ -114,7 +114,7 @@ func (j *judge) volume() {
 			kind = "a claim with readOnly: true"
 		}
 		if kind != "" {
-			j.found(diagnosis.Volume, fmt.Sprintf("volume %+q at %s is %s, which nobody can write to", v.Name, mount.MountPath, kind),
+			j.found(diagnosis.Volume, fmt.Sprintf("volume %+q at %s is %s, which cannot be written to", v.Name, mount.MountPath, kind),
 				fmt.Sprintf("the volume at %s: an emptyDir", mount.MountPath), nil)
 		}
 	}

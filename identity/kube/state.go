@@ -318,7 +318,7 @@ func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	for _, c := range p.Spec.InitContainers { // those before it
 		s := statusOf(p.Status.InitContainerStatuses, c.Name)
 		if s.State.Running != nil && !deref(s.Started, true) || s.State.Waiting != nil && s.State.Waiting.Reason != "PodInitializing" {
-			return fmt.Sprintf("init container %+q comes first, and does not get on", c.Name)
+			return fmt.Sprintf("init container %+q comes first, and does not end", c.Name)
 		}
 	}
 	return ""

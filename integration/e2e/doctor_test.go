@@ -229,7 +229,7 @@ func doctors(t *testing.T, w world) {
 		s.deploy(1, named(s.podOf("db"), "db-0", "db"))
 		before := s.latest("db", 2, "other")
 		s.waits(before, "NXDOMAIN")
-		s.does(s.finds(before, diagnosis.SelectorMismatch, "tier=data", "which the Pod has not", "spec.template.metadata.labels"))
+		s.does(s.finds(before, diagnosis.SelectorMismatch, "tier=data", "which the Pod does not have", "spec.template.metadata.labels"))
 		s.kubectl("rollout", "status", "deployment/db", "--timeout=3m")
 		after := s.latest("db", 2, "other", before)
 		s.published(after, s.fqdn("db-0", "db"))
