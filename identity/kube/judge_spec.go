@@ -153,14 +153,12 @@ func (j *judge) hostNetwork() {
 	if j.pod.Spec.DNSPolicy != corev1.DNSClusterFirstWithHostNet && !j.knows("PODFQDN_NAMESERVERS") {
 		change["dnsPolicy"] = corev1.DNSClusterFirstWithHostNet
 	}
-	mend := j.patchOwner(j.with(change, "env", set))
-	unread := len(j.podfqdn.EnvFrom) > 0 // a ConfigMap may have them
-	if unread {
-		mend = nil
-	}
-	j.found(diagnosis.HostNetwork,
+	c := j.found(diagnosis.HostNetwork,
 		"the Pod has hostNetwork: true and sees the node's files, not its own, so podfqdn cannot tell its name",
-		fmt.Sprintf("the variables %s of container %+q", named(set), j.Container), mend).Guess = unread
+		fmt.Sprintf("the variables %s of container %+q", named(set), j.Container), j.patchOwner(j.with(change, "env", set)))
+	if len(j.podfqdn.EnvFrom) > 0 { // a ConfigMap may have them
+		c.Guess, c.mend = true, nil
+	}
 }
 
 // untold returns the variables for the parts of the name that podfqdn is not

@@ -89,8 +89,8 @@ func (j *judge) notAPods(own string) {
 	}
 	change, mend := j.leaveOut("PODFQDN_FQDN")
 	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_FQDN=%+q is not the name of a Pod, which is HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN: this one's begins with %s", value, own), change, mend)
-	if c.Guess = !short && (len(j.dns.corefile.answers) > 0 || !j.zoned()); c.Guess {
-		c.mend = nil
+	if !short && (len(j.dns.corefile.answers) > 0 || !j.zoned()) {
+		c.Guess, c.mend = true, nil
 	}
 	j.mistold = true
 }

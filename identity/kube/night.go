@@ -117,9 +117,7 @@ func (v *View) Changes() []diagnosis.Seen {
 // RuledOut lists what was looked at and is as it should be, so that nobody looks
 // again.
 func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
-	found := func(about ...subject) bool {
-		return slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return slices.Contains(about, subjectOf(c.Kind)) })
-	}
+	ofService := slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return subjectOf(c.Kind) == ofService })
 	j := judge{View: v, wire: &diagnosis.Diagnosis{}}
 	unread := len(v.podfqdn.EnvFrom) > 0 || slices.ContainsFunc(deciding, func(name string) bool { _, _, known := v.told(name); return !known && v.knows(name) })
 	if len(v.podfqdn.Env) > 0 && !unread && !slices.ContainsFunc(causes, func(c diagnosis.Cause) bool {
@@ -127,7 +125,7 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 	}) {
 		all = append(all, "the variables of podfqdn do not contradict what the Pod is")
 	}
-	if s, ok := v.governing(); ok && !found(ofService) && headless(s) && matches(s.Spec.Selector, v.pod.Labels) {
+	if s, ok := v.governing(); ok && !ofService && headless(s) && matches(s.Spec.Selector, v.pod.Labels) {
 		all = append(all, fmt.Sprintf("Service %+q is there, is headless and selects the Pod", s.Name))
 	}
 	if v.publishedAs(v.claim) {
@@ -155,8 +153,10 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	passes := !first.Guess && (slices.Contains(passing, first.Kind) || first.Kind == diagnosis.NotInDNS && first.Command == "")
 	started := v.State == Published || v.State == Running || v.State == Unused
 	timeout, _, known := v.told("PODFQDN_TIMEOUT")
-	unread := !known && (v.knows("PODFQDN_TIMEOUT") || len(v.podfqdn.EnvFrom) > 0)
-	timeout = either(unread, "PODFQDN_TIMEOUT, which was not read,", cmp.Or(timeout, "15m"))
+	if !known && (v.knows("PODFQDN_TIMEOUT") || len(v.podfqdn.EnvFrom) > 0) {
+		timeout = "PODFQDN_TIMEOUT, which was not read,"
+	}
+	timeout = cmp.Or(timeout, "15m")
 	limit, err := time.ParseDuration(timeout)
 	switch {
 	case passes:

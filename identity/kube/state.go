@@ -258,11 +258,8 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 		p := waiting[i]
 		world, ok := seen[p.Namespace]
 		if !ok && len(seen) < maxNamespaces {
-			world = &View{}
-			world.Namespace = p.Namespace
-			see := func(right Right, selector string, into runtime.Object) error {
-				return c.read(ctx, right, selector, into)
-			}
+			world = &View{Use: Use{Namespace: p.Namespace}}
+			see := func(right Right, selector string, into runtime.Object) error { return c.read(ctx, right, selector, into) }
 			world.seeServices(see)
 			world.seeSlices(see)
 			seen[p.Namespace] = world

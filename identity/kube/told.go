@@ -43,8 +43,8 @@ func (v *View) told(name string) (value, from string, known bool) {
 // set returns the place of a variable among the first n of podfqdn's container,
 // -1 for none: the last of one name counts.
 func (v *View) set(name string, n int) int {
-	for i := n - 1; i >= 0; i-- {
-		if v.podfqdn.Env[i].Name == name {
+	for i, e := range slices.Backward(v.podfqdn.Env[:n]) {
+		if e.Name == name {
 			return i
 		}
 	}
