@@ -5,11 +5,15 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
@@ -166,5 +170,31 @@ func TestTheTableLeadsToTheWorstPodInTheSameCluster(t *testing.T) {
 	l.text(&b)
 	if want := "\nsee kubectl podfqdn doctor -n prod db-0 --context=prod\n"; !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%q", b.String())
+	}
+}
+
+// Who asks is not who may grant, and no command shows a token.
+func TestAnAdministratorsCommandIsNotTheViewers(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	code := 0
+	c := doctorCommand(io.Discard, &code)
+	d := doctor{rules: *clientcmd.NewDefaultClientConfigLoadingRules()}
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	clientcmd.BindOverrideFlags(&d.overrides, flags, clientcmd.RecommendedConfigOverrideFlags(""))
+	args := []string{"--server=https://user:secret@10.0.0.1", "--as=viewer", "--as-uid=1", "--as-group=a b", "--as-group=c", "--token=secret"}
+	for _, set := range []*pflag.FlagSet{flags, c.Flags()} {
+		if err := set.Parse(args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client, _, err := d.client(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := client.Kubectl, "kubectl --server=https://user:xxxxx@10.0.0.1 --as=viewer --as-uid=1 '--as-group=a b' --as-group=c"; got != want {
+		t.Errorf("%s, not %s", got, want)
+	}
+	if got, want := client.Administrator, "kubectl --server=https://user:xxxxx@10.0.0.1"; got != want {
+		t.Errorf("%s, not %s", got, want)
 	}
 }

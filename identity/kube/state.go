@@ -259,7 +259,9 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 		world, ok := seen[p.Namespace]
 		if !ok && len(seen) < maxNamespaces {
 			world = &View{Use: Use{Namespace: p.Namespace}}
-			see := func(right Right, selector string, into runtime.Object) error { return c.read(ctx, right, selector, into) }
+			see := func(right Right, selector string, into runtime.Object) error {
+				return c.read(ctx, right, selector, into)
+			}
 			world.seeServices(see)
 			world.seeSlices(see)
 			seen[p.Namespace] = world
