@@ -33,7 +33,9 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	}
 	seen := *v
 	seen.heard = wire.Facts
-	seen.claim = seen.claims()
+	if c := seen.claims(); c.service == "" || v.services[c.service].Name != "" {
+		seen.claim = c // else a container's word would be in a command
+	}
 	j := judge{View: &seen, wire: wire}
 	if v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)

@@ -14,7 +14,7 @@ import (
 // before anything is blamed on DNS. What follows judges the name that the Pod
 // has without the wrong variables.
 func (j *judge) compare() {
-	real, spec := j.claim, j.pod.Spec
+	real, spec := j.claims(), j.pod.Spec
 	wrong := func(kind diagnosis.Kind, why, change string, mend fix) {
 		j.found(kind, why, change, mend)
 		j.mistold = true

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -125,6 +126,22 @@ func TestWhatAConfigMapTellsIsComparedToo(t *testing.T) {
 				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
 			}
 		}
+	}
+}
+
+// What a container says is in no command, unless the API has it.
+func TestAServiceThatOnlyTheWireKnowsIsNotMade(t *testing.T) {
+	t.Parallel()
+	owner := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}}
+	wire := wired("db-0.evil.default.svc.cluster.local", diagnosis.Seen{Name: "governing Service", Value: "evil", From: "PODFQDN_SERVICE"})
+	causes := situation{services: true, slices: true, corefile: allZones, owner: owner, pod: func(p *corev1.PodSpec) { p.Subdomain = "" }}.view().Causes(wire)
+	for _, c := range causes {
+		if strings.Contains(c.Command, "evil") {
+			t.Errorf("%+v", c)
+		}
+	}
+	if len(causes) == 0 || causes[0].Kind != diagnosis.NoSubdomain || !strings.Contains(causes[0].Command, `"subdomain":"db"`) {
+		t.Errorf("%+v", causes)
 	}
 }
 
