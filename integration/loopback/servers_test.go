@@ -67,7 +67,7 @@ func TestTheSecondServerIsAskedWhereTheFirst(t *testing.T) {
 			s := serve(t, dnstest.CoreDNS{Cluster: cluster(ip), Trace: &trace})
 			e := run(newPod(t, first(t), s.Addr()))
 			e.published(t)
-			if got, want := types(&trace), "PROBE SIBLING A PTR PROBE A AAAA PTR"; got != want {
+			if got, want := types(&trace), "PROBE SIBLING A PTR PROBE SIBLING A AAAA PTR"; got != want {
 				t.Errorf("the second was asked %q, not %q", got, want)
 			}
 		})
