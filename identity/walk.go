@@ -71,6 +71,9 @@ type Turn struct {
 func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	return func(yield func(Turn) bool) {
 		k := walker{Walk: w, start: time.Now()}
+		if !w.Agreed {
+			k.blindly.next = time.Second // the record usually comes sooner
+		}
 		for k.turn(ctx, yield) {
 		}
 	}
@@ -104,7 +107,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	}
 	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
 	w.plainly.heard(t)
-	w.blindly.heard(t)
+	hidden := w.blindly.heard(t)
 	if r := t.Report.last(); r.withheld {
 		w.compare = 0
 	} else if r.compared {
@@ -133,7 +136,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
 			w.slow = 0 // it answers applications at once
 		}
-		w.late, t.Pause = true, pause(t.Waited, w.slow, m.Again())
+		w.late, t.Pause = true, pause(t.Waited, w.slow, max(m.Again(), hidden))
 	}
 	if isMismatch && m.unasked() {
 		w.unfinished = append(w.unfinished, t.Report...)
@@ -168,7 +171,7 @@ func (w *walker) also(waited time.Duration) (also Also) {
 	if waited >= w.compare {
 		also |= Compare
 	}
-	if w.blindly.due(waited, w.Agreed) {
+	if w.blindly.due(waited) {
 		also |= Blindly
 	}
 	return also
@@ -327,30 +330,33 @@ func (d *doubt) heard(t Turn) {
 
 // blindness is when a server is asked plainly that hides whether a name exists. It
 // may keep each denial, so that it is asked at growing intervals, or after an
-// agreement, when applications ask as well, whenever the one before has ended. The
-// record usually comes within a second.
+// agreement, when applications ask as well, whenever the one before has ended.
 type blindness struct {
 	next  time.Duration // when to ask, since the walk began
 	asked bool          // in this turn
 }
 
-// due reports whether this turn, after an agreement or not, is to ask, and assumes
-// that it does.
-func (b *blindness) due(waited time.Duration, agreed bool) bool {
-	b.asked = waited >= b.next && (agreed || waited >= time.Second)
+// due reports whether this turn is to ask, and assumes that it does.
+func (b *blindness) due(waited time.Duration) bool {
+	b.asked = waited >= b.next
 	return b.asked
 }
 
-// heard learns what a turn came to.
-func (b *blindness) heard(t Turn) {
+// heard learns what a turn came to. Nothing else can be learned from such a server,
+// so that it is useless to look again before again has passed.
+func (b *blindness) heard(t Turn) (again time.Duration) {
 	m, denied := errors.AsType[*Mismatch](t.Err)
+	if !denied || !t.Report.last().hides {
+		return 0
+	}
 	switch {
-	case !denied || !b.asked || !t.Report.last().hides || m.Kind == Exists || m.Kind == Sibling:
+	case !b.asked || m.Kind == Exists || m.Kind == Sibling:
 	case t.Agreed:
 		b.next = t.Waited + m.Again()
 	default:
 		b.next = 2 * t.Waited
 	}
+	return b.next - t.Waited
 }
 
 // curiosity is when the witnesses are asked: next, since the walk began.
