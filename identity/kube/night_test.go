@@ -34,6 +34,13 @@ func TestEveryContainerOfPodfqdnIsLookedAt(t *testing.T) {
 	renamed := corev1.Container{Name: "identity", Image: "registry.example/platform/pod-identity@sha256:0", Args: []string{"init"}, VolumeMounts: volumes}
 	crash := corev1.ContainerStatus{Name: sidecar.Name, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
 		LastTerminationState: ended10, RestartCount: 3}
+	// between is a container between two ends: the kubelet has just started it.
+	between := func(code, restarts int32, lived, runs time.Duration) corev1.ContainerStatus {
+		start := time.Now().Add(-runs)
+		end := &corev1.ContainerStateTerminated{ExitCode: code, Message: "no hostname", StartedAt: metav1.NewTime(start.Add(-lived)), FinishedAt: metav1.NewTime(start)}
+		return corev1.ContainerStatus{Name: sidecar.Name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(start)}},
+			LastTerminationState: corev1.ContainerState{Terminated: end}, Started: &yes, Ready: true, RestartCount: restarts}
+	}
 	for name, c := range map[string]struct {
 		init      []corev1.Container
 		others    []corev1.Container
@@ -46,6 +53,13 @@ func TestEveryContainerOfPodfqdnIsLookedAt(t *testing.T) {
 		"an init container":                 {[]corev1.Container{init}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}}, "", Published, "podfqdn", 0},
 		"and a sidecar that runs":           {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, {Name: sidecar.Name, State: runs0, Started: &yes, Ready: true}}, "", Running, sidecar.Name, 2},
 		"and a sidecar in a crash loop":     {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, crash}, "", Refused, sidecar.Name, 2},
+		"between two ends":                  {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(10, 1, 0, time.Second)}, "", Refused, sidecar.Name, 2},
+		"between two ends with 13":          {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(13, 1, time.Second, 0)}, "", Failed, sidecar.Name, 2},
+		"some time after an end":            {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(10, 1, 0, 11*time.Second)}, "", Running, sidecar.Name, 2},
+		"and after the second":              {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(10, 2, 0, 30*time.Second)}, "", Refused, sidecar.Name, 2},
+		"a minute after it":                 {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(10, 2, 0, 61*time.Second)}, "", Running, sidecar.Name, 2},
+		"killed after an hour":              {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, between(137, 3, time.Hour, 0)}, "", Running, sidecar.Name, 2},
+		"a deadline, and again":             {[]corev1.Container{sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{between(11, 3, 4*time.Second, 0)}, "", Running, sidecar.Name, 0},
 		"only the init container is chosen": {[]corev1.Container{init, sidecar}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "podfqdn", State: ended0}, crash}, "podfqdn", Published, "podfqdn", 0},
 		"names that are swapped":            {[]corev1.Container{swapped}, []corev1.Container{{Name: "podfqdn", Image: "my-server:1.0"}}, []corev1.ContainerStatus{{Name: "app", State: ended10}}, "", Refused, "app", 0},
 		"another image and another name":    {[]corev1.Container{renamed}, []corev1.Container{app}, []corev1.ContainerStatus{{Name: "identity", State: ended10}}, "", Refused, "identity", 0},

@@ -227,6 +227,8 @@ func useOf(p *corev1.Pod, c part) Use {
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded || p.DeletionTimestamp != nil:
 		u.State = Over
+	case loops(c.status):
+		u.ended(last)
 	case state.Running != nil:
 		u.State, u.For = Waiting, since(state.Running.StartedAt)
 		if c.sidecar && deref(c.status.Started, false) && c.status.Ready {
@@ -246,6 +248,26 @@ func useOf(p *corev1.Pod, c part) Use {
 	u.Healthy = u.State == Published || u.State == Running || u.State == Over
 	return u
 }
+
+// young is how long a container runs that podfqdn ends at once: what is wrong
+// with a variable or the volume it finds in its first moments. A status may be
+// late, so where it has happened more than once a minute has to pass.
+const young = 10 * time.Second
+
+// loops reports whether a container that runs is in a crash loop: it ended at
+// once the last time, and has not run for longer yet. The moment between two
+// ends says nothing. A deadline that passed is no such end.
+func loops(status corev1.ContainerStatus) bool {
+	now, last := status.State.Running, status.LastTerminationState.Terminated
+	if now == nil || last == nil || slices.Contains(deadlines, last.ExitCode) || last.ExitCode == 0 {
+		return false
+	}
+	enough := either(status.RestartCount > 1, time.Minute, young)
+	return last.FinishedAt.Sub(last.StartedAt.Time) < young && time.Since(now.StartedAt.Time) < enough
+}
+
+// deadlines are with what podfqdn ends when its time is over (README, exit codes).
+var deadlines = []int32{11, 12, 14}
 
 // maxNamespaces bounds of how many namespaces the Services are read for a table.
 const maxNamespaces = 20
@@ -287,13 +309,13 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 // ended reads how podfqdn's container ended (README, exit codes).
 func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	u.For, u.code = since(end.FinishedAt), end.ExitCode
-	switch end.ExitCode {
-	case 0:
+	switch {
+	case end.ExitCode == 0:
 		u.State = Published
 		return
-	case exitRefused:
+	case end.ExitCode == exitRefused:
 		u.State = Refused
-	case 11, 12, 14:
+	case slices.Contains(deadlines, end.ExitCode):
 		u.State = GaveUp
 	default:
 		u.State = Failed
