@@ -24,11 +24,12 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 }
 
 func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
-	if v.State == Over || wire != nil && wire.Healthy {
+	ended := v.State == Refused || v.State == GaveUp || v.State == Failed
+	if v.State == Over || wire != nil && wire.Healthy && !ended {
 		return nil
 	}
 	unasked := wire == nil
-	if unasked {
+	if unasked || wire.Healthy { // in another container, DNS agrees: that is not why this one has ended
 		wire = &diagnosis.Diagnosis{}
 	}
 	seen := *v

@@ -109,6 +109,26 @@ func TestAContainerThatIsNotPodfqdnsIsNotLookedAt(t *testing.T) {
 	}
 }
 
+func TestAnotherContainersDNSDoesNotExcuseOneThatHasEnded(t *testing.T) {
+	t.Parallel()
+	well := &diagnosis.Diagnosis{Schema: 1, Healthy: true, FQDN: podfqdnsName}
+	for _, c := range []struct {
+		state State
+		code  int32
+		kind  diagnosis.Kind
+	}{{Refused, 10, diagnosis.Misconfigured}, {Failed, exitVolume, diagnosis.Volume}, {GaveUp, 11, diagnosis.Unexplained}} {
+		v := situation{services: true, slices: true, corefile: allZones}.view()
+		v.State, v.code, v.Reason = c.state, c.code, `PODFQDN_LISTEN="8053": must be off, :PORT or ADDRESS:PORT`
+		if causes := v.Causes(well); len(causes) != 1 || causes[0].Kind != c.kind {
+			t.Errorf("%s: %+v", c.state, causes)
+		}
+	}
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	if causes := v.Causes(well); len(causes) > 0 {
+		t.Errorf("it waits, and DNS agrees: %+v", causes)
+	}
+}
+
 func TestHealthyIsSaidOnlyOfWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	v := situation{}.view()
