@@ -82,8 +82,10 @@ func (v *View) Changes() []diagnosis.Seen {
 			all = append(all, c)
 		}
 	}
-	if s, ok := v.governing(); ok {
-		of("Service "+quoted(s.Name), s.ObjectMeta)
+	for _, name := range slices.Sorted(maps.Keys(v.services)) {
+		if s := v.services[name]; name == v.claim.service || matches(s.Spec.Selector, v.pod.Labels) {
+			of("Service "+quoted(name), s.ObjectMeta)
+		}
 	}
 	if set := v.owner.statefulSet; set != nil {
 		of("StatefulSet "+quoted(set.Name), set.ObjectMeta)

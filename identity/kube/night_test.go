@@ -152,6 +152,12 @@ func TestHealthyIsSaidOnlyOfWhatWasAsked(t *testing.T) {
 	if got := v.Ahead(well); len(got) != 1 || !strings.Contains(got[0], `second-service: Service "db-vip" selects the Pod too`) {
 		t.Errorf("%q", got)
 	}
+	// And that Service is among what changed last.
+	second.CreationTimestamp = metav1.Now()
+	v.services["db-vip"] = second
+	if got := v.Changes(); len(got) != 1 || got[0].Name != `Service "db-vip"` {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestCoreDNSWithoutAReadyPodIsNotHealthy(t *testing.T) {
