@@ -153,7 +153,7 @@ var passing = []diagnosis.Kind{diagnosis.CachedDenial, diagnosis.StaleRecord, di
 func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	first := causes[0]
 	passes := !first.Guess && (slices.Contains(passing, first.Kind) || first.Kind == diagnosis.NotInDNS && first.Command == "")
-	started := v.State == Published || v.State == Running || v.State == Unused
+	started := v.State == Published || v.State == Running || v.State == Unused || v.appRuns()
 	timeout, _, known := v.told("PODFQDN_TIMEOUT")
 	if !known && (v.knows("PODFQDN_TIMEOUT") || len(v.podfqdn.EnvFrom) > 0) {
 		timeout = "PODFQDN_TIMEOUT, which was not read,"
@@ -175,6 +175,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		nothing = "podfqdn goes on asking without end, and the application does not start"
 	case v.State == Waiting:
 		nothing = fmt.Sprintf("podfqdn gives up %s after its start, %s; the application does not start", timeout, v.again())
+	case v.appRuns():
+		nothing = fmt.Sprintf("podfqdn has ended, %s; the application runs on without it", v.again())
 	default:
 		nothing = fmt.Sprintf("podfqdn has ended, %s; the application does not start", v.again())
 	}
@@ -191,6 +193,15 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		deleted = "harmless, as the application has not started; not known to help"
 	}
 	return nothing, deleted
+}
+
+// appRuns reports whether the application runs: a container that is not
+// podfqdn's.
+func (v *View) appRuns() bool {
+	return slices.ContainsFunc(v.pod.Spec.Containers, func(c corev1.Container) bool {
+		ours := c.Name == v.Container || slices.ContainsFunc(find(v.pod, ""), func(p part) bool { return p.Name == c.Name })
+		return !ours && statusOf(v.pod.Status.ContainerStatuses, c.Name).State.Running != nil
+	})
 }
 
 // again says whether the kubelet starts podfqdn's container again.

@@ -250,6 +250,18 @@ func TestTheProspectsAndWhatIsRuledOut(t *testing.T) {
 	if nothing, deleted = v.Prospects([]diagnosis.Cause{{Kind: diagnosis.SelectorMismatch}}); !strings.Contains(nothing, "the application runs on") || !strings.Contains(deleted, "a loss while it lasts") {
 		t.Errorf("%q, %q", nothing, deleted)
 	}
+	// The application runs next to a container of podfqdn's that has ended.
+	v.State = Refused
+	v.pod.Spec.Containers = []corev1.Container{{Name: "app"}}
+	refused := []diagnosis.Cause{{Kind: diagnosis.Misconfigured}}
+	if nothing, _ = v.Prospects(refused); !strings.Contains(nothing, "the application does not start") {
+		t.Errorf("%q", nothing)
+	}
+	v.pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: runs0}}
+	if nothing, deleted = v.Prospects(refused); !strings.Contains(nothing, "the application runs on without it") || !strings.Contains(deleted, "a loss while it lasts") {
+		t.Errorf("%q, %q", nothing, deleted)
+	}
+	v.State = Published
 	out := strings.Join(v.RuledOut(causes), "\n")
 	for _, words := range []string{"is headless and selects the Pod", "publishes the Pod with hostname", "the Corefile serves the PTR"} {
 		if !strings.Contains(out, words) {
