@@ -277,11 +277,13 @@ func (v *View) before(service string, change object) object {
 // address is one in a reason, which differs from Pod to Pod.
 var address = regexp.MustCompile(`\b[0-9]+(\.[0-9]+){3}\b|\b[0-9a-f]*(:[0-9a-f]*){2,7}:[0-9a-f]+\b`)
 
-// Groups says what Pods that are not healthy have in common: state and reason,
-// node and owner; nothing of less than two.
+// Groups says what Pods that are not healthy have in common: state and cause,
+// node and owner; nothing of less than two. Pods of one cause are one group,
+// whichever Service it is about; the reason is that of the first.
 func Groups(uses []Use) (lines []string) {
 	type group struct {
-		why           string
+		cause, why    string
+		others        []string // other reasons of the same cause
 		n             int
 		nodes, owners map[string]int
 	}
@@ -298,9 +300,16 @@ func Groups(uses []Use) (lines []string) {
 			reason = address.ReplaceAllString(reason, "ADDRESS")
 			why += ": " + reason
 		}
-		i := slices.IndexFunc(groups, func(g *group) bool { return g.why == why })
+		cause := why
+		if kind, _, ok := strings.Cut(u.Reason, ": "); ok && slices.Contains(diagnosis.Kinds(), diagnosis.Kind(strings.TrimPrefix(kind, "perhaps "))) && kind != string(diagnosis.Misconfigured) {
+			cause = string(u.State) + ": " + kind
+		}
+		i := slices.IndexFunc(groups, func(g *group) bool { return g.cause == cause })
 		if i < 0 {
-			groups, i = append(groups, &group{why: why, nodes: map[string]int{}, owners: map[string]int{}}), len(groups)
+			groups, i = append(groups, &group{cause: cause, why: why, nodes: map[string]int{}, owners: map[string]int{}}), len(groups)
+		}
+		if g := groups[i]; why != g.why && !slices.Contains(g.others, why) {
+			g.others = append(g.others, why)
 		}
 		groups[i].n++
 		groups[i].nodes[cmp.Or(u.Node, "no node")]++
@@ -311,7 +320,11 @@ func Groups(uses []Use) (lines []string) {
 	}
 	slices.SortStableFunc(groups, func(a, b *group) int { return b.n - a.n })
 	for _, g := range groups {
-		lines = append(lines, fmt.Sprintf("%d of %d: %s; on %s; of %s", g.n, sick, g.why, counted(g.nodes), counted(g.owners)))
+		why := g.why
+		if len(g.others) > 0 {
+			why += fmt.Sprintf(" (and %d more like it)", len(g.others))
+		}
+		lines = append(lines, fmt.Sprintf("%d of %d: %s; on %s; of %s", g.n, sick, why, counted(g.nodes), counted(g.owners)))
 	}
 	return lines
 }

@@ -345,6 +345,21 @@ func TestATableIsGroupedByCauseNodeAndOwner(t *testing.T) {
 	if got := Groups(uses); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
+	// One cause in many namespaces is one group; what a variable is wrong about is not.
+	uses = []Use{
+		{Namespace: "a", Pod: "db-0", State: Waiting, Reason: `not-ready-hidden: Service "db" hides it`, Node: "n1", Owner: "StatefulSet/db"},
+		{Namespace: "b", Pod: "zk-0", State: Waiting, Reason: `not-ready-hidden: Service "zk" hides it`, Node: "n1", Owner: "StatefulSet/zk"},
+		{Namespace: "c", Pod: "x", State: Waiting, Reason: "configuration: POD_NAMESPACE", Node: "n1"},
+		{Namespace: "d", Pod: "y", State: Waiting, Reason: "configuration: PODFQDN_SERVICE", Node: "n1"},
+	}
+	want = []string{
+		`2 of 4: waiting: not-ready-hidden: Service "db" hides it (and 1 more like it); on n1 (2); of a StatefulSet/db (1), b StatefulSet/zk (1)`,
+		"1 of 4: waiting: configuration: POD_NAMESPACE; on n1 (1); of c no owner (1)",
+		"1 of 4: waiting: configuration: PODFQDN_SERVICE; on n1 (1); of d no owner (1)",
+	}
+	if got := Groups(uses); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
 	if got := Groups(uses[:1]); got != nil {
 		t.Errorf("%q", got)
 	}
