@@ -39,7 +39,7 @@ func (n *NoWire) Error() string { return n.why }
 // cannot be run, a *Forbidden, or the end of the context.
 func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, error) {
 	if v.Container == "" {
-		return nil, &NoWire{"no container of the Pod is podfqdn's"}
+		return nil, &NoWire{"no container of the Pod is recognised as podfqdn's; --container names it"}
 	}
 	if v.podfqdn.status.State.Running == nil {
 		return nil, &NoWire{fmt.Sprintf("container %+q does not run, so there is nothing to ask DNS from", v.Container)}

@@ -3,6 +3,7 @@ package kube
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -52,5 +53,13 @@ func TestAReportIsWholeOrNone(t *testing.T) {
 		if (err == nil) != (c.want == "") || (d == nil) != (err != nil) || err != nil && err.Error() != c.want {
 			t.Errorf("%s: %+v, %v", c.name, d, err)
 		}
+	}
+}
+
+func TestAContainerThatIsNotRecognisedIsToBeNamed(t *testing.T) {
+	t.Parallel()
+	var noWire *NoWire
+	if _, err := (&Client{}).Exec(t.Context(), &View{}); !errors.As(err, &noWire) || !strings.Contains(err.Error(), "recognised as podfqdn's; --container names it") {
+		t.Error(err)
 	}
 }

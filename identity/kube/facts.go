@@ -30,7 +30,7 @@ func (v *View) Facts() []diagnosis.Seen {
 	case set != nil:
 		see("owner", "StatefulSet "+quoted(v.owner.name), "StatefulSet %+q, serviceName %s", v.owner.name, shown(set.Spec.ServiceName))
 	case d != nil:
-		see("owner", "Deployment "+quoted(v.owner.name), "Deployment %+q, %d replicas, strategy %s", v.owner.name, v.owner.replicas, d.Spec.Strategy.Type)
+		see("owner", "Deployment "+quoted(v.owner.name), "Deployment %+q, %d %s, strategy %s", v.owner.name, v.owner.replicas, either(v.owner.replicas == 1, "replica", "replicas"), d.Spec.Strategy.Type)
 	default:
 		see("owner", pod+", metadata.ownerReferences", "%s %+q", v.owner.kind, v.owner.name)
 	}

@@ -227,7 +227,7 @@ func (j *judge) refused() {
 	if j.code != exitRefused || j.State != Refused && !ended {
 		return
 	}
-	name, _, _ := strings.Cut(variable.FindString(why), "=")
+	name := variable.FindString(why)
 	if len(j.causes) > 0 && (name == "" || slices.ContainsFunc(j.causes, func(c cause) bool { return strings.Contains(c.Why, name) })) {
 		return
 	}
@@ -235,6 +235,9 @@ func (j *judge) refused() {
 	change := fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
 	if i := strings.LastIndex(why, ": "); i > 0 {
 		why, change = why[:i], why[i+2:]
+	}
+	if name != "" && strings.HasPrefix(change, "must be ") {
+		change = fmt.Sprintf("the variable %s of container %+q: it %s", name, j.Container, change)
 	}
 	j.found(diagnosis.Misconfigured, why, change, nil)
 }

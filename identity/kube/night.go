@@ -58,7 +58,7 @@ func (v *View) Ahead(wire *diagnosis.Diagnosis) (all []string) {
 		all = append(all, string(c.Kind)+": "+c.Why)
 	}
 	if v.dns.name != "" && v.dns.ready == 0 {
-		all = append(all, fmt.Sprintf("of cluster DNS %d of %d Pods are ready: what was answered is perhaps a cache's", v.dns.ready, v.dns.want))
+		all = append(all, fmt.Sprintf("of cluster DNS %d of %d Pods are ready: the answers may be a cache's", v.dns.ready, v.dns.want))
 	}
 	return all
 }

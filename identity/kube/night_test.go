@@ -384,3 +384,14 @@ func TestWhatKilledPodfqdnIsSaid(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 }
+
+func TestADeploymentOfOneHasOneReplica(t *testing.T) {
+	t.Parallel()
+	for replicas, want := range map[int32]string{1: "1 replica, ", 2: "2 replicas, "} {
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.DeploymentSpec{Replicas: &replicas}}
+		facts := situation{owner: deployment}.view().Facts()
+		if !slices.ContainsFunc(facts, func(f diagnosis.Seen) bool { return f.Name == "owner" && strings.Contains(f.Value, want) }) {
+			t.Errorf("%+v", facts)
+		}
+	}
+}

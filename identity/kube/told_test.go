@@ -347,7 +347,7 @@ func TestARefusalNamesWhatToChange(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones}.view()
 	v.State, v.code, v.Reason = Refused, exitRefused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
-	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != "must be a time with its unit" {
+	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != `the variable PODFQDN_TIMEOUT of container "podfqdn": it must be a time with its unit` {
 		t.Errorf("%+v", c)
 	}
 }
