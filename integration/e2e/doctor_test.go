@@ -36,12 +36,24 @@ type examined struct {
 	Healthy        bool
 	Namespace, Pod string
 	State          string
+	Container      string
+	Reason         string
+	Containers     []struct{ Container, State, Reason string }
 	Facts          []diagnosis.Seen
 	Wire           *diagnosis.Diagnosis
 	NoWire         string
 	Causes         []diagnosis.Cause
 	Lacks          []struct{ Verb, APIGroup, Resource, Namespace string }
 	Grant          []string
+	Others         []struct {
+		Container, NoWire string
+		Wire              *diagnosis.Diagnosis
+	}
+	Unchecked, Ahead     []string
+	Changes              []diagnosis.Seen
+	RuledOut             []string
+	IfNothing, IfDeleted string
+	Undo                 []string
 }
 
 // plugin runs `kubectl podfqdn` as a user would, who has the plugin in the

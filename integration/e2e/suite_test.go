@@ -58,6 +58,7 @@ func scenarios() []scenario {
 		{number: 19, title: "sidecars while DNS has lost the cluster", run: clusterLost, alone: true},
 		{number: 20, title: "Kerberos", run: kerberized},
 		{number: 21, title: "names that look like others", run: lookalikes},
+		{number: 22, title: "kubectl podfqdn doctor, all that it says", run: doctorsSay},
 	}
 }
 
