@@ -19,12 +19,27 @@ func doctorsAlone(t *testing.T, w world) {
 		s := w.restricted(t)
 		s.headless("db", "db")
 		t.Cleanup(s.restart)
+		proven, other := named(s.podOf("db"), "proven", "db"), named(s.podOf("db"), "other", "db")
+		proven.Name, other.Name = "proven", "other"
+		s.start(proven, sidecar(other, "PODFQDN_NAMESERVERS="+s.server53("kubernetes "+w.domain+" in-addr.arpa ip6.arpa")))
+		s.published("proven", s.fqdn("proven", "db"))
+		s.keeps("other", s.fqdn("other", "db"))
+		s.well("proven")
 		s.scale(0)
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "see that cluster DNS runs")
+		// Nobody has asked, and nobody would answer.
+		s.finds("proven", diagnosis.DNSSilent, "nobody answers for the name, whatever podfqdn has proven before", "0 of 0 Pods", `spec.replicas of Deployment "coredns"`)
+		// Another server answers, as one on the node does.
+		e := s.examines(0, "other")
+		if e.Wire == nil || !e.Wire.Healthy || len(e.Ahead) != 1 {
+			t.Errorf("%+v", e)
+		}
+		s.has(lines(e.Ahead), "of cluster DNS 0 of 0 Pods are ready: the answers may be a cache's")
 		s.does(s.finds("db", diagnosis.DNSSilent, "0 of 0 Pods", `spec.replicas of Deployment "coredns"`))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
+		s.well("proven")
 	})
 	zones := "kubernetes " + w.domain + " in-addr.arpa ip6.arpa {"
 	t.Run("reverse-zone-missing", func(t *testing.T) {
