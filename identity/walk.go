@@ -136,7 +136,8 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
 			w.slow = 0 // it answers applications at once
 		}
-		w.late, t.Pause = true, pause(t.Waited, w.slow, max(m.Again(), hidden))
+		w.late = w.late || m.Answered()
+		t.Pause = pause(t.Waited, w.slow, max(m.Again(), hidden))
 	}
 	if isMismatch && m.unasked() {
 		w.unfinished = append(w.unfinished, t.Report...)
