@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,7 @@ type scenario struct {
 	Node        bool   // NodeLocal DNSCache is in front
 	Mesh        string // what a proxy in front of that does
 	Refuses     bool   // the server refuses other types
+	Withheld    bool   // AAAA is denied of every name
 	Lies        *lying // denials that do not look so
 	Lags        []time.Duration
 	Loss        int // percent of all answers
@@ -134,6 +136,8 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 	if oneIn(6, "mesh") {
 		c.Mesh = rapid.SampledFrom([]string{dropsSOA, byName}).Draw(t, "kind")
 	}
+	// Who keeps denials by name has no name then that anybody asked for AAAA.
+	c.Withheld = c.Mesh != byName && oneIn(8, "withheld")
 	for range rapid.IntRange(0, 2).Draw(t, "replicas") {
 		c.Lags = append(c.Lags, within(5*time.Second, "lag"))
 	}
@@ -188,6 +192,10 @@ func (c scenario) stage(t failing) *stage {
 	s := newStage(t)
 	if c.Cache > 0 {
 		s.corefile = corefile(c.Cache, c.Cache)
+	}
+	s.withheld = c.Withheld
+	if c.Withheld {
+		s.corefile = strings.Replace(s.corefile, "kubernetes", "template ANY AAAA . {\n rcode NXDOMAIN\n }\n kubernetes", 1)
 	}
 	if c.Mesh != "" {
 		s.front = func(behind plugin.Handler) plugin.Handler {

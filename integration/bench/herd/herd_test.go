@@ -29,9 +29,9 @@ func TestASmallHerdPublishesItsNamesAndAsksNoMoreThanItMay(t *testing.T) {
 		setting     Setting
 		least, most float64 // questions a Pod, but for those that were sent again: a machine may be busy
 	}{
-		{Setting{Client: Podfqdn, Corefile: Kubeadm, Ready: true}, 7, 7},
-		{Setting{Client: Podfqdn, Corefile: Kubeadm}, 8, 25},
-		{Setting{Client: Walks, Corefile: Cached}, 8, 25},
+		{Setting{Client: Podfqdn, Corefile: Kubeadm, Ready: true}, 8, 8},
+		{Setting{Client: Podfqdn, Corefile: Kubeadm}, 9, 27},
+		{Setting{Client: Walks, Corefile: Cached}, 9, 27},
 	} {
 		test.setting.Pods, test.setting.Share = 5, share
 		// Names that are not right are failures.
@@ -46,7 +46,8 @@ func TestASmallHerdPublishesItsNamesAndAsksNoMoreThanItMay(t *testing.T) {
 		if asked := float64(h.Questions-h.Repeated) / float64(h.Pods); asked < test.least || asked > test.most {
 			t.Errorf("%s: %v questions a Pod, not %v to %v", h.Setting, asked, test.least, test.most)
 		}
-		if h.MostPerPod < int(h.PerPod) || h.MostPerPod > h.Questions-4*int(test.least) {
+		// A sibling's name is nobody's.
+		if h.MostPerPod+3 < int(h.PerPod) || h.MostPerPod > h.Questions-4*int(test.least) {
 			t.Errorf("%s: %d questions of one Pod, %v of the mean", h.Setting, h.MostPerPod, h.PerPod)
 		}
 		if h.Unanswered != 0 || h.Lost != 0 {
@@ -64,7 +65,7 @@ func TestEachKthAnswerIsLostAndMadeUpFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Failures != 0 || h.Questions-h.Repeated != 7 || h.Lost != h.Questions/8 {
+	if h.Failures != 0 || h.Questions-h.Repeated != 8 || h.Lost != h.Questions/8 {
 		t.Errorf("%d failures, %d questions, %d lost, of which the eighth was to be the first: %q", h.Failures, h.Questions, h.Lost, h.Reasons)
 	}
 	if h, err = run(t.Context(), podfqdn, Setting{Client: Podfqdn, Corefile: Kubeadm, Pods: 2, Share: share, LoseEach: 8, Ready: true}); err != nil {
