@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -349,5 +350,34 @@ func TestARefusalNamesWhatToChange(t *testing.T) {
 	v.State, v.code, v.Reason = Refused, exitRefused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
 	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != `the variable PODFQDN_TIMEOUT of container "podfqdn": it must be a time with its unit` {
 		t.Errorf("%+v", c)
+	}
+}
+
+// Nameservers that a variable gives are compared with cluster DNS. Others may know the cluster too, as a cache on the
+// node does, so only what they say makes it a fact.
+func TestNameserversOfAVariableAreComparedWithClusterDNS(t *testing.T) {
+	t.Parallel()
+	foreign := asked(identity.ForeignServer)
+	foreign.Causes = []diagnosis.Cause{{Kind: diagnosis.ForeignDNS, Why: "192.0.2.53 does not know kubernetes.default.svc.cluster.local either"}}
+	for value, c := range map[string]struct {
+		wire  *diagnosis.Diagnosis
+		found bool
+		guess bool
+	}{
+		"10.96.0.10":            {nil, false, false},
+		"192.0.2.53":            {nil, true, true},
+		"192.0.2.53,192.0.2.54": {foreign, true, false},
+	} {
+		v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_NAMESERVERS", value)}}.view()
+		v.dns.addrs = addrsIn("10.96.0.10")
+		causes := v.Causes(c.wire)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.ForeignDNS })
+		if (i >= 0) != c.found {
+			t.Errorf("%s: %+v", value, causes)
+			continue
+		}
+		if i >= 0 && (causes[i].Guess != c.guess || !strings.Contains(causes[i].Why, fmt.Sprintf("PODFQDN_NAMESERVERS=%q, and none of these is cluster DNS, 10.96.0.10", value))) {
+			t.Errorf("%s: %+v", value, causes[i])
+		}
 	}
 }
