@@ -232,7 +232,7 @@ func (f Facts) complete() error {
 		return refuse(Misconfigured, "%s says %s, but the kubelet wrote %s into /%s", f.AddrsFrom, Enumerate(f.Addrs), f.Stray, hostsPath).mend("set POD_IPS from status.podIPs")
 	case service == "":
 		emptied := "something in this Pod has replaced or changed /" + hostsPath
-		if f.ownLine {
+		if f.Line != (Line{}) || f.Override.Value != "" {
 			emptied = "a virtual cluster's syncer may have emptied it"
 		}
 		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE; where it is set already, %s: set PODFQDN_SERVICE", emptied)

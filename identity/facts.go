@@ -65,8 +65,12 @@ type Facts struct {
 	Kubernetes    netip.Addr // of the Service kubernetes in default; invalid where nobody says
 	ResolvConf    ResolvConf
 
-	ownLine bool // /etc/hosts has a line of this Pod's
+	Line Line // what the Pod's own line of /etc/hosts says, which a variable may contradict
 }
+
+// Line is what the kubelet wrote of the Pod into /etc/hosts, or somebody else since;
+// empty where there is nothing.
+type Line struct{ Hostname, Service, Namespace string }
 
 // Look reads the Pod's surroundings, once a process: given first, then the
 // files below root (the root of the Pod's file system), then, for a Pod
@@ -120,8 +124,8 @@ func look(root fs.FS, given Given, h hosts, hostname string, ifaces func() ([]ne
 			pod = line.says
 		}
 	}
-	f.ownLine = pod != podName{}
-	if !f.ownLine && len(own) > 0 && !slices.Contains(f.Addrs, own[0].addr) {
+	f.Line = Line{pod.hostname, pod.service, pod.namespace}
+	if pod == (podName{}) && len(own) > 0 && !slices.Contains(f.Addrs, own[0].addr) {
 		f.Stray = own[0].addr
 	}
 	f.Override = firstOf(Fact{pod.override, "/" + hostsPath})

@@ -249,7 +249,11 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 		}
 		last := a.hides || q.Same && a.before.hides
 		a.tried = true
-		if a.hides, err = a.lies(ctx, a.claim.name); err != nil || last || !a.hides {
+		at := len(a.Findings) - 1
+		if a.hides, err = a.lies(ctx, a.claim.name); a.hides {
+			a.Findings[at].Verdict = Hidden
+		}
+		if err != nil || last || !a.hides {
 			return f, err
 		}
 	}

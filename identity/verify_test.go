@@ -190,7 +190,7 @@ var verifications = []verification{
 
 	{
 		name: "a server that does not deny what does not exist", script: "sibling: nodata",
-		asked: "exists, sibling, exists, sibling", verdicts: "agrees agrees", verdict: identity.Hidden,
+		asked: "exists, sibling, exists, sibling", verdicts: "hidden hidden", verdict: identity.Hidden,
 		says: name4 + ": 10.96.0.10 says no data, as it does to names that do not exist",
 	},
 	{

@@ -143,7 +143,11 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		w.unfinished = append(w.unfinished, t.Report...)
 		return sleep(ctx, t.Pause)
 	}
-	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(t.Waited, w.Agreed) {
+	looks := t.Waited
+	if t.Pause > maxBackoff && !w.Agreed { // they would come too late to explain it
+		looks += t.Pause
+	}
+	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(looks, w.Agreed) {
 		ctx, cancel := context.WithTimeout(ctx, patience)
 		t.Report = append(t.Report, w.Witnesses(ctx, m))
 		cancel()

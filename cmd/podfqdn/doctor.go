@@ -117,6 +117,11 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	all := ask(ctx, facts, p.claim, also)
 	for _, r := range all {
 		d.Questions = append(d.Questions, diagnosis.Questions(r.report, r.server, p.claim)...)
+		for _, f := range r.report.Findings() {
+			if warning := f.String(); f.Verdict == identity.Withheld && f.Tolerated && !slices.Contains(d.Warnings, warning) {
+				d.Warnings = append(d.Warnings, warning)
+			}
+		}
 		report := r.report
 		if m, ok := errors.AsType[*identity.Mismatch](r.err); ok && m.Is == identity.Silent {
 			report = nil // why one is silent, the others show too

@@ -39,6 +39,12 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 	}
 	s := scene{f: f, c: c, m: m, findings: r.Findings()}
 	causes := s.causes()
+	if told := s.told(); len(told) > 0 {
+		for i := range causes {
+			causes[i].Command = "" // it would be for what the Pod is not
+		}
+		causes = append(told, causes...)
+	}
 	if what := s.replicas(); what != "" {
 		after := 0 // of a guess too, it is the better one
 		if !causes[0].Guess {
@@ -46,6 +52,29 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 		}
 		causes = append(append(causes[:after:after], Cause{Kind: ReplicasDisagree, Guess: true, Why: what,
 			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"}), causes[after:]...)
+	}
+	return causes
+}
+
+// told compares what variables say of the Pod with its own line in /etc/hosts, where
+// the name does not resolve to the Pod. In a virtual cluster the variable may be right.
+func (s scene) told() (causes []Cause) {
+	if s.m.Kind == identity.Reverse || s.m.Verdict == identity.Unanswered || s.m.Verdict == identity.Keyless || s.f.FQDN.Value != "" {
+		return nil
+	}
+	for _, c := range []struct {
+		kind   Kind
+		said   identity.Fact
+		line   string
+		change string
+	}{
+		{Misconfigured, s.f.Namespace, s.f.Line.Namespace, "set POD_NAMESPACE from metadata.namespace, or leave it out"},
+		{SubdomainMismatch, s.f.Service, s.f.Line.Service, "leave PODFQDN_SERVICE out, or set it to spec.subdomain"},
+		{Misconfigured, s.f.Hostname, s.f.Line.Hostname, "leave PODFQDN_HOSTNAME out, or set it to spec.hostname"},
+	} {
+		if c.line != "" && strings.HasPrefix(c.said.From, "POD") && !strings.EqualFold(c.said.Value, c.line) {
+			causes = append(causes, s.cause(c.kind, true, fmt.Sprintf("%s says %q, but /etc/hosts, as the kubelet writes it, says %q", c.said.From, c.said.Value, c.line), c.change))
+		}
 	}
 	return causes
 }
@@ -110,7 +139,7 @@ func (s scene) causes() []Cause {
 	case identity.Stale:
 		return []Cause{
 			s.cause(StaleRecord, true, s.until("the answer"), "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
-			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, and this Pod not be published", m.Others), ownHostname),
+			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, while this Pod is not published", m.Others), ownHostname),
 		}
 	case identity.Poisoned:
 		return s.poisoned()
@@ -139,18 +168,22 @@ func (s scene) causes() []Cause {
 	case identity.ReverseRefused:
 		return []Cause{s.cause(DNSRefusesPTR, false, "", refusesPTR)}
 	case identity.Keyless:
-		return []Cause{s.cause(KeysMissing, false, "", "put keys of these principals there (kadmin: ktadd); a changed Secret reaches the Pod within two minutes")}
+		change := "put keys of these principals there (kadmin: ktadd)"
+		if strings.Contains(m.Error(), "not read: ") {
+			change = "see to the files that were not read; if the keys are not in them, add them (kadmin: ktadd)"
+		}
+		return []Cause{s.cause(KeysMissing, false, "", change+"; a changed Secret reaches the Pod within two minutes")}
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }
 
 // poisoned explains that one type is denied of a name that exists: by a cache, from
-// before the record was there, or by decision.
+// before the record was there, or on purpose.
 func (s scene) poisoned() []Cause {
 	a, why := shown.Of(s.m.Answer), s.until("the denial")
-	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s by decision", s.m.Kind), s.withheld())
-	switch change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it comes again, something denies %s by decision", s.m.Kind); {
-	case a.Afresh:
+	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s on purpose", s.m.Kind), s.withheld())
+	switch change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it comes again, something denies %s on purpose", s.m.Kind); {
+	case a.Renewed:
 		return []Cause{decided}
 	case a.Cached && why != "":
 		return []Cause{s.cause(CachedDenial, false, why, strings.Replace(change, "if a cache keeps the denial", "then if it is", 1))}
@@ -159,11 +192,11 @@ func (s scene) poisoned() []Cause {
 	}
 }
 
-// withheld says what to change where m's type is denied by decision.
+// withheld says what to change where m's type is denied on purpose.
 func (s scene) withheld() string {
-	change := fmt.Sprintf("see what answers %s in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy", s.m.Kind)
+	change := fmt.Sprintf("find what answers %s before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR", s.m.Kind)
 	if other := slices.IndexFunc(s.c.Own(), func(a netip.Addr) bool { return a.Is4() != (s.m.Kind == identity.Forward4) }); other >= 0 {
-		change += fmt.Sprintf("; or set PODFQDN_FAMILIES=%s, where no program uses musl (Alpine), which cannot resolve such a name", map[bool]string{true: "ipv4", false: "ipv6"}[s.c.Own()[other].Is4()])
+		change += fmt.Sprintf("; or set PODFQDN_FAMILIES=%s: programs that use musl (Alpine) will still not resolve the name", map[bool]string{true: "ipv4", false: "ipv6"}[s.c.Own()[other].Is4()])
 	}
 	return change
 }
@@ -252,6 +285,10 @@ func (s scene) unpublished() []Cause {
 	if service == "" {
 		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
 	}
+	named := "spec.subdomain"
+	if s.f.Service.From == "PODFQDN_SERVICE" {
+		named = s.f.Service.From
+	}
 	fields := fmt.Sprintf("a headless Service %q in namespace %q", service, namespace)
 	see := "see that " + fields + " selects this Pod and has publishNotReadyAddresses: true"
 	if s.c.Dashed() {
@@ -287,7 +324,7 @@ func (s scene) unpublished() []Cause {
 		return []Cause{hidden, selector}
 	}
 	return []Cause{hidden,
-		s.cause(NoService, true, fmt.Sprintf("there may be no Service %q in namespace %q", service, namespace), "make "+fields+", named as spec.subdomain says"),
+		s.cause(NoService, true, fmt.Sprintf("there may be no Service %q in namespace %q", service, namespace), "make "+fields+", named as "+named+" says"),
 		selector}
 }
 
@@ -323,7 +360,11 @@ func Doctor(f identity.Facts) string {
 		}
 		return name
 	}
-	return fmt.Sprintf("kubectl podfqdn doctor -n %s %s", say(f.Namespace.Value, "NAMESPACE"), say(f.PodName, "POD"))
+	namespace := f.Namespace.Value
+	if f.Line.Namespace != "" && !strings.EqualFold(namespace, f.Line.Namespace) {
+		namespace = "" // one of the two is wrong
+	}
+	return fmt.Sprintf("kubectl podfqdn doctor -n %s %s", say(namespace, "NAMESPACE"), say(f.PodName, "POD"))
 }
 
 // foreign explains a server that does not know the cluster domain; seen tells
@@ -386,10 +427,10 @@ func (s scene) empty() []Cause {
 func (s scene) unanswered() []Cause {
 	switch s.m.Is {
 	case identity.Failed:
-		return []Cause{s.cause(DNSFails, false, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there")}
+		return []Cause{s.cause(DNSFails, false, "", "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream")}
 	case identity.Refused:
 		return []Cause{
-			s.cause(DNSFails, true, "", "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there"),
+			s.cause(DNSFails, true, "", "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream"),
 			s.cause(ForeignDNS, true, identity.ShowServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
 		}
 	}
@@ -399,8 +440,8 @@ func (s scene) unanswered() []Cause {
 		for _, server := range s.f.Nameservers {
 			servers = append(servers, identity.ShowServer(server))
 		}
-		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s is refused, as where a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
-			"start podfqdn behind that sidecar, as a native sidecar itself, or with Istio under runAsUser 1337; without such a sidecar, see that cluster DNS runs and has a Pod that is ready"), silent}
+		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
+			"see that cluster DNS has a ready Pod; with a mesh, start podfqdn behind its sidecar, as a native sidecar itself, or with Istio under runAsUser 1337"), silent}
 	}
 	return []Cause{silent}
 }
@@ -430,8 +471,8 @@ func (s scene) reverse() []Cause {
 	}
 	// A cache keeps an upstream's answer too: that it does is no evidence.
 	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
-		"this passes when it runs out if it is from before the record was there")}
-	if shown.Of(m.Answer).Afresh {
+		"if the answer is older than the record, this passes when it runs out")}
+	if shown.Of(m.Answer).Renewed {
 		cached = nil
 	}
 	// What is in front of cluster DNS: it has another name, or none that it would
@@ -444,12 +485,12 @@ func (s scene) reverse() []Cause {
 	vouched := m.Is == identity.Found || m.Is == identity.Denied && !m.Zone.IsZero()
 	switch {
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()) && foreign: // the zone is served
-		return append([]Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone, and an upstream resolver have answered", seeArpa)}, cached...)
+		return append([]Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve PTR records of Services only, and an upstream resolver may have answered", seeArpa)}, cached...)
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()):
-		causes := append(cached, s.cause(NoReverseZone, true, "the Corefile may serve the reverse of Services alone", seeArpa))
+		causes := append(cached, s.cause(NoReverseZone, true, "the Corefile may serve PTR records of Services only", seeArpa))
 		if s.c.Dashed() {
-			causes = append([]Cause{s.cause(ReverseNeedsHostname, true, "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone",
-				"see which version runs; where it is one of these, waiting does not help: update CoreDNS, set spec.hostname and spec.subdomain, or set PODFQDN_REVERSE=ignore")}, causes...)
+			causes = append([]Cause{s.cause(ReverseNeedsHostname, true, "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname",
+				"see which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore")}, causes...)
 		}
 		if !vouched {
 			causes = append(causes, filtered)
@@ -486,7 +527,7 @@ func (s scene) until(what string) string {
 		is = "may be"
 	}
 	// An answer of hours is no cluster's, and its caches cut it.
-	if a.Afresh || !a.Cached && a.Full <= s.m.TTL || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
+	if a.Renewed || !a.Cached && a.Full <= s.m.TTL || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
 	return fmt.Sprintf("%s %s cached until %s UTC", what, is, a.At.Add(s.m.TTL).UTC().Format(time.TimeOnly))

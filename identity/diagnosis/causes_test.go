@@ -291,28 +291,28 @@ var scenes = []scene{
 	{
 		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies A by decision",
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies A on purpose",
 	},
 	{
 		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached? family-withheld?", line: "this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A by decision",
+		causes:    "denial-cached? family-withheld?", line: "this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A on purpose",
 	},
 	{
-		name: "denied again when the TTL has run out", script: "A: nxdomain zone=cluster.local ttl=23s cached afresh\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		name: "denied again when the TTL has run out", script: "A: nxdomain zone=cluster.local ttl=23s cached renewed\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service + ", A " + service,
-		causes:    "family-withheld?", line: "something may deny A by decision: see what answers A in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy",
+		causes:    "family-withheld?", line: "something may deny A on purpose: find what answers A before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR",
 	},
 	{
 		name: "denied with less than the full TTL", script: "A: nxdomain zone=cluster.local ttl=23s full=30s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service + ", A " + service,
-		causes:    "denial-cached? family-withheld?", line: "the denial may be cached until 12:00:23 UTC: this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A by decision",
+		causes:    "denial-cached? family-withheld?", line: "the denial may be cached until 12:00:23 UTC: this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A on purpose",
 	},
 	{
 		name: "a denied family, and all is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nxdomain\nAAAA kubernetes.default.svc.cluster.local: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nxdomain",
 		witnesses: strings.Repeat("AAAA kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "family-withheld", line: "waiting does not help: see what answers AAAA in place of cluster DNS, such as a template in the Corefile, whose rcode must be NOERROR, or a DNS policy; or set PODFQDN_FAMILIES=ipv4, where no program uses musl (Alpine), which cannot resolve such a name",
+		causes:    "family-withheld", line: "waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4: programs that use musl (Alpine) will still not resolve the name",
 	},
 	{
 		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
@@ -336,12 +336,12 @@ var scenes = []scene{
 	{
 		name: "fails", script: "exists: servfail\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
 		witnesses: strings.Repeat("exists kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, " + "exists " + service, causes: "dns-fails",
-		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
+		line: "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream",
 	},
 	{
 		name: "refuses", script: "exists: refused\nA: refused\nA kubernetes.default.svc.cluster.local: refused\nexists " + service + ": refused",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service, causes: "dns-fails? dns-policy?",
-		line: "the nameserver answers, but cannot say: see the log of cluster DNS, and whether its API server and its upstream are there",
+		line: "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream",
 	},
 	{
 		name: "two rounds on two sockets hear two things", script: "exists: nodata | nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -354,7 +354,7 @@ var scenes = []scene{
 		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached replicas-disagree?",
-		line:      "the denial is cached until 12:00:09 UTC: this passes then if it is from before the record was there; if it comes again, something denies A by decision",
+		line:      "the denial is cached until 12:00:09 UTC: this passes then if it is from before the record was there; if it comes again, something denies A on purpose",
 	},
 
 	// The reverse.
@@ -383,19 +383,19 @@ var scenes = []scene{
 		name: "no PTR, but one of the API server", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing?",
-		line:      "the answer is cached until 12:00:12 UTC: this passes when it runs out if it is from before the record was there",
+		line:      "the answer is cached until 12:00:12 UTC: if the answer is older than the record, this passes when it runs out",
 	},
 	{
-		name: "no PTR, denied again when the TTL has run out", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached afresh\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
+		name: "no PTR, denied again when the TTL has run out", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached renewed\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing?",
-		line:      "the Corefile may serve the reverse of Services alone: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "the Corefile may serve PTR records of Services only: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "no PTR for a dashed name", policy: identity.Policy{NameForm: identity.AddressForm}, script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-needs-hostname? denial-cached? reverse-zone-missing?",
-		line:      "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone: see which version runs; where it is one of these, waiting does not help: update CoreDNS, set spec.hostname and spec.subdomain, or set PODFQDN_REVERSE=ignore",
+		line:      "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname: see which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
@@ -443,7 +443,7 @@ var scenes = []scene{
 		name: "PTR of the Pod alone has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing? reverse-filtered?",
-		line:      "the answer may be cached: this passes when it runs out if it is from before the record was there",
+		line:      "the answer may be cached: if the answer is older than the record, this passes when it runs out",
 	},
 	{
 		name: "the PTR has the name in another cluster domain", script: "PTR 10.244.0.27: db-0.db.default.svc.corp.example\n" + known + "\nPTR " + api + ": kubernetes.default.svc.corp.example\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -583,7 +583,7 @@ func TestDNSThatIsCapturedRefusesEveryPacketOfEveryServer(t *testing.T) {
 		if got := kinds(causes); got != test.want {
 			t.Errorf("%s: %s, not %s", test.what, got, test.want)
 		}
-		if causes[0].Kind == diagnosis.DNSCaptured && causes[0].Why != "every packet to 10.96.0.10 and 10.96.0.11 is refused, as where a mesh captures DNS for a sidecar that does not run yet" {
+		if causes[0].Kind == diagnosis.DNSCaptured && causes[0].Why != "every packet to 10.96.0.10 and 10.96.0.11 was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that does not run yet" {
 			t.Error(causes[0].Why)
 		}
 		for _, c := range causes {
@@ -851,3 +851,44 @@ func (p portedExchange) Ask(ctx context.Context, q identity.Question) identity.A
 type resolverFunc func(context.Context) (identity.Exchange, error)
 
 func (f resolverFunc) Open(ctx context.Context) (identity.Exchange, error) { return f(ctx) }
+
+// What a variable says is compared with what the kubelet wrote before DNS is suspected; nothing is patched then.
+func TestAVariableThatContradictsTheKubeletComesFirst(t *testing.T) {
+	for name, test := range map[string]struct {
+		given identity.Given
+		want  string
+		why   string
+		line  string // the command for a laptop
+	}{
+		"none":            {identity.Given{}, "not-ready-hidden? service-missing? selector-mismatch?", "", "kubectl podfqdn doctor -n default POD"},
+		"the same":        {identity.Given{PodNamespace: "default", Service: "DB", Hostname: "db-0"}, "not-ready-hidden? service-missing? selector-mismatch?", "", "kubectl podfqdn doctor -n default POD"},
+		"another one's":   {identity.Given{PodNamespace: "prod"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `POD_NAMESPACE says "prod", but /etc/hosts, as the kubelet writes it, says "default"`, "kubectl podfqdn doctor -n NAMESPACE POD"},
+		"another Service": {identity.Given{Service: "database"}, "subdomain-mismatch? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_SERVICE says "database", but /etc/hosts, as the kubelet writes it, says "db"`, "kubectl podfqdn doctor -n default POD"},
+		"another name":    {identity.Given{Hostname: "db-1"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_HOSTNAME says "db-1", but /etc/hosts, as the kubelet writes it, says "db-0"`, "kubectl podfqdn doctor -n default POD"},
+	} {
+		test.given.Kubernetes = api
+		facts, err := identity.Look(podtest.DB0.Files("cluster.local", ip4), test.given, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		claim, err := facts.Claim(identity.Policy{Rounds: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		of, namespace := claim.Service()
+		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local\nexists " + of + "." + namespace + ".svc.cluster.local: nxdomain zone=cluster.local\n" + known)
+		report, err := diagnosis.Examine(t.Context(), s, facts, claim, 0)
+		causes := diagnosis.Causes(facts, claim, report, err)
+		if got := kinds(causes); got != test.want || test.why != "" && causes[0].Why != test.why {
+			t.Errorf("%s: %s: %+v", name, got, causes[0])
+		}
+		for _, c := range causes {
+			if (c.Command != "") != (test.why == "" && c.Kind == diagnosis.NotReadyHidden) {
+				t.Errorf("%s: %s has command %q", name, c.Kind, c.Command)
+			}
+		}
+		if got := diagnosis.Doctor(facts); got != test.line {
+			t.Errorf("%s: %s, not %s", name, got, test.line)
+		}
+	}
+}

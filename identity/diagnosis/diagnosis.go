@@ -24,9 +24,10 @@ type Diagnosis struct {
 	Addresses []netip.Addr     `json:"addresses,omitempty"`
 	Facts     []Seen           `json:"facts"`
 	Questions []Asked          `json:"questions"`
-	Verdict   identity.Verdict `json:"verdict,omitempty"` // of the first question that did not agree
-	Reason    string           `json:"reason,omitempty"`  // why it is not healthy: one sentence
-	Causes    []Cause          `json:"causes,omitempty"`  // the most likely first
+	Verdict   identity.Verdict `json:"verdict,omitempty"`  // of the first question that did not agree
+	Reason    string           `json:"reason,omitempty"`   // why it is not healthy: one sentence
+	Causes    []Cause          `json:"causes,omitempty"`   // the most likely first
+	Warnings  []string         `json:"warnings,omitempty"` // what applications may stumble over although DNS agrees
 }
 
 // Seen is one fact and where it comes from.

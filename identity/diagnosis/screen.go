@@ -103,6 +103,7 @@ const maxWide = 60
 func (s Screen) Diagnosis(d Diagnosis) {
 	if d.Healthy {
 		s.Verdict(true, "DNS agrees on "+d.FQDN)
+		s.Lines("but", d.Warnings...)
 	} else {
 		s.Verdict(false, d.Reason)
 	}
@@ -225,7 +226,10 @@ func (s Screen) questions(d Diagnosis, server string) {
 		}
 		r := row{q.Kind, q.Type, q.Subject, q.Answer, string(q.Verdict), signs(q, home), 1,
 			q.Witness || q.Verdict == identity.Agrees || q.Verdict == identity.Absent}
-		if q.exists() {
+		hidden := func(other Asked) bool { // by the same type, the server says so of what cannot exist
+			return other.Kind == identity.Sibling.String() && other.Server == server && other.Type == q.Type && other.Rcode == q.Rcode
+		}
+		if q.exists() && !slices.ContainsFunc(d.Questions, hidden) {
 			r.answer = "exists"
 		}
 		if q.Witness {

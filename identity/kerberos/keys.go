@@ -101,7 +101,7 @@ func (k *Keys) remark() (message, details string) {
 	if n := len(k.skipped) - 1; n > 0 {
 		details = fmt.Sprintf("; and %d more", n)
 	}
-	return "a file of the source is not read", k.skipped[0] + details
+	return "a file of the source was not read", k.skipped[0] + details
 }
 
 // Keys are those of one Pod, to be had. It is for one goroutine.

@@ -168,7 +168,7 @@ func TestAKeyOfVersion0IsTakenWithARemark(t *testing.T) {
 		}
 		want := []string{
 			"a key has version 0: " + db0 + ": libkrb5 takes it for tickets of every version, but other programs refuse it: make keys with the version that the KDC has",
-			fmt.Sprintf("a file of the source is not read: %q %s", filepath.Join(m.dir, "l"), inBase64),
+			fmt.Sprintf("a file of the source was not read: %q %s", filepath.Join(m.dir, "l"), inBase64),
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -193,16 +193,16 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		"base64 behind a line end, in lines": {map[string][]byte{"k": slices.Concat([]byte("\r\n "), base64Of(whole)[:40], []byte("\n"), base64Of(whole)[40:])}, "/k", "SOURCE " + inBase64},
 		"base64 for addresses, in quotes":    {map[string][]byte{"k": []byte(`"` + base64.RawURLEncoding.EncodeToString(whole) + `"`)}, "/k", "SOURCE " + inBase64},
 		"base64 in a folder": {map[string][]byte{"k": base64Of(whole)}, "",
-			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" ` + inBase64},
+			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" ` + inBase64},
 		"a text in a folder": {map[string][]byte{"k": []byte("x")}, "",
 			`SOURCE has no key for ` + db0 + `; it has nothing; 1 file there is not a keytab`},
 		"texts and half a file in a folder": {map[string][]byte{"k": whole[:50], "l": []byte("x"), "m": []byte("y")}, "",
-			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; 2 files there are not keytabs`},
+			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; 2 files there are not keytabs`},
 		"an empty folder": {nil, "", `SOURCE has no key for ` + db0 + `; it has nothing`},
 		"other keys": {map[string][]byte{"k": podtest.KeytabOf(aes256(db1, 1))}, "",
 			`SOURCE has no key for ` + db0 + `; it has keys for ` + db1 + ``},
 		"half a file in a folder": {map[string][]byte{"k": whole[:50], "l": {5, 1}}, "",
-			`SOURCE has no key for ` + db0 + `; it has nothing; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; and 1 more`},
+			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; and 1 more`},
 	} {
 		m := mount(t, test.files)
 		s := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir + test.path}

@@ -188,7 +188,10 @@ func (m *Missing) Error() string {
 	case m.Unprintable > 0:
 		there = fmt.Sprintf("keys for %d principals whose names are not printable", m.Unprintable)
 	}
-	text := fmt.Sprintf("%+q has no key for %s; it has %s", m.Source, identity.Enumerate(m.Lacks), there)
+	text := fmt.Sprintf("%+q has no key for %s", m.Source, identity.Enumerate(m.Lacks))
+	if there != "nothing" || len(m.Skipped) == 0 { // what was not read may have some
+		text += "; it has " + there
+	}
 	if n := len(m.Skipped); n > 0 {
 		text += "; not read: " + m.Skipped[0]
 		if n > 1 {

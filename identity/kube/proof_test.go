@@ -247,8 +247,8 @@ func TestTheReleaseOfCoreDNSTellsWhetherItHasThePTRsOfDashedNames(t *testing.T) 
 		v.dns.deployment.Spec.Template.Spec.Containers = []corev1.Container{{Name: "coredns", Image: image}}
 		wire := asked(identity.ReverseMissing)
 		wire.Causes = []diagnosis.Cause{
-			{Kind: diagnosis.ReverseNeedsHostname, Why: "CoreDNS 1.11.4 and 1.12.0 have a PTR for Pods with a hostname alone", Guess: true},
-			{Kind: diagnosis.NoReverseZone, Why: "the Corefile may serve the reverse of Services alone", Guess: true},
+			{Kind: diagnosis.ReverseNeedsHostname, Why: "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname", Guess: true},
+			{Kind: diagnosis.NoReverseZone, Why: "the Corefile may serve PTR records of Services only", Guess: true},
 		}
 		causes := v.Causes(wire)
 		if c := causes[0]; len(causes) != 1 || c.Kind != diagnosis.ReverseNeedsHostname || c.Guess == certain || !strings.Contains(c.Why, image) || c.Command != "" {

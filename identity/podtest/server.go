@@ -183,8 +183,8 @@ func Read(a *identity.Answer, text string) error {
 			s.Cached = true
 		case "full":
 			s.Full, err = time.ParseDuration(value)
-		case "afresh":
-			s.Afresh = true
+		case "renewed":
+			s.Renewed = true
 		case "zone":
 			a.Zone = identity.WireName(value)
 		case "nodata":

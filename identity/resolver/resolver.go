@@ -283,10 +283,10 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer 
 
 // sighting is an answer as it was seen last.
 type sighting struct {
-	at     time.Time
-	left   time.Duration // of its TTL
-	is     identity.Outcome
-	afresh bool // see shown.Answer
+	at    time.Time
+	left  time.Duration // of its TTL
+	is    identity.Outcome
+	again bool // see shown.Answer
 }
 
 // again notes how long the same question will have the same answer. A TTL at
@@ -297,11 +297,9 @@ func (e *exchange) again(question string, a *answer, life lifetime) {
 	now, denied := time.Now(), a.Is != identity.Found
 	if before, seen := e.r.seen[question]; seen && before.is == a.Is {
 		a.shown.Cached = life.left < before.left
-		a.shown.Afresh = before.afresh || now.Sub(before.at) > before.left
-	} else {
-		a.shown.Afresh = denied && !a.Zone.IsZero() && life.left == life.full
+		a.shown.Renewed = before.again || now.Sub(before.at) > before.left
 	}
-	e.r.seen[question] = sighting{now, life.left, a.Is, a.shown.Afresh}
+	e.r.seen[question] = sighting{now, life.left, a.Is, a.shown.Renewed}
 	switch {
 	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && (e.r.refuses[e.server] || e.r.hides[e.server]):
 		a.Again = min(life.left, maxAgain)

@@ -904,7 +904,7 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 		}}
 		r := w.resolver()
 		got := ask(t, r, a)
-		if got.Type != "A" || got.Rcode != "NXDOMAIN" || !got.AA || got.TTL != 17*time.Second || got.Full != 30*time.Second || got.Cached || got.Afresh || got.Took != 3*time.Millisecond || got.At != time.Now() || got.NSID != "" {
+		if got.Type != "A" || got.Rcode != "NXDOMAIN" || !got.AA || got.TTL != 17*time.Second || got.Full != 30*time.Second || got.Cached || got.Renewed || got.Took != 3*time.Millisecond || got.At != time.Now() || got.NSID != "" {
 			t.Errorf("got %+v", got)
 		}
 		// What nobody vouches for has no TTL.
@@ -959,22 +959,21 @@ func TestABystanderTakesOtherProbeTypesThanWhoWaitsAndEachTimeOthers(t *testing.
 	})
 }
 
-// What is left in a cache from before has less than the full TTL when it is first seen; what this process caused itself,
-// or what comes again when its TTL has run out, is what the server says now.
-func TestADenialThatTheServerSaysAfreshIsToldFromACachesOwn(t *testing.T) {
+// What comes again when its TTL has run out is what the server says now, and not left in a cache from before.
+func TestADenialThatComesAgainIsToldFromACachesOwn(t *testing.T) {
 	type seen struct {
 		after       time.Duration // since the one before
 		says        string        // "TTL MINIMUM", or an address
 		cached, new bool
 	}
 	for name, row := range map[string][]seen{
-		"left in a cache, and gone":           {{0, "17 30", false, false}, {2 * time.Second, "15 30", true, false}, {15 * time.Second, "10.244.1.7", false, false}},
-		"left in a cache, and denied again":   {{0, "17 30", false, false}, {18 * time.Second, "30 30", false, true}, {time.Second, "29 30", true, true}},
-		"our own question":                    {{0, "30 30", false, true}, {3 * time.Second, "27 30", true, true}},
-		"our own, through a cache that cuts":  {{0, "30 3600", false, false}, {3 * time.Second, "27 3600", true, false}, {28 * time.Second, "30 3600", false, true}},
-		"no TTL at all, and half a minute":    {{0, "", false, false}, {20 * time.Second, "", false, false}, {31 * time.Second, "", false, true}},
-		"a record, and then a cached denial":  {{0, "10.244.1.7", false, false}, {time.Second, "17 30", false, false}, {time.Second, "16 30", true, false}},
-		"a denial, a record, and both afresh": {{0, "30 30", false, true}, {31 * time.Second, "10.244.1.7", false, false}, {31 * time.Second, "12 30", false, false}},
+		"left in a cache, and gone":          {{0, "17 30", false, false}, {2 * time.Second, "15 30", true, false}, {15 * time.Second, "10.244.1.7", false, false}},
+		"left in a cache, and denied again":  {{0, "17 30", false, false}, {18 * time.Second, "30 30", false, true}, {time.Second, "29 30", true, true}},
+		"our own question":                   {{0, "30 30", false, false}, {3 * time.Second, "27 30", true, false}, {28 * time.Second, "30 30", false, true}},
+		"our own, through a cache that cuts": {{0, "30 3600", false, false}, {3 * time.Second, "27 3600", true, false}, {28 * time.Second, "30 3600", false, true}},
+		"no TTL at all, and half a minute":   {{0, "", false, false}, {20 * time.Second, "", false, false}, {31 * time.Second, "", false, true}},
+		"a record, and then a cached denial": {{0, "10.244.1.7", false, false}, {time.Second, "17 30", false, false}, {time.Second, "16 30", true, false}},
+		"a denial, a record, and a denial":   {{0, "30 30", false, false}, {31 * time.Second, "10.244.1.7", false, false}, {31 * time.Second, "12 30", false, false}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var says string
@@ -992,8 +991,8 @@ func TestADenialThatTheServerSaysAfreshIsToldFromACachesOwn(t *testing.T) {
 			for i, s := range row {
 				time.Sleep(s.after)
 				says = s.says
-				if got := ask(t, r, a); got.Cached != s.cached || got.Afresh != s.new {
-					t.Errorf("%s: answer %d: cached %v, afresh %v", name, i+1, got.Cached, got.Afresh)
+				if got := ask(t, r, a); got.Cached != s.cached || got.Renewed != s.new {
+					t.Errorf("%s: answer %d: cached %v, again %v", name, i+1, got.Cached, got.Renewed)
 				}
 			}
 		})

@@ -11,18 +11,18 @@ import (
 
 // Answer is an answer as it came.
 type Answer struct {
-	Wire   string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
-	Probe  string        // of a question of existence: "LOC, and 33 of 34 are free"
-	Type   string        // as asked on the wire: "LOC"; "" where nothing was
-	Rcode  string        // "NOERROR"; "" where no answer came
-	AA     bool          // the answer says that it is authoritative
-	Owners []string      // of records of the type asked for that are not the name's, where there are no others
-	Full   time.Duration // of a denial: the longest TTL that its SOA allows; a cache, or its server, may give it less
-	Cached bool          // its TTL was seen to count down, as a cache makes it
-	Afresh bool          // it began when this process asked, or came again when its TTL had run out: it is not left in a cache from before
-	NSID   string        // which of several replicas answered (RFC 5001), where it was asked and says so
-	At     time.Time     // when the answer came, or the wait for it ended
-	Took   time.Duration // from the first packet to At
+	Wire    string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
+	Probe   string        // of a question of existence: "LOC, and 33 of 34 are free"
+	Type    string        // as asked on the wire: "LOC"; "" where nothing was
+	Rcode   string        // "NOERROR"; "" where no answer came
+	AA      bool          // the answer says that it is authoritative
+	Owners  []string      // of records of the type asked for that are not the name's, where there are no others
+	Full    time.Duration // of a denial: the longest TTL that its SOA allows; a cache, or its server, may give it less
+	Cached  bool          // its TTL was seen to count down, as a cache makes it
+	Renewed bool          // the same came again when its TTL had run out: it is not left in a cache from before
+	NSID    string        // which of several replicas answered (RFC 5001), where it was asked and says so
+	At      time.Time     // when the answer came, or the wait for it ended
+	Took    time.Duration // from the first packet to At
 }
 
 // String returns the answer in the server's words.

@@ -382,7 +382,7 @@ func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
 		e := l.init()
 		l.check(e)
 		// Where it is cut between two entries it is whole.
-		if e.code != 0 || !strings.Contains(e.log, "a file of the source is not read") {
+		if e.code != 0 || !strings.Contains(e.log, "a file of the source was not read") {
 			t.Errorf("exit code %d: %s", e.code, e.reason)
 		}
 		l.hasKeys(http0)
