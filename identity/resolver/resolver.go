@@ -281,12 +281,11 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer 
 	return a
 }
 
-// sighting is an answer as it was seen last.
+// sighting is an answer of one kind that came as often as it was asked for.
 type sighting struct {
-	at    time.Time
-	left  time.Duration // of its TTL
 	is    identity.Outcome
-	again bool // see shown.Answer
+	until time.Time     // when what a cache gave at first has ended
+	ttl   time.Duration // at last
 }
 
 // again notes how long the same question will have the same answer. A TTL at
@@ -295,11 +294,13 @@ type sighting struct {
 // can be asked but plainly, each denial has to be taken for cached.
 func (e *exchange) again(question string, a *answer, life lifetime) {
 	now, denied := time.Now(), a.Is != identity.Found
-	if before, seen := e.r.seen[question]; seen && before.is == a.Is {
-		a.shown.Cached = life.left < before.left
-		a.shown.Renewed = before.again || now.Sub(before.at) > before.left
+	before := e.r.seen[question]
+	if before.is != a.Is {
+		before = sighting{a.Is, now.Add(life.ttl), life.ttl}
 	}
-	e.r.seen[question] = sighting{now, life.left, a.Is, a.shown.Renewed}
+	a.shown.Cached, a.shown.Renewed = life.ttl < before.ttl, now.After(before.until)
+	before.ttl = life.ttl
+	e.r.seen[question] = before
 	switch {
 	case a.shown.Cached, life.left < life.full, denied && a.Zone.IsZero(), denied && (e.r.refuses[e.server] || e.r.hides[e.server]):
 		a.Again = min(life.left, maxAgain)
@@ -308,8 +309,8 @@ func (e *exchange) again(question string, a *answer, life lifetime) {
 
 // lifetime is how long an answer may be cached, as it says itself: what is
 // left of its TTL here, and what the longest may be that any cache on the way
-// gives it.
-type lifetime struct{ left, full time.Duration }
+// gives it. ttl is what a cache counts down.
+type lifetime struct{ left, full, ttl time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
 func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (answer, lifetime) {
@@ -394,7 +395,7 @@ func read(msg *dns.Msg) (a answer, life lifetime) {
 		}
 	}
 	a.TTL = time.Duration(ttl) * time.Second
-	life, a.shown.Full = lifetime{left: a.TTL, full: a.TTL}, 0
+	life, a.shown.Full = lifetime{a.TTL, a.TTL, a.TTL}, 0
 	// Servers shuffle; the same answer must look the same.
 	slices.SortFunc(a.Addrs, netip.Addr.Compare)
 	slices.SortFunc(a.Names, func(x, y identity.Name) int { return strings.Compare(x.String(), y.String()) })
@@ -436,10 +437,10 @@ func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
 			ttl, minimum := time.Duration(soa.Hdr.Ttl)*time.Second, time.Duration(soa.Minttl)*time.Second
-			return lifetime{min(ttl, minimum), max(ttl, minimum)}, identity.WireName(soa.Hdr.Name)
+			return lifetime{min(ttl, minimum), max(ttl, minimum), ttl}, identity.WireName(soa.Hdr.Name)
 		}
 	}
-	return lifetime{unknownDenial, unknownDenial}, identity.Name{}
+	return lifetime{unknownDenial, unknownDenial, unknownDenial}, identity.Name{}
 }
 
 // strangers returns the owners of the answer records of the type asked for, where

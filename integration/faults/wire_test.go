@@ -35,7 +35,7 @@ type wire struct {
 // fault is what becomes of some answers.
 type fault struct {
 	kind    string // "existence", "A", "AAAA", "PTR"; "any"
-	network string // "udp", "tcp"; "any"
+	network string // "udp", "tcp"; "any"; "own": any, and about the Pod's name only
 	first   int    // of the answers that are meant, from 0 on
 	last    int
 	ops     []string
@@ -128,11 +128,11 @@ func kindOf(qtype uint16) string {
 }
 
 // ops gives what is to become of the next answer of a kind.
-func (b *breaker) ops(kind, network string) (ops []string) {
+func (b *breaker) ops(kind, network string, own bool) (ops []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, f := range b.faults {
-		if f.kind != "any" && f.kind != kind || f.network != "any" && f.network != network {
+		if f.kind != "any" && f.kind != kind || f.network != "any" && f.network != network && !(f.network == "own" && own) {
 			continue
 		}
 		key := strconv.Itoa(i)
@@ -161,7 +161,7 @@ func (b *breaker) plugin(next plugin.Handler) plugin.Handler {
 			return dns.RcodeServerFailure, err
 		}
 		sent := [][]byte{packet}
-		for _, op := range b.ops(kindOf(r.Question[0].Qtype), network) {
+		for _, op := range b.ops(kindOf(r.Question[0].Qtype), network, !strings.HasPrefix(r.Question[0].Name, "kubernetes.")) {
 			if sent, err = b.apply(op, w, r, good.Msg, sent); err != nil {
 				panic(err) // the archive is wrong
 			}
