@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,7 +26,8 @@ type wire struct {
 	sent     map[question]bool
 	repeated int
 	lost     int
-	names    map[string]int // questions by name, as it stands in the packet
+	names    map[string]int            // questions by name, as it stands in the packet
+	last     map[netip.AddrPort]string // the name that a client asked for last, to which a random one next to it counts
 }
 
 // asked is a question that has no answer yet.
@@ -80,7 +82,7 @@ func (w *wire) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.start, w.at, w.answers, w.repeated, w.lost = time.Now(), nil, nil, 0, 0
-	w.sent, w.names = map[question]bool{}, map[string]int{}
+	w.sent, w.names, w.last = map[question]bool{}, map[string]int{}, map[netip.AddrPort]string{}
 }
 
 // close ends the proxy; what it counted stays. It may be called again.
@@ -111,7 +113,10 @@ func (w *wire) questions() {
 		w.sent[same], w.open[w.next] = true, asked{q, now}
 		binary.BigEndian.PutUint16(packet, w.next)
 		w.at = append(w.at, now)
-		w.names[name(packet[header:n])]++
+		if owner := name(packet[header:n]); !strings.Contains(owner, "podfqdn-") {
+			w.last[client] = owner
+		}
+		w.names[w.last[client]]++
 		w.mu.Unlock()
 		w.back.Write(packet[:n])
 	}
