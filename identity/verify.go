@@ -235,27 +235,39 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 }
 
 // probe asks for the name by a probe type, in later rounds by the same, and whether
-// that type denies what does not exist. Where it does not, another has a chance to
-// tell the truth. The error is a *Mismatch, as that of lies.
+// that type denies what does not exist. A type that does not, or that is refused,
+// may be treated in a way of its own: only a second one shows that the server is
+// like that. The error is a *Mismatch, as that of lies.
 func (a *asker) probe(ctx context.Context) (f Finding, err error) {
-	for {
-		q := Question{Kind: Exists, Name: a.claim.name, Same: a.before.tried && !a.hides}
+	var refused, lied bool
+	for first := true; ; first = false {
+		q := Question{Kind: Exists, Name: a.claim.name, Same: first && a.before.tried}
 		f = a.claim.judgeExists(a.from.Ask(ctx, q))
 		a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
 		a.note(f)
-		if f.Verdict != Agrees || f.Is == Refused || q.Same && !a.before.hides && !a.also.has(Warily) {
+		if first {
+			if len(a.before.Findings) > 0 && a.before.Findings[0].Server != f.Server {
+				a.before = Round{} // which is of another nameserver
+			}
+			refused, lied = a.before.existence == Refused, a.before.hides
+		}
+		switch {
+		case f.Verdict != Agrees, f.Is == Refused && refused, first && a.before.tried && !lied && !a.also.has(Warily) && f.Is != Refused:
 			a.hides = false
 			return f, nil
+		case f.Is == Refused:
+			refused = true
+			continue
 		}
-		last := a.hides || q.Same && a.before.hides
 		a.tried = true
 		at := len(a.Findings) - 1
 		if a.hides, err = a.lies(ctx, a.claim.name); a.hides {
 			a.Findings[at].Verdict = Hidden
 		}
-		if err != nil || last || !a.hides {
+		if err != nil || lied || !a.hides {
 			return f, err
 		}
+		lied = true
 	}
 }
 

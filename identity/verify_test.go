@@ -98,8 +98,9 @@ var verifications = []verification{
 		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
 	},
 	{
-		name: "a server that refuses other types is asked plainly", script: "exists: refused",
-		asked: "exists, A, AAAA, PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees absent agrees",
+		name: "a server that refuses other types is asked plainly", policy: identity.Policy{Rounds: 2}, script: "exists: refused",
+		asked:  "exists, exists, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
+		proven: ip4, verdicts: "agrees agrees agrees agrees agrees agrees absent agrees",
 	},
 	{
 		name: "a PTR in other case and with root dot", script: "PTR 10.244.0.27: DB-0.db.default.svc.Cluster.Local.",
@@ -139,7 +140,7 @@ var verifications = []verification{
 	},
 	{
 		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org",
-		asked: "exists, A", verdicts: "agrees foreign-server", verdict: identity.ForeignServer,
+		asked: "exists, exists, A", verdicts: "agrees agrees foreign-server", verdict: identity.ForeignServer,
 		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org", not the cluster's`,
 	},
 	{
@@ -280,12 +281,12 @@ var verifications = []verification{
 	},
 	{
 		name: "poisoned AAAA of a server that refuses other types", script: "exists: refused\nAAAA: nxdomain\nAAAA " + kubernetes + ": nodata",
-		asked: "exists, A, AAAA, AAAA " + kubernetes, verdicts: "agrees agrees poisoned", verdict: identity.Poisoned,
+		asked: "exists, exists, A, AAAA, AAAA " + kubernetes, verdicts: "agrees agrees agrees poisoned", verdict: identity.Poisoned,
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA",
 	},
 	{
 		name: "a denial of a server that refuses other types", script: "exists: refused\nA: nxdomain zone=cluster.local",
-		asked: "exists, A", verdicts: "agrees missing", verdict: identity.Missing,
+		asked: "exists, exists, A", verdicts: "agrees agrees missing", verdict: identity.Missing,
 		says: name4 + ": 10.96.0.10 says NXDOMAIN to A",
 	},
 	{
@@ -754,6 +755,57 @@ func TestATypeThatLiesIsNotBelieved(t *testing.T) {
 	_, _, err := identity.Verify(t.Context(), lying(s, odd), claim, identity.Instead)
 	if m, ok := errors.AsType[*identity.Mismatch](err); !ok || m.Verdict != identity.Missing || s.Asked() != "exists, sibling, exists, exists "+dash4+", sibling" {
 		t.Errorf("asked %s: %v", s.Asked(), err)
+	}
+}
+
+// A filter may refuse one type. After the third type it is known whether the server refuses, lies or denies.
+func TestATypeThatIsRefusedIsNotBelieved(t *testing.T) {
+	for _, c := range []struct{ types, asked string }{
+		{"refused nxdomain", "exists, exists"},
+		{"nodata refused nxdomain", "exists, sibling, exists, exists"},
+		{"refused nodata nxdomain", "exists, exists, sibling, exists"},
+		{"refused nodata nodata", "exists, exists, sibling, exists, sibling"},
+		{"nodata refused refused", "exists, sibling, exists, exists, A"},
+	} {
+		claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
+		s := podtest.Agreeing(t, claim).Script("A: nxdomain zone=cluster.local")
+		types, n := strings.Fields(c.types), 0
+		_, _, err := identity.Verify(t.Context(), resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+			exchange, err := s.Open(ctx)
+			return exchangeFunc(func(q identity.Question) identity.Answer {
+				a := exchange.Ask(ctx, q)
+				if q.Kind == identity.Exists {
+					n++
+				}
+				if q.Kind == identity.Exists || q.Kind == identity.Sibling {
+					_ = podtest.Read(&a, types[n-1])
+				}
+				return a
+			}), err
+		}), claim, 0)
+		if s.Asked() != c.asked {
+			t.Errorf("%s: asked %s, not %s: %v", c.types, s.Asked(), c.asked, err)
+		}
+	}
+}
+
+// Nothing is known of a nameserver from what another said in the round before.
+func TestAnotherNameserverIsProbedAnew(t *testing.T) {
+	claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
+	first, second := podtest.Agreeing(t, claim), podtest.Agreeing(t, claim).Script("sibling: nodata\nA: nodata")
+	_, _, err := identity.Verify(t.Context(), resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
+		if len(first.Rounds) == 0 {
+			return first.Open(ctx)
+		}
+		exchange, err := second.Open(ctx)
+		return exchangeFunc(func(q identity.Question) identity.Answer {
+			a := exchange.Ask(ctx, q)
+			a.Server = netip.MustParseAddrPort("10.96.0.11:53")
+			return a
+		}), err
+	}), claim, 0)
+	if second.Asked() != "exists, sibling, exists, sibling" {
+		t.Errorf("asked %s | %s: %v", first.Asked(), second.Asked(), err)
 	}
 }
 
