@@ -339,7 +339,7 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 // just as for the name, although that Service is there: then this is not about the
 // Pod, and no wait helps.
 func (a *asker) compare(ctx context.Context, f Finding) bool {
-	if f.Verdict != Poisoned && f.Verdict != Unanswered || !a.also.has(Compare) || a.claim.zone.IsZero() {
+	if f.Is != Denied && f.Verdict != Unanswered || !a.also.has(Compare) || a.claim.zone.IsZero() {
 		return false
 	}
 	a.compared = true

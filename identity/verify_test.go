@@ -139,8 +139,8 @@ var verifications = []verification{
 		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone "local", not the cluster's`,
 	},
 	{
-		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org",
-		asked: "exists, exists, A", verdicts: "agrees agrees foreign-server", verdict: identity.ForeignServer,
+		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org\nA " + kubernetes + ": 10.96.0.1",
+		asked: "exists, exists, A, A " + kubernetes, verdicts: "agrees agrees foreign-server", verdict: identity.ForeignServer,
 		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org", not the cluster's`,
 	},
 	{
@@ -285,8 +285,8 @@ var verifications = []verification{
 		says: name4 + ": the name exists, but 10.96.0.10 says NXDOMAIN to AAAA",
 	},
 	{
-		name: "a denial of a server that refuses other types", script: "exists: refused\nA: nxdomain zone=cluster.local",
-		asked: "exists, exists, A", verdicts: "agrees agrees missing", verdict: identity.Missing,
+		name: "a denial of a server that refuses other types", script: "exists: refused\nA: nxdomain zone=cluster.local\nA " + kubernetes + ": 10.96.0.1",
+		asked: "exists, exists, A, A " + kubernetes, verdicts: "agrees agrees missing", verdict: identity.Missing,
 		says: name4 + ": 10.96.0.10 says NXDOMAIN to A",
 	},
 	{
@@ -321,6 +321,11 @@ var verifications = []verification{
 	{
 		name: "A is denied of every name where all is IPv6", ips: ip6, script: "A: nxdomain\n" + noA,
 		asked: "exists, sibling, A, " + askA + ", AAAA, PTR " + ip6, proven: ip6, verdicts: "agrees family-withheld agrees agrees",
+		tolerated: name4 + ": 10.96.0.10 says NXDOMAIN to A, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
+	},
+	{
+		name: "A is denied of every name by a server that refuses other types", ips: ip6, script: "exists: refused\nA: nxdomain\n" + noA,
+		asked: "exists, exists, A, " + askA + ", AAAA, PTR " + ip6, proven: ip6, verdicts: "agrees agrees family-withheld agrees agrees",
 		tolerated: name4 + ": 10.96.0.10 says NXDOMAIN to A, as it does for " + kubernetes + "; programs that use musl (Alpine) cannot resolve this name",
 	},
 	{
@@ -806,6 +811,17 @@ func TestAnotherNameserverIsProbedAnew(t *testing.T) {
 	}), claim, 0)
 	if second.Asked() != "exists, sibling, exists, sibling" {
 		t.Errorf("asked %s | %s: %v", first.Asked(), second.Asked(), err)
+	}
+}
+
+// Who hides what does not exist denies one family of every name.
+func TestAFamilyThatIsDeniedOfEveryNameIsToldWhereNothingElseIsDenied(t *testing.T) {
+	for _, ips := range []string{ip6, dual} {
+		claim := db0(t, identity.Policy{Rounds: 2}, ips, "")
+		s := podtest.Agreeing(t, claim).Script("sibling: nodata\nA: nxdomain\n" + noA)
+		if agreement, _, err := identity.Verify(t.Context(), s, claim, identity.Blindly|identity.Compare); err != nil || show(agreement.Addrs()) != ip6 {
+			t.Errorf("%s: asked %s: %v", ips, s.Asked(), err)
+		}
 	}
 }
 
