@@ -29,7 +29,7 @@ const (
 	Instead Also = 1 << iota // where the name is missing: names that DNS may publish in place of it
 	Attest                   // where the answer lacks the Pod: whether the server knows the cluster
 	Doubt                    // where a probe type has no answer: whether a plain question has one,
-	Plainly                  // and if it has, go on with plain questions
+	Plainly                  // and if it has, go on with plain questions; with Doubt, only if a second type has no answer either
 	Blindly                  // where the server hides whether a name exists: go on with plain questions
 	Warily                   // in each round, not in the first alone: whether a probe type tells the truth
 	Compare                  // where a family is denied: whether it is of every name
@@ -40,7 +40,7 @@ const (
 // behind that an application would meet.
 const Everything = Instead | Doubt | Plainly | Compare | others
 
-func (a Also) has(one Also) bool { return a&one != 0 }
+func (a Also) has(all Also) bool { return a&all == all }
 
 // Verify is the whole proof: rounds of questions until as many as the claim's
 // policy says have agreed on the same addresses, each over a socket of its own.
@@ -208,7 +208,7 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	if f.Verdict == Agrees {
 		return f.Is != Refused && !a.hides, nil
 	}
-	if f.Verdict == Unanswered && a.also.has(Doubt) && a.plainOnly(ctx) && a.also.has(Plainly) {
+	if f.Verdict == Unanswered && a.also&(Doubt|Plainly) != 0 && a.plainOnly(ctx) && a.also.has(Plainly) {
 		return false, nil
 	}
 	if f.Verdict != Missing || !a.also.has(Instead) {
@@ -379,12 +379,13 @@ func (a *asker) plainOnly(ctx context.Context) bool {
 		return false
 	}
 	a.doubted = true
-	if a.existence == Failed {
-		if a.kubernetes(ctx, Exists).Is != Failed {
-			return false
-		}
+	if a.existence == Failed && a.kubernetes(ctx, Exists).Is != Failed {
+		return false
 	}
 	a.plain = a.knows(ctx).Is == Found
+	if a.existence == Silent && a.also.has(Doubt|Plainly) {
+		a.plain = a.plain && a.kubernetes(ctx, Exists).Is == Silent
+	}
 	return a.plain
 }
 

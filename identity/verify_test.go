@@ -814,6 +814,20 @@ func TestAnotherNameserverIsProbedAnew(t *testing.T) {
 	}
 }
 
+// Somebody who looks once does not take one packet that was lost for a server that answers plain questions only.
+func TestWhoLooksOnceAsksPlainlyOnlyWhereTwoTypesHaveNoAnswer(t *testing.T) {
+	claim := db0(t, identity.Policy{}, ip4, "")
+	for says, want := range map[string]string{
+		"nodata": "exists, A " + kubernetes + ", exists " + kubernetes,
+		"silent": "exists, A " + kubernetes + ", exists " + kubernetes + ", A, AAAA, PTR " + ip4,
+	} {
+		s := podtest.Agreeing(t, claim).Script("exists: silent\nA " + kubernetes + ": 10.96.0.1\nexists " + kubernetes + ": " + says)
+		if _, _, err := identity.Ask(t.Context(), s, claim, identity.Everything); s.Asked() != want {
+			t.Errorf("%s: asked %s, not %s: %v", says, s.Asked(), want, err)
+		}
+	}
+}
+
 // Who hides what does not exist denies one family of every name.
 func TestAFamilyThatIsDeniedOfEveryNameIsToldWhereNothingElseIsDenied(t *testing.T) {
 	for _, ips := range []string{ip6, dual} {

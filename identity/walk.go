@@ -171,7 +171,7 @@ func (w *walker) also(waited time.Duration) (also Also) {
 		also |= Doubt
 	}
 	if w.plainly.sure() {
-		also |= Plainly
+		also = also&^Doubt | Plainly
 	}
 	if waited >= w.compare {
 		also |= Compare
