@@ -32,7 +32,8 @@ func Recall(root fs.FS, given Given, ifaces func() ([]netip.Addr, error), files 
 	if i < 0 || json.Unmarshal(files[i].Data, &r) != nil {
 		return f, mistakes
 	}
-	f.ClusterDomain = firstOf(f.ClusterDomain, Fact{r.ClusterDomain, published})
+	says := readName(self.Value, short(self.Value)) // with setHostnameAsFQDN
+	f.ClusterDomain = firstOf(f.ClusterDomain, Fact{says.domain, self.From}, Fact{r.ClusterDomain, published})
 	if f.HostNetwork {
 		return f, mistakes // whose files and addresses are the node's: all the rest is told
 	}
@@ -42,8 +43,8 @@ func Recall(root fs.FS, given Given, ifaces func() ([]netip.Addr, error), files 
 	if f.Override.Value == "" {
 		f.Hostname = firstOf(f.Hostname, Fact{r.Hostname, published})
 	}
-	f.Service = firstOf(f.Service, Fact{r.Service, published})
-	f.Namespace = firstOf(f.Namespace, Fact{r.Namespace, published})
+	f.Service = firstOf(f.Service, Fact{says.service, self.From}, Fact{r.Service, published})
+	f.Namespace = firstOf(f.Namespace, Fact{says.namespace, self.From}, Fact{r.Namespace, published})
 	return f, mistakes
 }
 

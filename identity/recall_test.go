@@ -155,6 +155,21 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 	}
 }
 
+// With setHostnameAsFQDN the hostname tells the Service and the namespace, whoever has had the address before.
+func TestAFullHostnameIsAnotherPodsUnlessAllOfItIsTheSame(t *testing.T) {
+	files := identityOf(t, podtest.DB0, identity.Given{}, "10.244.0.27")
+	for hostname, want := range map[string]string{
+		"db-0.db.default.svc.cluster.local":    "kept",
+		"db-0.db.staging.svc.cluster.local":    `it is of another name, "db-0.db.default.svc.cluster.local"`,
+		"db-0.cache.default.svc.cluster.local": `it is of another name, "db-0.db.default.svc.cluster.local"`,
+	} {
+		root := fstest.MapFS{"etc/hosts": {}, "etc/hostname": {}, "proc/sys/kernel/hostname": {Data: []byte(hostname + "\n")}}
+		if got := recalled(root, identity.Given{}, identity.Policy{}, []string{"10.244.0.27"}, files); got != want {
+			t.Errorf("%s: got %s, not %s", hostname, got, want)
+		}
+	}
+}
+
 // A dashed name says nothing of the Pod but its address, so that alone is compared.
 func TestADashedIdentityIsRecalledByItsAddress(t *testing.T) {
 	dashed := identity.Policy{NameForm: identity.AddressForm}
