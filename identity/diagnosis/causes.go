@@ -144,6 +144,9 @@ func (s scene) causes() []Cause {
 	case identity.Poisoned:
 		return s.poisoned()
 	case identity.Withheld:
+		if s.until("the denial") != "" { // and so may that of kubernetes.default be
+			return s.poisoned()
+		}
 		return []Cause{s.cause(FamilyWithheld, false, "", "waiting does not help: "+s.withheld())}
 	case identity.Unanswered:
 		return s.unanswered()

@@ -315,6 +315,12 @@ var scenes = []scene{
 		causes:    "family-withheld", line: "waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4: programs that use musl (Alpine) will still not resolve the name",
 	},
 	{
+		name: "a denied family in a cache, and all is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
+		script:    "AAAA: nxdomain zone=cluster.local ttl=23s cached\nAAAA kubernetes.default.svc.cluster.local: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nxdomain",
+		witnesses: strings.Repeat("AAAA kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies AAAA on purpose",
+	},
+	{
 		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
