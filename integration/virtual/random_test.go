@@ -106,10 +106,11 @@ type other struct {
 	Type    string
 }
 
-// lying is an empty NOERROR in place of NXDOMAIN, as lies has it.
+// lying is an empty NOERROR in place of NXDOMAIN, or one type that is refused, as lies has it.
 type lying struct {
 	At, Nth, SOA int
 	InFront      bool
+	Refuses      bool
 }
 
 func (l *lying) String() string { return fmt.Sprintf("%+v", *l) }
@@ -147,7 +148,7 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 			SOA: rapid.SampledFrom([]int{0, -1, 1, 5, 30, 120}).Draw(t, "soa"),
 		}
 		if !oneIn(3, "hides") {
-			c.Lies.Nth = rapid.IntRange(0, probeTypes-1).Draw(t, "type")
+			c.Lies.Nth, c.Lies.Refuses = rapid.IntRange(0, probeTypes-1).Draw(t, "type"), rapid.Bool().Draw(t, "refuses it")
 		}
 	}
 	if oneIn(3, "loss") {
@@ -204,7 +205,7 @@ func (c scenario) stage(t failing) *stage {
 	}
 	s.node, s.plain, s.lags = c.Node, c.Refuses, c.Lags
 	if l := c.Lies; l != nil {
-		s.lies = &lies{at: l.At, nth: l.Nth, soa: l.SOA, inFront: l.InFront}
+		s.lies = &lies{at: l.At, nth: l.Nth, soa: l.SOA, inFront: l.InFront, refuses: l.Refuses}
 	}
 	random := rand.New(rand.NewPCG(c.Seed, 1))
 	s.choose = func(int) int { return random.IntN(len(s.lags)) }

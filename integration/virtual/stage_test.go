@@ -228,6 +228,7 @@ type lies struct {
 	nth     int  // to this of the private types, in the order in which they are asked first; -1 to all questions
 	soa     int  // seconds for which it may be cached; 0 as the denial, -1 without SOA
 	inFront bool // of all caches; else behind them
+	refuses bool // that type, instead
 
 	mu    sync.Mutex
 	types []uint16 // private, that were asked
@@ -256,6 +257,9 @@ func (l *lies) tell(replica int, m *dns.Msg) {
 		l.types = append(l.types, qtype)
 	}
 	l.mu.Unlock()
+	if l.refuses && l.about(replica, qtype) {
+		refuse(m)
+	}
 	if m.Rcode != dns.RcodeNameError || !l.about(replica, qtype) {
 		return
 	}
