@@ -106,15 +106,18 @@ func look(root fs.FS, given Given, h hosts, hostname string, ifaces func() ([]ne
 	}
 	mistakes = errors.Join(f.givenAddresses(given), f.givenNameservers(given))
 	account, homeless := factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
-	own := narrow(h.own(hostname), func(l hostsLine) bool {
+	here := func(l hostsLine) bool {
 		of := cmp.Or(given.PodNamespace, account.Value)
 		return of == "" || l.says.namespace == "" || lower(l.says.namespace) == lower(of)
-	})
+	}
+	mine := func(l hostsLine) bool {
+		seen, _ := usable(ifaces)
+		return slices.Contains(seen, l.addr)
+	}
+	own := narrow(h.own(hostname), here)
 	if hostname != "" && f.AddrsFrom == "" {
-		own = narrow(own, func(l hostsLine) bool {
-			seen, _ := usable(ifaces)
-			return slices.Contains(seen, l.addr)
-		})
+		own = narrow(own, mine)
+		own = slices.DeleteFunc(own, func(l hostsLine) bool { return ifaces != nil && !here(l) && !mine(l) }) // another Pod's
 	}
 	gaps = errors.Join(f.seenAddresses(addrsOf(own), ifaces), f.seenNameservers(root))
 	var pod podName
