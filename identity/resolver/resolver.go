@@ -74,7 +74,7 @@ type Resolver struct {
 	probes   map[identity.Name]*probes
 	refuses  map[netip.AddrPort]bool // servers that refuse probe types
 	hides    map[netip.AddrPort]bool // servers that do not deny what does not exist
-	seen     map[string]sighting     // the last answer, by question
+	seen     map[string]sighting     // the last answer, by server and question
 	buffer   []byte
 }
 
@@ -276,7 +276,7 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer 
 	a, life := e.ask(ctx, name, qtype)
 	switch a.Is {
 	case identity.Found, identity.NoData, identity.Denied:
-		e.again(name+dns.Type(qtype).String(), &a, life)
+		e.again(fmt.Sprint(e.server, name, qtype), &a, life)
 	}
 	return a
 }

@@ -879,6 +879,34 @@ func TestATTLThatCountsDownTellsHowLongTheAnswerStays(t *testing.T) {
 	})
 }
 
+// Two nameservers have TTLs of their own: that one's is less than the other's shows no cache.
+func TestATTLIsComparedWithThatOfTheSameServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fails := false
+		w := &wire{answer: func(_, to string, q *dns.Msg) [][]byte {
+			switch {
+			case fails:
+				return [][]byte{pack(reply(q, dns.RcodeServerFailure))}
+			case to == server.String():
+				return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 30 A 10.244.0.9"))}
+			}
+			return [][]byte{pack(reply(q, dns.RcodeSuccess, db0.String()+". 5 A 10.244.0.9"))}
+		}}
+		r := w.resolver(server, second)
+		for _, after := range []time.Duration{0, 0, 7 * time.Second, 7 * time.Second} {
+			time.Sleep(after)
+			if got := ask(t, r, a); got.Cached || got.Again != 0 {
+				t.Errorf("%s: cached %v, again %s", got.Server, got.Cached, got.Again)
+			}
+			synctest.Wait()
+			fails = true
+			ask(t, r, a) // the other one is next
+			synctest.Wait()
+			fails = false
+		}
+	})
+}
+
 func TestTheReverseNameIsThatOfTheAddress(t *testing.T) {
 	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError))} }}
 	r := w.resolver()
