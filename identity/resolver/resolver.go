@@ -72,7 +72,7 @@ type Resolver struct {
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
 	probes   map[identity.Name]*probes
-	refuses  map[netip.AddrPort]bool // servers that refuse probe types
+	refuses  map[netip.AddrPort]bool // servers that refused the last probe type
 	hides    map[netip.AddrPort]bool // servers that do not deny what does not exist
 	seen     map[string]sighting     // the last answer, by server and question
 	buffer   []byte
@@ -244,8 +244,8 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 	case errors.Is(a.err, errTimeout):
 		k.spend(qtype, now, unknownDenial) // it may have been answered and lost
 	}
-	if a.Is == identity.Refused {
-		e.r.refuses[e.server] = true
+	if a.Is != identity.Silent && a.Is != identity.Failed {
+		e.r.refuses[e.server] = a.Is == identity.Refused
 	}
 	a.Again = k.spacing(now)
 	switch a.Is {

@@ -745,6 +745,28 @@ func TestTheNextServerIsAskedAfterAFailureAndTheFirstAfterADenial(t *testing.T) 
 	})
 }
 
+// Where one type alone is refused, a denial is not taken for cached.
+func TestAServerThatRefusesOneTypeRefusesNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refuses := true
+		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
+			if refuses && q.Question[0].Qtype != dns.TypeA {
+				return [][]byte{pack(reply(q, dns.RcodeRefused))}
+			}
+			return [][]byte{pack(reply(q, dns.RcodeNameError, fresh))}
+		}}
+		r := w.resolver()
+		for _, want := range []time.Duration{30 * time.Second, 0} {
+			ask(t, r, exists)
+			if got := ask(t, r, a); got.Again != want {
+				t.Errorf("refuses %v: ask again after %s, not %s", refuses, got.Again, want)
+			}
+			synctest.Wait()
+			refuses = false
+		}
+	})
+}
+
 func TestAServerThatRefusesOtherTypesKeepsItsTurn(t *testing.T) {
 	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeRefused))} }}
 	r := w.resolver(server, second)
