@@ -40,8 +40,8 @@ type config struct {
 }
 
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.
-// Where the server refuses them each spends a probe type, and an answer may be
-// cached for two minutes.
+// Where the server refuses them each spends a probe type, the first one two, and an
+// answer may be cached for two minutes.
 const minInterval = 5 * time.Second
 
 // see is what every command but check does first: it reads the variables and looks
