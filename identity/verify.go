@@ -32,7 +32,7 @@ const (
 	Plainly                  // and if it has, go on with plain questions; with Doubt, only if a second type has no answer either
 	Blindly                  // where the server hides whether a name exists: go on with plain questions
 	Warily                   // in each round, not in the first alone: whether a probe type tells the truth
-	Compare                  // where a family is denied: whether it is of every name
+	Compare                  // where no family is proven and one is denied: whether it is of every name
 	others                   // the families of which the Pod has no address
 )
 
@@ -303,7 +303,7 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 		f := a.claim.judgeForward(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
 		known = known || f.Is == Found || f.Is == NoData
 		a.note(f)
-		if (f.Is == Denied || i < 0) && a.compare(ctx, f) {
+		if (i < 0 || f.Is == Denied && (len(proven) > 0 || a.also.has(Compare))) && a.compare(ctx, f) {
 			f.Verdict, f.Others, f.Tolerated = Withheld, a.claim.Kubernetes().String(), true
 			a.Findings[noted] = f
 		}
@@ -339,7 +339,7 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 // just as for the name, although that Service is there: then this is not about the
 // Pod, and no wait helps.
 func (a *asker) compare(ctx context.Context, f Finding) bool {
-	if f.Is != Denied && f.Verdict != Unanswered || !a.also.has(Compare) || a.claim.zone.IsZero() {
+	if f.Is != Denied && f.Verdict != Unanswered || a.claim.zone.IsZero() || Over(ctx) {
 		return false
 	}
 	a.compared = true

@@ -353,12 +353,16 @@ func (c scenario) round() int {
 	return 1 + 2*families
 }
 
-// siblings is how many a turn asks about siblings, and by further types as one lies.
+// siblings is how many a turn asks about siblings, by further types as one lies, and for the API server's Service to compare.
 func (c scenario) siblings() int {
+	n := 1
 	if c.Lies != nil {
-		return 3 * (1 + c.Confirm)
+		n = 3
 	}
-	return 1 + c.Confirm
+	if c.Withheld {
+		n += 2
+	}
+	return n * (1 + c.Confirm)
 }
 
 // questions is how many a proof asks at most, one after the other: nine, or twelve for two families.
