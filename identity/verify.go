@@ -251,6 +251,8 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 			}
 			refused, lied = a.before.existence == Refused, a.before.hides
 		}
+		// A denial or silence is no lie that does harm; a second refusal is believed, and
+		// so is a type that has told the truth in the round before.
 		switch {
 		case f.Verdict != Agrees, f.Is == Refused && refused, first && a.before.tried && !lied && !a.also.has(Warily) && f.Is != Refused:
 			a.hides = false
