@@ -29,7 +29,7 @@ COVERDATA = -args -test.gocoverdir=$(CURDIR)/bin/cover
 
 # A cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
 ONLY ?= 0
-E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 20m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar -plugin $(CURDIR)/bin/kubectl-podfqdn
+E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 25m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar -plugin $(CURDIR)/bin/kubectl-podfqdn
 E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
 
 comma = ,
