@@ -444,7 +444,7 @@ func (s scene) unanswered() []Cause {
 			servers = append(servers, identity.ShowServer(server))
 		}
 		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
-			"see that cluster DNS has a ready Pod; with a mesh, start podfqdn behind its sidecar, as a native sidecar itself, or with Istio under runAsUser 1337"), silent}
+			"see that cluster DNS runs and has a ready Pod; with a mesh, start podfqdn behind its sidecar, as a native sidecar itself, or with Istio under runAsUser 1337"), silent}
 	}
 	return []Cause{silent}
 }
