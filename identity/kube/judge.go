@@ -122,7 +122,7 @@ func (j *judge) take(said diagnosis.Cause) {
 // decides their kind.
 func (j *judge) pass(about ...subject) {
 	for _, c := range j.wire.Causes {
-		if slices.Contains(about, subjectOf(c.Kind)) && !j.decidedByAPI(c.Kind) && !(j.mistold && ofName(c.Kind)) {
+		if slices.Contains(about, subjectOf(c.Kind)) && !j.decidedByAPI(c.Kind) && !(j.mistold && (ofName(c.Kind) || c.Kind == diagnosis.Misconfigured)) {
 			j.take(c)
 		}
 	}
