@@ -1,0 +1,246 @@
+// Package reference finds the references to a Pod's proven values in a text,
+// such as $(POD_FQDN) in an argument or in a configuration file, and puts the
+// values there.
+//
+//	$(NAME)             the value of a documented variable, a line of identity.env
+//	$(POD_ORDINAL+N)    the sum; N has 1 to 6 decimal digits
+//	$$(NAME)            $(NAME), as written: the one "$" in front is taken away
+//
+// The form is that of the kubelet, which replaces references in a container's
+// command, arguments and variables and leaves names that it does not know as they
+// are. Unlike there every other byte stays: "$$" too, which log4j2, make and
+// passwords have for reasons of their own. So a text without a reference to a
+// documented variable is the same afterwards, whatever it is.
+package reference
+
+import (
+	"fmt"
+	"iter"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ordinal is the variable that takes +N.
+const ordinal = "POD_ORDINAL"
+
+// maxDigits is how many digits N may have.
+const maxDigits = 6
+
+// Text is a text with its references found. The zero value is the empty text.
+type Text struct {
+	text       string
+	documented []string
+	first      []place // the first reference to each variable
+}
+
+// place is where a variable is referred to.
+type place struct {
+	variable string
+	at       int // of the "$"
+}
+
+// Malformed is a reference to a documented variable that has none of the forms.
+type Malformed struct {
+	Line      int    // from 1
+	Reference string // as written, cut where it is long
+	Why       string // "only POD_ORDINAL takes +N"
+	Want      string // "write $(POD_FQDN)"
+}
+
+func (m *Malformed) Error() string {
+	return fmt.Sprintf("line %d: %+q is not a reference: %s: %s", m.Line, m.Reference, m.Why, m.Want)
+}
+
+// Parse finds the references to the variables in documented, such as POD_FQDN, in
+// text, which need not be UTF-8. The error is a *Malformed, the first in text.
+func Parse(text string, documented []string) (Text, error) {
+	t := Text{text: text, documented: documented}
+	for p := range t.pieces() {
+		switch {
+		case p.why != "":
+			return Text{}, t.malformed(p)
+		case p.variable != "" && t.At(p.variable) == 0:
+			t.first = append(t.first, place{p.variable, p.from})
+		}
+	}
+	return t, nil
+}
+
+// Needs returns the variables that the text refers to, each once, in the order of
+// their first reference.
+func (t Text) Needs() []string {
+	var names []string
+	for _, f := range t.first {
+		names = append(names, f.variable)
+	}
+	return names
+}
+
+// At returns the line of the first reference to variable, from 1; 0 if there is
+// none.
+func (t Text) At(variable string) int {
+	for _, f := range t.first {
+		if f.variable == variable {
+			return t.line(f.at)
+		}
+	}
+	return 0
+}
+
+// Size returns how many bytes Expand would return, or its error.
+func (t Text) Size(values map[string]string) (int, error) {
+	size := len(t.text)
+	for p := range t.pieces() {
+		value, err := p.value(values)
+		if err != nil {
+			return 0, err
+		}
+		size += len(value) - (p.to - p.from)
+	}
+	return size, nil
+}
+
+// Expand returns the text with each reference replaced by its value. What a value
+// says is not looked at again. The error says which variable has no value, or whose
+// value is not a number for +N.
+func (t Text) Expand(values map[string]string) (string, error) {
+	size, err := t.Size(values)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.Grow(size)
+	end := 0 // of the last piece
+	for p := range t.pieces() {
+		value, _ := p.value(values)
+		b.WriteString(t.text[end:p.from])
+		b.WriteString(value)
+		end = p.to
+	}
+	b.WriteString(t.text[end:])
+	return b.String(), nil
+}
+
+// piece is a part of the text that does not stay: a reference, or the "$" in front
+// of one. A malformed reference has a reason.
+type piece struct {
+	from, to int
+	variable string // "" for a "$"
+	sum      bool   // +N, with plus
+	plus     int64
+	why      string
+}
+
+// pieces yields the pieces of the text in order. They are found anew each time:
+// a text of some MiB can have a million.
+func (t Text) pieces() iter.Seq[piece] {
+	return func(yield func(piece) bool) {
+		for from := 0; ; {
+			i := strings.Index(t.text[from:], "$(")
+			if i < 0 {
+				return
+			}
+			p, ok := t.pieceAt(from + i)
+			from = max(from+i+len("$("), p.to)
+			if !ok {
+				continue
+			}
+			if p.from > 0 && t.text[p.from-1] == '$' && p.why == "" {
+				p = piece{from: p.from - 1, to: p.from}
+			}
+			if !yield(p) {
+				return
+			}
+		}
+	}
+}
+
+// pieceAt reads the reference at the "$(" at from; ok is false if it is not one.
+func (t Text) pieceAt(from int) (p piece, ok bool) {
+	rest := t.text[from+len("$("):]
+	name := rest[:span(rest, isName)]
+	rest = rest[len(name):]
+	if rest == "" || !slices.Contains(t.documented, name) {
+		return piece{}, false
+	}
+	p = piece{from: from, variable: name}
+	switch c := rest[0]; {
+	case c == ')':
+	case c == '+' && name == ordinal:
+		digits := rest[1:][:span(rest[1:], isDigit)]
+		rest = rest[1+len(digits):]
+		if len(digits) == 0 || len(digits) > maxDigits || !strings.HasPrefix(rest, ")") {
+			p.why = fmt.Sprintf("1 to %d digits and a parenthesis must follow the +", maxDigits)
+			break
+		}
+		p.sum = true
+		p.plus, _ = strconv.ParseInt(digits, 10, 64)
+	case c == '+':
+		p.why = "only " + ordinal + " takes +N"
+	case strings.IndexByte("-[:", c) >= 0:
+		p.why = fmt.Sprintf("%s takes no %q", name, c)
+	default:
+		return piece{}, false
+	}
+	p.to = len(t.text) - len(rest) + 1
+	return p, true
+}
+
+// value returns what stands in place of the piece.
+func (p piece) value(values map[string]string) (string, error) {
+	if p.variable == "" {
+		return "", nil
+	}
+	value, ok := values[p.variable]
+	if !ok {
+		return "", fmt.Errorf("%s has no value", p.variable)
+	}
+	if !p.sum {
+		return value, nil
+	}
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil {
+		return "", fmt.Errorf("%s is %+q: +%d needs a whole number from 0 to %d", p.variable, value, p.plus, math.MaxInt32)
+	}
+	sum := int64(n) + p.plus
+	if sum > math.MaxInt32 {
+		return "", fmt.Errorf("%s is %s: with +%d it is more than %d", p.variable, value, p.plus, math.MaxInt32)
+	}
+	return strconv.FormatInt(sum, 10), nil
+}
+
+// malformed says what is wrong with p.
+func (t Text) malformed(p piece) *Malformed {
+	const most = 64
+	written := t.text[p.from:]
+	if end := strings.IndexAny(written, ")\n"); end >= 0 && written[end] == ')' {
+		written = written[:end+1]
+	} else if end >= 0 {
+		written = written[:end]
+	}
+	want := "write $(" + p.variable + ")"
+	if p.variable == ordinal {
+		want += " or $(" + ordinal + "+1)"
+	}
+	return &Malformed{t.line(p.from), written[:min(len(written), most)], p.why, want}
+}
+
+func (t Text) line(at int) int { return 1 + strings.Count(t.text[:at], "\n") }
+
+// span returns how many bytes at the beginning of s are of a kind.
+func span(s string, of func(byte) bool) int {
+	for i := range len(s) {
+		if !of(s[i]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isName(c byte) bool {
+	return isDigit(c) || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_'
+}
