@@ -19,6 +19,8 @@ type Claim struct {
 	addrs  []netip.Addr // to be proven, primary first, at most one a family
 	own    []netip.Addr // all of the Pod's
 	uid    string
+	// ordinal is the Pod's number among those of its set, in decimal; "" where it has none.
+	ordinal string
 	// instead is what DNS publishes for our addresses where spec.hostname is
 	// empty: seeing it means that name will never come.
 	instead []Name

@@ -17,14 +17,15 @@ const (
 	fileEnv  = "identity.env"
 )
 
-// value is a file of one value, and its line of identity.env.
+// value is a file, and its line of identity.env, which has commas where the file
+// has lines.
 type value struct {
 	file, variable string
-	of             func(record) string
+	of             func(record) string // "" where there is neither
 }
 
-// values are the contract's, in the order of identity.env; a newer schema only
-// adds to them.
+// values are the contract's, in the order of identity.env; a newer version only
+// adds to them, at the end.
 var values = []value{
 	{"fqdn", "POD_FQDN", func(r record) string { return r.FQDN }},
 	{"hostname", "POD_HOSTNAME", func(r record) string { return r.Hostname }},
@@ -32,16 +33,64 @@ var values = []value{
 	{"namespace", "POD_NAMESPACE", func(r record) string { return r.Namespace }},
 	{"cluster-domain", "POD_CLUSTER_DOMAIN", func(r record) string { return r.ClusterDomain }},
 	{"ip", "POD_IP", func(r record) string { return r.IP.String() }},
+	{fileIPs, "POD_IPS", record.ips},
+	{"ordinal", "POD_ORDINAL", func(r record) string { return r.ordinal }},
 }
 
 // Files lists every name that a Generation may hold, in order.
 func Files() []string {
-	names := []string{fileIPs, fileJSON, fileEnv}
+	names := []string{fileJSON, fileEnv}
 	for _, v := range values {
 		names = append(names, v.file)
 	}
 	slices.Sort(names)
 	return names
+}
+
+// Variables lists the names of the lines that Render itself may write to
+// identity.env, in their order there: POD_FQDN first. Those of a Requirement
+// follow them.
+func Variables() []string {
+	var names []string
+	for _, v := range values {
+		names = append(names, v.variable)
+	}
+	return names
+}
+
+// Variables lists those of the package's Variables that identity.env has once the
+// claim is proven, in the same order: POD_SERVICE, for one, is absent where the
+// name has no Service. The zero Claim has none.
+func (c Claim) Variables() []string {
+	if len(c.addrs) == 0 {
+		return nil
+	}
+	var names []string
+	for _, v := range values {
+		if v.of(c.record(c.addrs)) != "" {
+			names = append(names, v.variable)
+		}
+	}
+	return names
+}
+
+// Environment returns the lines NAME='value' of identity.env among the files of a
+// generation, by name and without quotes; of a name that is there twice the first,
+// as the kubelet does. It is empty where there is no identity.env, or where one of
+// its lines has another form.
+func Environment(files []File) map[string]string {
+	all := map[string]string{}
+	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileEnv })
+	if i < 0 || !assigns(files[i].Data) {
+		return all
+	}
+	for line := range strings.Lines(string(files[i].Data)) {
+		name, value, _ := strings.Cut(line, "='")
+		if _, twice := all[name]; !twice {
+			all[name] = strings.TrimSuffix(value, "'\n")
+		}
+	}
+	return all
 }
 
 // schemaVersion is that of identity.json.
@@ -65,6 +114,41 @@ type record struct {
 		Families string `json:"families"`
 		Rounds   int    `json:"rounds"`
 	} `json:"verified"`
+
+	// ordinal is in its file and in identity.env alone: of a field that it does not
+	// know podfqdn has said once that identity.json is torn, and a container of that
+	// version, in the same Pod, would take the identity away.
+	ordinal string
+}
+
+// record makes the record of a claim whose addrs were proven.
+func (c Claim) record(addrs []netip.Addr) record {
+	r := record{
+		SchemaVersion: schemaVersion,
+		FQDN:          c.name.String(),
+		Hostname:      c.parts.hostname,
+		Service:       c.parts.service,
+		Namespace:     c.parts.namespace,
+		ClusterDomain: c.parts.clusterDomain,
+		IP:            addrs[0],
+		IPs:           addrs,
+		PodUID:        c.uid,
+		ordinal:       c.ordinal,
+	}
+	r.Verified.Forward = c.policy.Forward.String()
+	r.Verified.Reverse = c.policy.Reverse.String()
+	r.Verified.Families = c.policy.Families.String()
+	r.Verified.Rounds = c.Rounds()
+	return r
+}
+
+// ips returns the addresses with commas between them.
+func (r record) ips() string {
+	var all []string
+	for _, ip := range r.IPs {
+		all = append(all, ip.String())
+	}
+	return strings.Join(all, ",")
 }
 
 // Render writes an Agreement down, with more lines for identity.env, each
@@ -73,22 +157,7 @@ func Render(a Agreement, environment ...string) (Generation, error) {
 	if len(a.addrs) == 0 {
 		return Generation{}, errors.New("nothing was proven, so nothing can be published")
 	}
-	r := record{
-		SchemaVersion: schemaVersion,
-		FQDN:          a.claim.name.String(),
-		Hostname:      a.claim.parts.hostname,
-		Service:       a.claim.parts.service,
-		Namespace:     a.claim.parts.namespace,
-		ClusterDomain: a.claim.parts.clusterDomain,
-		IP:            a.addrs[0],
-		IPs:           a.addrs,
-		PodUID:        a.claim.uid,
-	}
-	r.Verified.Forward = a.claim.policy.Forward.String()
-	r.Verified.Reverse = a.claim.policy.Reverse.String()
-	r.Verified.Families = a.claim.policy.Families.String()
-	r.Verified.Rounds = a.claim.Rounds()
-	files := r.files()
+	files := a.claim.record(a.addrs).files()
 	env := &files[len(files)-1].Data
 	for _, line := range environment {
 		*env = append(*env, line+"\n"...)
@@ -111,16 +180,12 @@ func (r record) files() []File {
 		if text == "" {
 			continue // the kubelet takes an empty value for a missing one
 		}
-		files = append(files, File{v.file, []byte(text), readable})
 		fmt.Fprintf(&env, "%s='%s'\n", v.variable, text)
+		if v.file == fileIPs {
+			text = strings.ReplaceAll(text, ",", "\n") + "\n"
+		}
+		files = append(files, File{v.file, []byte(text), readable})
 	}
-	var lines []string
-	for _, ip := range r.IPs {
-		lines = append(lines, ip.String())
-	}
-	files = append(files, File{fileIPs, []byte(strings.Join(lines, "\n") + "\n"), readable})
-	fmt.Fprintf(&env, "POD_IPS='%s'\n", strings.Join(lines, ","))
-
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		panic(err) // a struct of strings, numbers and valid addresses

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -101,9 +102,62 @@ func TestFilesOfOneValueEndWithoutANewline(t *testing.T) {
 }
 
 func TestFilesListsTheContractInOrder(t *testing.T) {
-	want := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
+	want := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "ordinal", "service"}
 	if got := identity.Files(); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestVariablesListsTheLinesOfTheContractInOrder(t *testing.T) {
+	want := []string{"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS", "POD_ORDINAL"}
+	if got := identity.Variables(); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Who reads a reference before there is a proof goes by the claim.
+func TestAClaimKnowsTheVariablesThatItsIdentityWillHave(t *testing.T) {
+	for _, test := range contract {
+		claim := db0(t, test.policy, test.ips, test.fqdn)
+		files := rendered(t, claim)
+		var lines []string
+		for line := range strings.Lines(string(file(files, "identity.env"))) {
+			name, _, _ := strings.Cut(line, "=")
+			lines = append(lines, name)
+		}
+		if got := claim.Variables(); !slices.Equal(got, lines) {
+			t.Errorf("%s: got %q, and identity.env has %q", test.folder, got, lines)
+		}
+		if got := identity.Environment(files); !maps.Equal(got, environment(files)) {
+			t.Errorf("%s: got %q", test.folder, got)
+		}
+	}
+	if got := (identity.Claim{}).Variables(); len(got) > 0 {
+		t.Errorf("the zero Claim has %q", got)
+	}
+}
+
+func TestEnvironmentReturnsTheLinesOfIdentityEnv(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want map[string]string
+	}{
+		{"", map[string]string{}},
+		{"A='1'\nB='x y=\"$z'\n", map[string]string{"A": "1", "B": `x y="$z`}},
+		{"A='1'\nA='2'\n", map[string]string{"A": "1"}},
+		{"A=''\n", map[string]string{"A": ""}},
+		{"A='1'\nB='2", map[string]string{}},
+		{"A='1'\nB=2\n", map[string]string{}},
+		{"A='1'\n='2'\n", map[string]string{}},
+		{"A='1' 'x'\n", map[string]string{}},
+	} {
+		files := []identity.File{{Name: "fqdn", Data: []byte("db-0")}, {Name: "identity.env", Data: []byte(test.text)}}
+		if got := identity.Environment(files); !maps.Equal(got, test.want) || got == nil {
+			t.Errorf("%q: got %q", test.text, got)
+		}
+	}
+	if got := identity.Environment(nil); len(got) > 0 || got == nil {
+		t.Errorf("got %q of no files", got)
 	}
 }
 

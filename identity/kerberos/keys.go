@@ -379,7 +379,19 @@ func (k *Keys) Keeps(files []identity.File) error {
 // looked last, each as a sentence: worth a warning.
 func (k *Keys) Skipped() []string { return slices.Clone(k.skipped) }
 
-// Environment gives the variables with which libkrb5 finds what was published,
+// The variables with which libkrb5 finds what was published.
+const (
+	variableKeytab       = "KRB5_KTNAME"
+	variableClientKeytab = "KRB5_CLIENT_KTNAME"
+	variableConf         = "KRB5_CONFIG"
+)
+
+// Variables lists the names of the lines that Keys.Environment may return, in order.
+func Variables() []string {
+	return []string{variableKeytab, variableClientKeytab, variableConf}
+}
+
+// Environment returns the variables with which libkrb5 finds what was published,
 // as lines for identity.env, NAME='value'. Nothing in a value can end it.
 func (k *Keys) Environment() []string {
 	keytab := path.Join(k.config.Mount, fileKeytab)
@@ -387,11 +399,11 @@ func (k *Keys) Environment() []string {
 		keytab = k.source.path
 	}
 	lines := []string{
-		"KRB5_KTNAME='" + keytab + "'",
-		"KRB5_CLIENT_KTNAME='" + keytab + "'",
+		variableKeytab + "='" + keytab + "'",
+		variableClientKeytab + "='" + keytab + "'",
 	}
 	if !k.config.InPlace {
-		lines = append(lines, "KRB5_CONFIG='"+path.Join(k.config.Mount, fileConf)+"'")
+		lines = append(lines, variableConf+"='"+path.Join(k.config.Mount, fileConf)+"'")
 	}
 	return lines
 }

@@ -86,6 +86,11 @@ func (s settings) published(t *testing.T) []identity.File {
 			t.Errorf("%s is no file of the contract", f.Name)
 		}
 	}
+	for i, line := range keys.Environment() {
+		if name, _, _ := strings.Cut(line, "="); kerberos.Variables()[i] != name {
+			t.Errorf("line %d is %s, not one of %q", i, line, kerberos.Variables())
+		}
+	}
 	environment := strings.Join(keys.Environment(), "\n") + "\n"
 	files = append(files, identity.File{Name: "environment", Data: []byte(environment), Mode: 0o644})
 	for i := range files {
