@@ -34,8 +34,9 @@ type config struct {
 	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
 	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
+	Install   string    `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
 	Root      string    `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
-	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error; of exec warn where it is not set"`
 	LogFormat logFormat `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
@@ -56,6 +57,12 @@ func see(command string, args, environ []string) (c config, f identity.Facts, un
 // configure reads the variables of a command that takes no argument.
 func configure(command string, args, environ []string) (c config, unknown []string, err error) {
 	c, unknown, err = readConfig(environ)
+	told := func(line string) bool {
+		return strings.HasPrefix(line, "PODFQDN_LOG_LEVEL=") && !strings.HasSuffix(line, "=")
+	}
+	if command == "exec" && !slices.ContainsFunc(environ, told) {
+		c.LogLevel.Level = zapcore.WarnLevel // it speaks in the application's log
+	}
 	if len(args) > 0 {
 		refused := misconfigured(fmt.Sprintf("%s takes no argument, got %+q", command, args[0]), "settings are variables, see podfqdn help")
 		err = errors.Join(refused, err)
@@ -120,6 +127,9 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 	}
 	if !c.Kerberos.Source.IsZero() && c.Kerberos.Principals.IsZero() && !wrong["PODFQDN_KRB5_PRINCIPALS"] {
 		mistakes = append(mistakes, misconfigured("PODFQDN_KRB5_SOURCE is of no use alone", "set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
+	}
+	if err := c.checkInstall(); err != nil {
+		mistakes = append(mistakes, err)
 	}
 	rounds := max(c.Rounds, 1)
 	if least := minInterval * time.Duration(rounds); !wrong["PODFQDN_CONFIRM"] && !wrong["PODFQDN_INTERVAL"] && time.Duration(c.Interval) < least {

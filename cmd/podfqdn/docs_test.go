@@ -26,7 +26,7 @@ func TestTheReferenceHasEveryVerdict(t *testing.T) {
 	for _, v := range append(identity.Verdicts(), identity.Absent) {
 		want = append(want, string(v))
 	}
-	for verdict, cells := range reference(t, "## Verdicts", want...) {
+	for verdict, cells := range documented(t, "## Verdicts", want...) {
 		code := "`" + strconv.Itoa(exitDeadline) + "`"
 		switch identity.Verdict(verdict) {
 		case identity.Agrees:
@@ -50,7 +50,7 @@ func TestTheReferenceHasEveryCause(t *testing.T) {
 	for _, kind := range diagnosis.Kinds() {
 		want = append(want, string(kind))
 	}
-	for kind, cells := range reference(t, "## Causes", want...) {
+	for kind, cells := range documented(t, "## Causes", want...) {
 		if !slices.Contains([]string{"Pod", "laptop", "both"}, cells[2]) {
 			t.Errorf("%s is found from %q", kind, cells[2])
 		}
@@ -59,8 +59,8 @@ func TestTheReferenceHasEveryCause(t *testing.T) {
 
 func TestTheReferenceHasEveryExitCode(t *testing.T) {
 	t.Parallel()
-	reference(t, "### podfqdn", exitCodes(t, "main.go")...)
-	reference(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
+	documented(t, "### podfqdn", exitCodes(t, "main.go")...)
+	documented(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
 }
 
 func TestTheReferenceHasEveryMetric(t *testing.T) {
@@ -82,7 +82,7 @@ func TestTheReferenceHasEveryMetric(t *testing.T) {
 			}
 		}
 	}
-	for name, cells := range reference(t, "## Metrics", names...) {
+	for name, cells := range documented(t, "## Metrics", names...) {
 		if _, ok := labels[name]; !ok {
 			t.Errorf("%s has no sample, so its labels are not seen", name)
 		}
@@ -136,7 +136,7 @@ func TestTheReferenceHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 			}
 		}
 	}
-	reference(t, "### state", states...)
+	documented(t, "### state", states...)
 }
 
 var backquoted = regexp.MustCompile("`([^`]+)`")
@@ -144,7 +144,7 @@ var backquoted = regexp.MustCompile("`([^`]+)`")
 // reference returns the rows of the table below a heading of
 // docs/reference.md: the word in the first cell, and the cells behind it. Each
 // of the words that are wanted has one row, and nothing else has.
-func reference(t *testing.T, heading string, want ...string) map[string][]string {
+func documented(t *testing.T, heading string, want ...string) map[string][]string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/reference.md")
 	if err != nil {
@@ -241,7 +241,7 @@ func (f jsonFields) compare(t *testing.T, heading string) {
 	for name := range f {
 		want = append(want, name)
 	}
-	for name, cells := range reference(t, heading, want...) {
+	for name, cells := range documented(t, heading, want...) {
 		if optional := strings.HasSuffix(cells[0], ", optional"); optional != f[name] {
 			t.Errorf("%s: %q is optional: %t, not %t", heading, name, f[name], optional)
 		}

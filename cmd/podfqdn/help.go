@@ -16,6 +16,8 @@ usage: podfqdn COMMAND
 
   init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
   sidecar  the same, then go on verifying, and serve probes and metrics
+  exec     wait like init, or until another container has published, then become a command:
+           podfqdn exec -- COMMAND [ARG…], in its own container
   check    exit 0 if the volume holds this Pod's verified name, and print it
   doctor   why DNS does not agree, and what to change; -o json for programs
   help     print this
@@ -23,6 +25,7 @@ usage: podfqdn COMMAND
 
 exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified; doctor: not healthy)
             12 deadline, another Pod holds the name · 13 volume · 14 deadline, DNS agrees but Kerberos keys are missing
+            exec, before the command begins: 126 it cannot be executed · 127 it was not found
             130, 143 signal before publication
 
 variables, all optional:

@@ -29,8 +29,13 @@ const (
 	exitDeadline   = 11 // DNS did not agree in time; check: not verified; doctor: not healthy
 	exitShared     = 12 // the same, and another Pod holds the name
 	exitVolume     = 13
-	exitKeyless    = 14  // the deadline; DNS agreed, but keys for Kerberos are missing
-	exitSignal     = 128 // and the signal's number
+	exitKeyless    = 14 // the deadline; DNS agreed, but keys for Kerberos are missing
+
+	// Of exec, as of sh(1).
+	exitNotExecutable = 126
+	exitNotFound      = 127
+
+	exitSignal = 128 // and the signal's number
 )
 
 // run is the program: the process but for its arguments, environment, streams
@@ -50,7 +55,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "version", "--version":
 		fmt.Fprintln(stdout, version())
 		return exitOK
-	case "init", "sidecar":
+	case "init", "sidecar", "exec":
 		return runPath(ctx, command, args[1:], environ, stderr)
 	case "check":
 		return runCheck(args[1:], environ, stdout, stderr)
@@ -60,7 +65,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		help(stderr)
 		return exitRefused
 	}
-	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, check, doctor, help or version", command)
+	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, exec, check, doctor, help or version", command)
 	fmt.Fprintln(stderr, err)
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case

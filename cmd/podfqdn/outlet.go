@@ -73,6 +73,7 @@ func (o *outlet) withdraw() error {
 func (o *outlet) close() {
 	if o.vol != nil {
 		_ = o.vol.Close()
+		o.vol = nil
 	}
 }
 

@@ -16,16 +16,24 @@ import (
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
 
-// runPath walks the path: to the first agreement for "init", and on from there
-// for "sidecar". It leaves its reason where people look first: the log, and the
-// Pod's status by way of the termination log.
+// runPath walks the path: to the first agreement for "init" and "exec", and on from
+// there for "sidecar". "exec" becomes the application then, and does not return. It
+// leaves its reason where people look first: the log, and the Pod's status by way
+// of the termination log.
 func runPath(ctx context.Context, command string, args, environ []string, stderr io.Writer) int {
 	p := path{stderr: stderr}
+	failed := "not published"
 	err := p.run(ctx, command, args, environ)
+	if err == nil && p.app != nil {
+		failed, err = "not executed", p.become(ctx)
+	}
 	defer p.log.Sync()
 	code := exitCode(err)
 	if err != nil {
-		p.log.Error("not published", zap.String("reason", err.Error()), zap.Int("exit", code))
+		p.log.Error(failed, zap.String("reason", err.Error()), zap.Int("exit", code))
+		if command == "exec" { // whose container is the application's
+			err = fmt.Errorf("podfqdn: %w", err)
+		}
 		if err := writeTerminationLog(p.cfg.Root, err); err != nil {
 			p.log.Warn("the reason is in this log only", zap.String("because", err.Error()))
 		}
@@ -41,6 +49,7 @@ type path struct {
 	extra  maker             // for tests: what the variables do not ask for; or nil
 
 	sidecar bool
+	app     *application // of "exec"; nil
 	cfg     config
 	log     *zap.Logger
 	warned  once
@@ -58,6 +67,12 @@ type path struct {
 // run is the whole path: see, claim, open, walk, publish. A sidecar stays on it.
 func (p *path) run(ctx context.Context, command string, args, environ []string) error {
 	// See: the variables, and what the kubelet gave this Pod.
+	if command == "exec" {
+		if stands, err := p.recall(args, environ); stands || err != nil {
+			return err
+		}
+		args = nil
+	}
 	cfg, facts, unknown, err := see(command, args, environ)
 	p.cfg, p.log = cfg, newLogger(cfg, p.stderr)
 	for _, name := range unknown {
@@ -94,6 +109,15 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	defer p.close()
 	if err := p.open(ctx); err != nil {
 		return volumeError(err)
+	}
+	if p.app != nil {
+		if ready, err := p.ready(); ready || err != nil {
+			return err
+		}
+	}
+
+	if err := p.install(ctx); err != nil {
+		return err
 	}
 
 	// Walk: verify until DNS agrees.
@@ -144,6 +168,9 @@ func (p *path) makeClaim(facts identity.Facts) (err error) {
 	if p.sidecar && p.cfg.Withdraw && p.claim.Zone().IsZero() {
 		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
+	if p.app != nil {
+		return p.available()
+	}
 	return nil
 }
 
@@ -192,9 +219,13 @@ func (p *path) makeNeeds() error {
 func (p *path) open(ctx context.Context) error {
 	p.name.Outlet = identity.Outlet{Dir: p.cfg.Dir, Names: identity.Files(),
 		Keeps:     func(files []identity.File) error { _, err := p.claim.Keeps(files); return err },
-		Published: func(files []identity.File) { p.standing, _ = p.claim.Keeps(files) },
+		Published: p.published,
 	}
-	if err := p.name.open(ctx, p.name.Keeps); err != nil {
+	take := p.name.open
+	if p.app != nil {
+		take = p.await
+	}
+	if err := take(ctx, p.name.Keeps); err != nil || p.name.vol == nil {
 		return err
 	}
 	stands := p.name.stands.Swap(false) // nobody is ready before what it needs was looked at
@@ -232,7 +263,8 @@ func (p *path) open(ctx context.Context) error {
 			return err
 		}
 	}
-	p.name.stands.Store(stands && p.sidecar) // an init container proves and publishes again
+	// An init container proves and publishes again.
+	p.name.stands.Store(stands && (p.sidecar || p.app != nil && p.app.complete()))
 	for _, n := range p.needs {
 		if n.Dir == "" {
 			n.stands.Store(p.name.stands.Load())
@@ -242,6 +274,14 @@ func (p *path) open(ctx context.Context) error {
 		p.standing = nil
 	}
 	return nil
+}
+
+// published learns what is published now.
+func (p *path) published(files []identity.File) {
+	p.standing, _ = p.claim.Keeps(files)
+	if p.app != nil {
+		p.app.values = identity.Environment(files)
+	}
 }
 
 // close lets other writers in.

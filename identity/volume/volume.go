@@ -59,6 +59,16 @@ const (
 	pause    = 20 * time.Millisecond // between two tries
 )
 
+// Busy is the error of Open where another process writes to the volume.
+type Busy struct {
+	dir    string
+	waited time.Duration
+}
+
+func (b *Busy) Error() string {
+	return fmt.Sprintf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", b.dir, b.waited)
+}
+
 // Volume is the right to write to a folder. It is for one goroutine.
 type Volume struct {
 	folder
@@ -81,7 +91,7 @@ type Volume struct {
 //
 // Every error says in one sentence what to change, for instance in the Pod's
 // spec; the end of ctx, while another writer is waited for, is one with its
-// cause, but for a deadline. The caller closes the Volume.
+// cause, but for a deadline, which is a *Busy. The caller closes the Volume.
 func Open(ctx context.Context, dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
 	return open(ctx, dir, names, keep, os.Geteuid(), func(string) error { return nil })
 }
@@ -233,10 +243,7 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 		return v.explain("lock the folder", err)
 	}
 	begin := time.Now()
-	late := func() error {
-		waited := min(time.Since(begin).Round(time.Millisecond), patience)
-		return fmt.Errorf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", v.dir, waited)
-	}
+	late := func() error { return &Busy{v.dir, min(time.Since(begin).Round(time.Millisecond), patience)} }
 	for {
 		err := syscall.Flock(int(v.held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		switch {

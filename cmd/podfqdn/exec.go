@@ -1,0 +1,368 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/reference"
+	"github.com/podfqdn/podfqdn/identity/volume"
+)
+
+// application is the command that "exec" becomes.
+type application struct {
+	file    string            // what execve(2) is given
+	args    []text            // the first is the command's name, as given
+	environ []text            // NAME=value
+	values  map[string]string // the published lines of identity.env; nil while nothing is
+}
+
+// text is an argument or a variable of the application, and what to call it.
+type text struct {
+	reference.Text
+	where string
+}
+
+const usage = "write podfqdn exec -- COMMAND [ARG…]"
+
+// newApplication finds the command of args by the PATH in environ, and the
+// references in both. The error is all that is wrong with them.
+func newApplication(args, environ []string) (*application, error) {
+	switch {
+	case len(args) > 0 && args[0] == "--":
+		args = args[1:]
+	case len(args) > 0 && strings.HasPrefix(args[0], "-"):
+		return nil, misconfigured(fmt.Sprintf("exec has no option %+q", args[0]), usage+"; settings are variables, see podfqdn help")
+	}
+	if len(args) == 0 {
+		return nil, misconfigured("exec needs a command", usage)
+	}
+	a := &application{}
+	documented := slices.Concat(identity.Variables(), kerberos.Variables())
+	var mistakes []error
+	parse := func(where, s string) text {
+		t, err := reference.Parse(s, documented)
+		if bad, ok := errors.AsType[*reference.Malformed](err); ok {
+			mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s has %+q, which is not a reference: %s", where, bad.Reference, bad.Why), bad.Want))
+		}
+		return text{t, where}
+	}
+	for i, arg := range args {
+		a.args = append(a.args, parse(fmt.Sprintf("argument %d of the command", i), arg))
+	}
+	for _, line := range environ {
+		name, _, _ := strings.Cut(line, "=")
+		a.environ = append(a.environ, parse("variable "+name, line))
+	}
+	if len(a.args[0].Needs()) > 0 {
+		mistakes = append(mistakes, misconfigured(fmt.Sprintf("the command %+q has a reference", args[0]), "write its path as it is: only arguments, variables and rendered files may have references"))
+	}
+	if len(mistakes) > 0 {
+		return nil, errors.Join(mistakes...)
+	}
+	var err error
+	a.file, err = find(args[0], environ)
+	return a, err
+}
+
+// find returns where a command is, as execvp(3) would find it: names without a
+// slash in the PATH of environ. The error has the exit codes of sh(1).
+func find(name string, environ []string) (file string, err error) {
+	if name == "" {
+		return "", exit{exitNotFound, errors.New("the command is empty: " + usage)}
+	}
+	if strings.Contains(name, "/") {
+		return name, executable(name)
+	}
+	path := ""
+	for _, line := range environ {
+		if dirs, ok := strings.CutPrefix(line, "PATH="); ok {
+			path = dirs
+			break
+		}
+	}
+	var found error // but not executable
+	for _, dir := range filepath.SplitList(path) {
+		file := filepath.Join(cmp.Or(dir, "."), name)
+		err := executable(file)
+		if err == nil {
+			return file, nil
+		}
+		if exitCode(err) == exitNotExecutable {
+			found = cmp.Or(found, err)
+		}
+	}
+	return "", cmp.Or(found, error(exit{exitNotFound, fmt.Errorf("the command %+q is not in PATH=%+q: write its whole path", name, path)}))
+}
+
+// executable returns why a file cannot be executed, as far as can be told before
+// it is.
+func executable(file string) error {
+	const executeOK = 1 // X_OK of access(2)
+	info, err := os.Stat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if link, err := os.Readlink(file); err == nil {
+			return exit{exitNotFound, fmt.Errorf("the command %+q is a link to %+q, which does not exist", file, link)}
+		}
+		return exit{exitNotFound, fmt.Errorf("the command %+q does not exist in this container", file)}
+	case err != nil:
+		return exit{exitNotExecutable, fmt.Errorf("the command %+q: %w", file, cause(err))}
+	case info.IsDir():
+		return exit{exitNotExecutable, fmt.Errorf("the command %+q is a directory", file)}
+	}
+	if err := syscall.Access(file, executeOK); err != nil {
+		return exit{exitNotExecutable, fmt.Errorf("the command %+q has mode %v and cannot be executed by uid %d: %w", file, info.Mode(), os.Getuid(), err)}
+	}
+	return nil
+}
+
+// cause leaves out what package os says around an error of the kernel's.
+func cause(err error) error {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno
+	}
+	return err
+}
+
+// lacks returns the first reference to a variable that is not among names, "" if
+// there is none, and where it stands.
+func (a *application) lacks(names []string) (variable, where string) {
+	for _, t := range slices.Concat(a.args, a.environ) {
+		for _, name := range t.Needs() {
+			if !slices.Contains(names, name) {
+				return name, t.where
+			}
+		}
+	}
+	return "", ""
+}
+
+// complete reports whether what is published has all that the application needs.
+func (a *application) complete() bool {
+	variable, _ := a.lacks(slices.Collect(maps.Keys(a.values)))
+	return a.values != nil && variable == ""
+}
+
+// expand returns the application's arguments and variables with the published
+// values. An inherited variable of the same name gives way; those whose value
+// differs are in differ.
+func (a *application) expand() (args, environ, differ []string, err error) {
+	for _, t := range a.args {
+		arg, wrong := t.Expand(a.values)
+		args, err = append(args, arg), errors.Join(err, t.wrong(wrong))
+	}
+	inherited := map[string]bool{}
+	for _, t := range a.environ {
+		line, wrong := t.Expand(a.values)
+		err = errors.Join(err, t.wrong(wrong))
+		name, value, _ := strings.Cut(line, "=")
+		if published, ok := a.values[name]; ok {
+			if inherited[name] = true; value != "" && value != published {
+				differ = append(differ, name)
+			}
+			line = name + "=" + published
+		}
+		environ = append(environ, line)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.values)) {
+		if !inherited[name] {
+			environ = append(environ, name+"="+a.values[name])
+		}
+	}
+	return args, environ, differ, err
+}
+
+// wrong is a refusal of what Expand returns; nil for nil.
+func (t text) wrong(err error) error {
+	if err == nil {
+		return nil
+	}
+	return misconfigured(fmt.Sprintf("%s: %v", t.where, err), "write a smaller number")
+}
+
+// recall makes the application, and reports whether this Pod's identity stands in
+// the volume with all that it needs. It asks DNS nothing, takes no lock and writes
+// nothing, so that it does for an exec probe, and for an application that is
+// started again while cluster DNS is down.
+func (p *path) recall(args, environ []string) (stands bool, err error) {
+	cfg, _, wrong := configure("exec", nil, environ)
+	p.cfg, p.log = cfg, newLogger(cfg, p.stderr)
+	if !cfg.Kerberos.Principals.IsZero() {
+		wrong = errors.Join(wrong, misconfigured("PODFQDN_KRB5_PRINCIPALS is set for exec, which never reads keys in the application's container",
+			"set it for podfqdn init or podfqdn sidecar in a container of its own, and mount what that publishes here"))
+	}
+	if cfg.Install != "" {
+		wrong = errors.Join(wrong, misconfigured("PODFQDN_INSTALL is set for exec", "set it for podfqdn init in a container of its own"))
+	}
+	app, err := newApplication(args, environ)
+	if err := errors.Join(wrong, err); err != nil {
+		return false, err
+	}
+	p.app = app
+	if err := mounted(os.DirFS(cfg.Root), cfg.Dir); err != nil {
+		return false, exit{exitVolume, err}
+	}
+	_, h, err := hold("exec", nil, environ)
+	if err != nil || !h.stands() {
+		return false, nil // what is wrong is said by who looks next
+	}
+	app.values = identity.Environment(h.files)
+	return app.complete(), nil
+}
+
+// available refuses an application that needs what this Pod's identity does not
+// have. Keys for Kerberos come from another container.
+func (p *path) available() error {
+	variable, where := p.app.lacks(slices.Concat(p.claim.Variables(), kerberos.Variables()))
+	if variable == "" {
+		return nil
+	}
+	change := "leave the reference out"
+	if variable == "POD_ORDINAL" {
+		change = "set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or leave the reference out"
+	}
+	return misconfigured(fmt.Sprintf("%s refers to %s, which %s does not have", where, variable, p.claim.Name()), change)
+}
+
+// ready reports whether the application may begin without another proof, since
+// what it needs stands in the volume, published by whichever container.
+func (p *path) ready() (bool, error) {
+	if p.name.vol == nil || p.name.stands.Load() {
+		return true, nil
+	}
+	p.app.values = nil
+	return false, p.unpublished(p.claim.Variables())
+}
+
+// unpublished refuses an application that needs a variable that is not among names,
+// which are all that is published.
+func (p *path) unpublished(names []string) error {
+	variable, where := p.app.lacks(names)
+	if variable == "" {
+		return nil
+	}
+	return misconfigured(fmt.Sprintf("%s refers to %s, which no container of this Pod publishes in %s", where, variable, p.cfg.Dir),
+		"change the container that runs podfqdn init or podfqdn sidecar so that it does")
+}
+
+// await takes the name's volume for "exec". Where another process has it, or where
+// it is mounted read-only, others publish: then it takes nothing, asks DNS nothing,
+// and waits until this Pod's identity stands there.
+func (p *path) await(ctx context.Context, keeps func([]identity.File) error) error {
+	const pause = 20 * time.Millisecond
+	began, told := time.Now(), hintAfter
+	for {
+		now, cancel := context.WithDeadline(ctx, time.Now()) // for one try
+		err := p.name.open(now, keeps)
+		cancel()
+		busy := errors.As(err, new(*volume.Busy))
+		if !busy && !errors.Is(err, syscall.EROFS) {
+			return err
+		}
+		why := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir)
+		if busy {
+			why = fmt.Errorf("another podfqdn has %s and has not published this Pod's identity there yet", p.cfg.Dir)
+		}
+		files, verified, unread := volume.Read(p.cfg.Dir)
+		if unread != nil {
+			why = unread
+		} else if foreign := keeps(files); len(files) > 0 && foreign != nil {
+			why = fmt.Errorf("%w: what stands there is not this Pod's: %w", why, foreign)
+		} else if verified {
+			if p.app.values = identity.Environment(files); p.app.complete() {
+				return nil
+			}
+			if why = p.unpublished(slices.Collect(maps.Keys(p.app.values))); !busy {
+				return why
+			}
+		}
+		waited := time.Since(began)
+		if waited >= told {
+			told = following(waited)
+			level := zap.InfoLevel
+			if waited >= warnAfter {
+				level = zap.WarnLevel
+			}
+			p.log.Log(level, "not yet", zap.String("reason", why.Error()), zap.Duration("waited", waited))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return p.inVain(ctx, time.Since(began), why)
+		}
+	}
+}
+
+// inVain is why await ended without an identity.
+func (p *path) inVain(ctx context.Context, waited time.Duration, why error) error {
+	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
+		return exit{signal.code, fmt.Errorf("ended by %w after %s: %w", signal, waited.Round(10*time.Millisecond), why)}
+	}
+	return exit{exitDeadline, fmt.Errorf("gave up after %s: %w: look at the container that runs podfqdn init or podfqdn sidecar", time.Duration(p.cfg.Timeout), why)}
+}
+
+// become replaces this process by the application. It returns only if it could
+// not, or if a signal was there first: what execve(2) starts does not meet it.
+func (p *path) become(ctx context.Context) error {
+	args, environ, differ, err := p.app.expand()
+	if err != nil {
+		return err
+	}
+	if len(differ) > 0 {
+		p.log.Warn("published values replace other ones", zap.Strings("variables", differ))
+	}
+	_ = p.log.Sync()
+	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
+		return exit{signal.code, fmt.Errorf("ended by %w before the application began", signal)}
+	}
+	err = syscall.Exec(p.app.file, args, environ)
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
+		err = errors.New("it is not a program for this machine, and has no #! line")
+	case errors.Is(err, syscall.E2BIG):
+		err = errors.New("its arguments and variables are too large: the kernel takes at most 128 KiB of each, and a quarter of the stack limit of all")
+	case errors.Is(err, syscall.ENOENT):
+		err = errors.New("it exists, but the interpreter of its #! line, or its dynamic loader, does not")
+	}
+	return exit{exitNotExecutable, fmt.Errorf("the command %+q cannot be executed: %w", p.app.file, err)}
+}
+
+// mounted refuses a directory that is not on a volume, as the mount table of the
+// process says, since what a container keeps in its own layer is lost when it is
+// started again. Where there is no table nobody knows.
+func mounted(root fs.FS, dir string) error {
+	table, err := fs.ReadFile(root, "proc/self/mountinfo")
+	if err != nil {
+		return nil
+	}
+	where := filepath.Clean(dir)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		where = real
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(table)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 { // proc_pid_mountinfo(5)
+			continue
+		}
+		point := unescape.Replace(fields[4])
+		if point != "/" && (where == point || strings.HasPrefix(where, point+"/")) {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not a volume: add volumes: [{name: identity, emptyDir: {}}] to the Pod, and volumeMounts: [{name: identity, mountPath: %s}] to this container", dir, dir)
+}
