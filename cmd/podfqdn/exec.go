@@ -36,7 +36,7 @@ type text struct {
 	where string
 }
 
-const usage = "write podfqdn exec -- COMMAND [ARG…]"
+const usage = "write podfqdn exec -- COMMAND [ARG...]"
 
 // newApplication finds the command of args by the PATH in environ, and the
 // references in both. The error is all that is wrong with them.

@@ -17,7 +17,7 @@ usage: podfqdn COMMAND
   init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
   sidecar  the same, then go on verifying, and serve probes and metrics
   exec     wait like init, or until another container has published, then become a command:
-           podfqdn exec -- COMMAND [ARG…], in its own container
+           podfqdn exec -- COMMAND [ARG...], in its own container
   check    exit 0 if the volume holds this Pod's verified name, and print it
   doctor   why DNS does not agree, and what to change; -o json for programs
   help     print this

@@ -183,7 +183,8 @@ func cmdReason(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	lines := logLines(ts)
 	last := lines[len(lines)-1]
-	if last["msg"] != "not published" || last["level"] != "error" || last["exit"] != float64(p.code) || last["reason"] != got {
+	reason := strings.TrimPrefix(got, "podfqdn: ") // of exec
+	if last["msg"] != "not published" || last["level"] != "error" || last["exit"] != float64(p.code) || last["reason"] != reason {
 		ts.Fatalf("the log ends with %v", last)
 	}
 }
@@ -195,15 +196,18 @@ var logFields = map[string][]string{
 	"unknown variable is ignored":                  {"variable"},
 	"an earlier identity was removed":              {"because"},
 	"waiting for forward and reverse DNS to agree": {"fqdn", "ips", "nameservers"},
-	"asked":                             {"kind", "server", "finding", "verdict", "again"},
-	"not yet":                           {"reason", "waited"},
-	"tolerated":                         {"what"},
-	"published":                         {"fqdn", "ips", "dir", "waited", "changed"},
-	"earlier keys were removed":         {"what"},
-	"a file of the source was not read": {"what"},
-	"keys published":                    {"principals", "dir", "changed"},
-	"not published":                     {"reason", "exit"},
-	"the reason is in this log only":    {"because"},
+	"asked":                               {"kind", "server", "finding", "verdict", "again"},
+	"not yet":                             {"reason", "waited"},
+	"tolerated":                           {"what"},
+	"published":                           {"fqdn", "ips", "dir", "waited", "changed"},
+	"earlier keys were removed":           {"what"},
+	"a file of the source was not read":   {"what"},
+	"keys published":                      {"principals", "dir", "changed"},
+	"not published":                       {"reason", "exit"},
+	"not executed":                        {"reason", "exit"},
+	"published values replace other ones": {"variables"},
+	"installed":                           {"file", "changed"},
+	"the reason is in this log only":      {"because"},
 }
 
 // logLines reads the log that init wrote to stderr, and holds it to its form.
