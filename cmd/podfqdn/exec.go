@@ -297,7 +297,11 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 			if waited >= warnAfter {
 				level = zap.WarnLevel
 			}
-			p.log.Log(level, "not yet", zap.String("reason", why.Error()), zap.Duration("waited", waited))
+			fields := []zap.Field{zap.String("reason", why.Error()), zap.Duration("waited", waited)}
+			if ends, ok := ctx.Deadline(); ok {
+				fields = append(fields, zap.String("gives_up", ends.UTC().Format(time.RFC3339)))
+			}
+			p.log.Log(level, "not yet", fields...)
 		}
 		select {
 		case <-time.After(pause):
