@@ -56,6 +56,9 @@ func newApplication(args, environ []string) (*application, error) {
 	parse := func(where, s string) text {
 		t, err := reference.Parse(s, documented)
 		if bad, ok := errors.AsType[*reference.Malformed](err); ok {
+			if strings.Contains(s, "\n") {
+				where += fmt.Sprintf(", line %d,", bad.Line)
+			}
 			mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s has %+q, which is not a reference: %s", where, bad.Reference, bad.Why), bad.Want))
 		}
 		return text{t, where}
