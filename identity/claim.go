@@ -105,6 +105,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 		return Claim{}, refuse(Misconfigured, "%w", err).mend("set shorter ones of PODFQDN_HOSTNAME, PODFQDN_SERVICE and PODFQDN_CLUSTER_DOMAIN")
 	}
 	c.parts = c.name.split(c.zone)
+	c.ordinal = cmp.Or(f.Ordinal.Value, c.number())
 	if p.NameForm == HostnameForm {
 		for _, addr := range c.addrs {
 			if other, err := ParseName(Dashed(addr) + "." + suffix); err == nil && other != c.name {
@@ -154,6 +155,7 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 		c.zone = Name{labels[4]}
 	}
 	c.parts = name.split(c.zone)
+	c.ordinal = cmp.Or(f.Ordinal.Value, c.number())
 	return c, nil
 }
 

@@ -109,7 +109,7 @@ func environment(files []identity.File) map[string]string {
 	variables := make(map[string]string)
 	for name, variable := range map[string]string{
 		"fqdn": "POD_FQDN", "hostname": "POD_HOSTNAME", "service": "POD_SERVICE", "namespace": "POD_NAMESPACE",
-		"cluster-domain": "POD_CLUSTER_DOMAIN", "ip": "POD_IP", "ips": "POD_IPS",
+		"cluster-domain": "POD_CLUSTER_DOMAIN", "ip": "POD_IP", "ips": "POD_IPS", "ordinal": "POD_ORDINAL",
 	} {
 		value := strings.ReplaceAll(strings.TrimSuffix(string(file(files, name)), "\n"), "\n", ",")
 		if value != "" {
@@ -125,9 +125,7 @@ func checkEnv(t testing.TB, files []identity.File) {
 	t.Helper()
 	text := file(files, "identity.env")
 	variables := environment(files)
-	for _, variable := range []string{
-		"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS", "PATH",
-	} {
+	for _, variable := range append(identity.Variables(), "PATH") {
 		got, err := kubeletEnv(text, variable)
 		if err != nil || got != variables[variable] {
 			t.Errorf("%s is %q, %v, not %q, in\n%s", variable, got, err, variables[variable], text)

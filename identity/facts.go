@@ -32,6 +32,7 @@ type Given struct {
 	PodUID        string `env:"POD_UID" doc:"metadata.uid, to tell another Pod's leftovers in a shared volume"`
 	PodIP         string `env:"POD_IP" doc:"status.podIP"`
 	PodIPs        string `env:"POD_IPS" doc:"status.podIPs; else POD_IP, the Pod's own lines in /etc/hosts, the interfaces"`
+	PodOrdinal    string `env:"POD_ORDINAL" doc:"metadata.labels['apps.kubernetes.io/pod-index']; else the number at the end of the hostname"`
 	FQDN          string `env:"PODFQDN_FQDN" doc:"the whole name, in place of all its parts"`
 	Hostname      string `env:"PODFQDN_HOSTNAME" doc:"spec.hostname; else from /etc/hosts"`
 	Service       string `env:"PODFQDN_SERVICE" doc:"the governing Service, spec.subdomain; else from /etc/hosts"`
@@ -54,6 +55,7 @@ type Facts struct {
 	Namespace     Fact
 	ClusterDomain Fact
 	Override      Fact // spec.hostnameOverride, where the kubelet wrote it
+	Ordinal       Fact // POD_ORDINAL
 	PodName       string
 	UID           string
 	HostNetwork   bool
@@ -104,7 +106,9 @@ func look(root fs.FS, given Given, h hosts, hostname string, ifaces func() ([]ne
 	if addr, err := netip.ParseAddr(given.Kubernetes); err == nil {
 		f.Kubernetes = addr.Unmap()
 	}
-	mistakes = errors.Join(f.givenAddresses(given), f.givenNameservers(given))
+	var wrong error
+	f.Ordinal, wrong = givenOrdinal(given)
+	mistakes = errors.Join(f.givenAddresses(given), wrong, f.givenNameservers(given))
 	account, homeless := factIn(root, namespacePath, "set POD_NAMESPACE from metadata.namespace")
 	here := func(l hostsLine) bool {
 		of := cmp.Or(given.PodNamespace, account.Value)

@@ -43,6 +43,8 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 			want: `POD_IP="10.1.2.3,10.1.2.4" is not among POD_IPS="10.244.0.27": set POD_IPS from status.podIPs and leave POD_IP out`},
 		{name: "an address that is none beside addresses", given: identity.Given{PodIP: evil, PodIPs: ip4},
 			want: `POD_IP="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is no IP address: set POD_IP from status.podIP`},
+		{name: "an ordinal", given: identity.Given{PodOrdinal: evil},
+			want: `POD_ORDINAL="a\nb\x1b[31m\u00e9" is not a whole number from 0 to 2147483647 without leading zeros: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or leave it out`},
 		{name: "nameservers", given: identity.Given{Nameservers: evil},
 			want: `PODFQDN_NAMESERVERS="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT`},
 		{name: "a nameserver with a strange scope", given: identity.Given{Nameservers: "fe80::1%" + evil},

@@ -119,6 +119,7 @@ func TestNearMissOfAVariable(t *testing.T) {
 		"PODFQDN_FQND":             "PODFQDN_FQDN",
 		"PODFQDN_UID":              "POD_UID", // not PODFQDN_DIR
 		"PODFQDN_IP":               "POD_IP",
+		"PODFQDN_ORDINAL":          "POD_ORDINAL",
 		"PODFQDN_NAMESPACE":        "POD_NAMESPACE",
 		"PODFQDN_FAMILY":           "", // three letters
 		"PODFQDN_LOG":              "",

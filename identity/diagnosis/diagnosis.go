@@ -182,6 +182,7 @@ func Facts(f identity.Facts) []Seen {
 	}
 	optional("Pod", f.PodName, "POD_NAME")
 	optional("UID", f.UID, "POD_UID")
+	optional("ordinal", f.Ordinal.Value, f.Ordinal.From)
 	from = conf
 	if f.FromVariable {
 		from = "PODFQDN_NAMESERVERS"

@@ -29,7 +29,7 @@ func Files() []string { return []string{fileKeytab, fileKeytabPath, fileConf, fi
 // Config is what a person says of a Pod's Kerberos. Without Principals there is
 // none; with them, Source and Dir are needed too.
 type Config struct {
-	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}"`
+	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}, {ordinal}"`
 	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"of principals without one, and of krb5.conf; else that of the first principal"`
 	Source     Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs; its path may have the same words in braces"`
 	Dir        string    `env:"PODFQDN_KRB5_DIR" envDefault:"/krb5" doc:"the volume for the keys, an emptyDir with medium: Memory"`

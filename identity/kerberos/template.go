@@ -12,18 +12,18 @@ import (
 
 // words are what may stand in braces, in Templates and in a Source.
 // HOSTNAME is in upper case, as in the computer accounts of Active Directory.
-var words = []string{"fqdn", "hostname", "HOSTNAME", "service", "namespace"}
+var words = []string{"fqdn", "hostname", "HOSTNAME", "service", "namespace", "ordinal"}
 
 // wordList is for people.
-const wordList = "{fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}"
+const wordList = "{fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}"
 
 // wordsOf gives what they stand for. A name of another form than Kubernetes
-// gives has neither Service nor namespace.
+// gives has neither Service nor namespace, and not every Pod has an ordinal.
 func wordsOf(claim identity.Claim) map[string]string {
 	fqdn := claim.Name().String()
 	hostname, _, _ := strings.Cut(fqdn, ".")
 	service, namespace := claim.Service()
-	return map[string]string{"fqdn": fqdn, "hostname": hostname, "HOSTNAME": strings.ToUpper(hostname), "service": service, "namespace": namespace}
+	return map[string]string{"fqdn": fqdn, "hostname": hostname, "HOSTNAME": strings.ToUpper(hostname), "service": service, "namespace": namespace, "ordinal": claim.Ordinal()}
 }
 
 // expand replaces the words in braces. What a backslash stands before, and the
@@ -49,8 +49,7 @@ func expand(text string, values map[string]string) (string, error) {
 			}
 			value := values[word]
 			if value == "" {
-				why := fmt.Errorf("{%s} in %+q stands for nothing, as %s is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", word, text, values["fqdn"])
-				return "", identity.Refuse(identity.Misconfigured, why, "write it out, or use {fqdn} or {hostname}")
+				return "", absent(word, text, values)
 			}
 			b.WriteString(value)
 			i += length
@@ -61,6 +60,16 @@ func expand(text string, values map[string]string) (string, error) {
 	return b.String(), nil
 }
 
+// absent refuses a word that stands for nothing in this Pod.
+func absent(word, text string, values map[string]string) error {
+	why, change := values["fqdn"]+" is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", "write it out, or use {fqdn} or {hostname}"
+	if word == "ordinal" {
+		why = fmt.Sprintf("the hostname %+q does not end with an ordinal, as db-0 does", values["hostname"])
+		change = "set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out"
+	}
+	return identity.Refuse(identity.Misconfigured, fmt.Errorf("{%s} in %+q stands for nothing, as %s", word, text, why), change)
+}
+
 // asciiOf is %+q without the quotes.
 func asciiOf(s string) string {
 	quoted := fmt.Sprintf("%+q", s)
@@ -68,7 +77,7 @@ func asciiOf(s string) string {
 }
 
 // example is a Pod to try templates on before there is one.
-var example = map[string]string{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "HOSTNAME": "DB-0", "service": "db", "namespace": "default"}
+var example = map[string]string{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "HOSTNAME": "DB-0", "service": "db", "namespace": "default", "ordinal": "0"}
 
 // Templates are the principals that a Pod wants the keys of, each perhaps with
 // words in braces for what differs from Pod to Pod. The zero value is none.

@@ -10,10 +10,10 @@ import (
 
 func TestTemplatesThatNoPodCanHaveAreRefusedAtOnce(t *testing.T) {
 	for text, want := range map[string]string{
-		"HTTP/{fqn}":                 `"HTTP/{fqn}" has an unknown word, {fqn}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}`,
-		"HTTP/{}":                    `"HTTP/{}" has an unknown word, {}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}`,
-		"HTTP/{fqdn":                 `"HTTP/{fqdn" has a { without }: the words are {fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}`,
-		"HTTP/fqdn}":                 `"HTTP/fqdn}" has a } without {: the words are {fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}`,
+		"HTTP/{fqn}":                 `"HTTP/{fqn}" has an unknown word, {fqn}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
+		"HTTP/{}":                    `"HTTP/{}" has an unknown word, {}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
+		"HTTP/{fqdn":                 `"HTTP/{fqdn" has a { without }: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
+		"HTTP/fqdn}":                 `"HTTP/fqdn}" has a } without {: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
 		"HTTP/{\"\x1b}":              `"HTTP/{\"\x1b}" is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)`,
 		"HTTP/{fqdn},":               `a principal in the list is empty: take a comma out, or write the principal`,
 		",HTTP/{fqdn}":               `a principal in the list is empty: take a comma out, or write the principal`,
@@ -38,7 +38,7 @@ func TestTemplatesThatNoPodCanHaveAreRefusedAtOnce(t *testing.T) {
 
 func TestTemplatesBecomeThePrincipalsOfThePod(t *testing.T) {
 	config := kerberos.Config{Realm: "EXAMPLE.COM", Dir: "/krb5"}
-	texts := `HTTP/{fqdn}, hdfs/{fqdn}@OTHER.EXAMPLE ,kafka/boot.example.org,{service}/{hostname}.{namespace},a\,b,a\ b/\{x\},HTTP/{fqdn},{hostname}-{hostname}/x,{HOSTNAME}$`
+	texts := `HTTP/{fqdn}, hdfs/{fqdn}@OTHER.EXAMPLE ,kafka/boot.example.org,{service}/{hostname}.{namespace},a\,b,a\ b/\{x\},HTTP/{fqdn},{hostname}-{hostname}/x,{HOSTNAME}$,broker{ordinal}`
 	if err := config.Principals.UnmarshalText([]byte(texts)); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,7 @@ func TestTemplatesBecomeThePrincipalsOfThePod(t *testing.T) {
 		"a b/{x}@EXAMPLE.COM",
 		"db-0-db-0/x@EXAMPLE.COM",
 		"DB-0$@EXAMPLE.COM",
+		"broker0@EXAMPLE.COM",
 	}
 	var got []string
 	for _, p := range keys.Principals() {
@@ -83,6 +84,10 @@ func TestAConfigThatDoesNotFitThePodIsRefused(t *testing.T) {
 			want: `{service} in "{service}/{fqdn}" stands for nothing, as kdc1.example.org is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
 		{principals: "a/b@R", source: "/k/{namespace}", fqdn: "kdc1.example.org",
 			want: `{namespace} in "/k/{namespace}" stands for nothing, as kdc1.example.org is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
+		{principals: "broker{ordinal}@R", source: "/k", fqdn: "kdc1.example.org",
+			want: `{ordinal} in "broker{ordinal}@R" stands for nothing, as the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
+		{principals: "a/b@R", source: "/k/{ordinal}", fqdn: "kdc1.example.org",
+			want: `{ordinal} in "/k/{ordinal}" stands for nothing, as the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
 		{principals: "a/b@R", source: "/k", dir: "krb5",
 			want: `"krb5" is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told: change PODFQDN_KRB5_DIR, or set PODFQDN_KRB5_MOUNT`},
 		{principals: "a/b@R", source: "/k", mount: "/krb5'\nX='",
@@ -130,7 +135,7 @@ func TestSettingsThatAreNoneAreRefused(t *testing.T) {
 		{&source, "/keytabs/{hostname}", ""},
 		{&source, "keytabs", "must be an absolute path"},
 		{&source, "/a\x00b", "must be an absolute path"},
-		{&source, "/{pod}", `"/{pod}" has an unknown word, {pod}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service} and {namespace}`},
+		{&source, "/{pod}", `"/{pod}" has an unknown word, {pod}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`},
 		{&kdcs, "", ""},
 		{&kdcs, "kdc1.example.com, 10.1.2.3:88,[fd00::1]:750,fd00::2,[fd00::3],KDC2.example.com.:88,10.1.2.4", ""},
 		{&kdcs, "kdc1,", `""` + noKDC},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"regexp"
@@ -31,6 +32,8 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	watchtools "k8s.io/client-go/tools/watch"
 	utilexec "k8s.io/client-go/util/exec"
+
+	"github.com/podfqdn/podfqdn/identity"
 )
 
 // patience is how long anything may take that takes seconds on a quiet machine.
@@ -540,10 +543,17 @@ func (s *space) holds(pod, container, fqdn string, addrs ...string) {
 		"identity.env": fmt.Sprintf("POD_FQDN='%s'\nPOD_HOSTNAME='%s'\nPOD_SERVICE='%s'\nPOD_NAMESPACE='%s'\nPOD_CLUSTER_DOMAIN='%s'\nPOD_IP='%s'\nPOD_IPS='%s'\n",
 			fqdn, labels[0], labels[1], labels[2], s.domain, addrs[0], strings.Join(addrs, ",")),
 	}
+	if number := numbered.FindStringSubmatch(labels[0]); number != nil && labels[0] != identity.Dashed(netip.MustParseAddr(addrs[0])) {
+		want["ordinal"] = number[1]
+		want["identity.env"] += "POD_ORDINAL='" + number[1] + "'\n"
+	}
 	if !maps.Equal(files, want) {
 		s.Errorf("%s: published\n%q\nwant\n%q", pod, files, want)
 	}
 }
+
+// numbered is a hostname with an ordinal.
+var numbered = regexp.MustCompile(`-(0|[1-9][0-9]*)$`)
 
 // files reads the contract's files, byte for byte.
 func (s *space) files(pod, container string) (map[string]string, error) {

@@ -11,7 +11,7 @@ import (
 )
 
 // keys are the names in identity.env.
-var keys = []string{"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS"}
+var keys = []string{"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS", "POD_ORDINAL"}
 
 func volumes(t *testing.T, w world) {
 	w.parallel(t, "variables by fileKeyRef, as they stand", func(s *space) {

@@ -16,6 +16,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podfqdn/podfqdn/identity"
 )
 
 const root = "../.."
@@ -226,7 +228,7 @@ func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
 			continue
 		}
 		ref := env.ValueFrom.FileKeyRef
-		if ref.VolumeName != "identity" || ref.Path != "identity.env" || !strings.Contains(" POD_FQDN POD_HOSTNAME POD_SERVICE POD_NAMESPACE POD_CLUSTER_DOMAIN POD_IP POD_IPS ", " "+ref.Key+" ") {
+		if ref.VolumeName != "identity" || ref.Path != "identity.env" || !slices.Contains(identity.Variables(), ref.Key) {
 			t.Errorf("%s: %s refers to %+v", c.Name, env.Name, ref)
 		}
 		refers = refers || ref.Key == key

@@ -616,7 +616,7 @@ func contents(t *testing.T, dir string) string {
 
 // What a crash of the node makes of files that were not synced: an emptyDir is on the disk, and outlives it.
 func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
-	names := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "service"}
+	names := []string{"cluster-domain", "fqdn", "hostname", "identity.env", "identity.json", "ip", "ips", "namespace", "ordinal", "service"}
 	generation := func(l *life) string {
 		target, err := os.Readlink(filepath.Join(l.dir(), "..data"))
 		if err != nil {

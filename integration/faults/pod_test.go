@@ -537,16 +537,31 @@ func whole(dir string) error {
 
 // consistent sees whether the files of a folder say the same: each that the README's table of /identity has, and no other.
 func consistent(dir string) error {
-	document, err := os.ReadFile(filepath.Join(dir, "identity.json"))
+	hostname, ordinal, err := agree(dir)
 	if err != nil {
 		return err
+	}
+	if number := numbered.FindString(hostname); number != "" && "-"+ordinal != number {
+		return fmt.Errorf("%s has the ordinal %q of %q", dir, ordinal, hostname)
+	}
+	return nil
+}
+
+// numbered is how a hostname ends that has an ordinal.
+var numbered = regexp.MustCompile(`-(0|[1-9][0-9]*)$`)
+
+// agree is consistent for files of any version: the ordinal, for one, may be absent.
+func agree(dir string) (hostname, ordinal string, err error) {
+	document, err := os.ReadFile(filepath.Join(dir, "identity.json"))
+	if err != nil {
+		return "", "", err
 	}
 	var record struct {
 		FQDN, Hostname, Service, Namespace, ClusterDomain, IP string
 		IPs                                                   []string
 	}
 	if err := json.Unmarshal(document, &record); err != nil {
-		return fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
+		return "", "", fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
 	}
 	want := map[string]string{"identity.json": string(document), "ips": strings.Join(record.IPs, "\n") + "\n", "verified": ""}
 	env := ""
@@ -557,25 +572,30 @@ func consistent(dir string) error {
 			env += "POD_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + "='" + value + "'\n"
 		}
 	}
-	want["identity.env"] = env + "POD_IPS='" + strings.Join(record.IPs, ",") + "'\n"
+	env += "POD_IPS='" + strings.Join(record.IPs, ",") + "'\n"
+	if text, err := os.ReadFile(filepath.Join(dir, "ordinal")); err == nil {
+		ordinal, want["ordinal"] = string(text), string(text)
+		env += "POD_ORDINAL='" + ordinal + "'\n"
+	}
+	want["identity.env"] = env
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return "", "", err
 	}
 	for _, entry := range entries {
 		if _, ok := want[entry.Name()]; !ok {
-			return fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
+			return "", "", fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
 		}
 	}
 	for name, want := range want {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		more, begins := strings.CutPrefix(string(got), want)
 		// Kerberos adds variables.
-		if err != nil || !begins || more != "" && (name != "identity.env" || !assignments.MatchString(more)) {
-			return fmt.Errorf("%s/%s holds %q, %v, and identity.json says %q", dir, name, got, err, want)
+		if err != nil || !begins || more != "" && (name != "identity.env" || !assignments.MatchString(more) || strings.Contains(more, "POD_")) {
+			return "", "", fmt.Errorf("%s/%s holds %q, %v, and identity.json says %q", dir, name, got, err, want)
 		}
 	}
-	return nil
+	return record.Hostname, ordinal, nil
 }
 
 // assignments are lines of identity.env.

@@ -36,9 +36,9 @@ func TestARecordThatIsThereTakesEightPacketsAndIsPublishedWhole(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"fqdn": db0, "hostname": "db-0", "service": "db", "namespace": "default", "cluster-domain": "cluster.local",
-		"ip": ip, "ips": ip + "\n", "verified": "",
+		"ip": ip, "ips": ip + "\n", "ordinal": "0", "verified": "",
 		"identity.env": "POD_FQDN='" + db0 + "'\nPOD_HOSTNAME='db-0'\nPOD_SERVICE='db'\nPOD_NAMESPACE='default'\n" +
-			"POD_CLUSTER_DOMAIN='cluster.local'\nPOD_IP='" + ip + "'\nPOD_IPS='" + ip + "'\n",
+			"POD_CLUSTER_DOMAIN='cluster.local'\nPOD_IP='" + ip + "'\nPOD_IPS='" + ip + "'\nPOD_ORDINAL='0'\n",
 	} {
 		if got := p.read(name); got != want {
 			t.Errorf("%s holds %q, not %q", name, got, want)
