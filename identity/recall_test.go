@@ -91,6 +91,8 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 		{name: "a changed hostname file, and the kernel's hostname", hosts: "", self: "db-1", kernel: "db-0", ifaces: []string{ip, ip6}},
 		{name: "the own UID and nothing else", hosts: "", self: "-", given: identity.Given{PodUID: "1"}},
 		{name: "interfaces that cannot be read, and the own UID", hosts: "", given: identity.Given{PodUID: "1"}, ifaces: []string{}},
+		{name: "a UID, and the published identity has none", hosts: own, given: identity.Given{PodUID: "none"}},
+		{name: "no UID, and the published identity has one", hosts: own, given: identity.Given{PodName: "told"}},
 		{name: "resolv.conf emptied", hosts: own, resolv: "\n"},
 		{name: "resolv.conf of comments", hosts: own, resolv: "# nothing\n; nothing\n"},
 		{name: "resolv.conf missing", hosts: own, resolv: "-"},
@@ -117,13 +119,17 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 		{name: "another hostname, and only this one's line", hosts: head + full, self: "db-1", want: other},
 		{name: "another namespace", hosts: "", given: identity.Given{PodNamespace: "staging"}, want: other},
 		{name: "another Service", hosts: "", given: identity.Given{Service: "cache"}, want: other},
-		{name: "another UID", hosts: own, given: identity.Given{PodUID: "2"}, want: `it is of another Pod, ""`},
+		{name: "another UID", hosts: own, given: identity.Given{PodUID: "2"}, want: `it is of another Pod, "1"`},
 		{name: "nothing to compare with", hosts: "", self: "-", want: "refused: no address of this Pod"},
 		{name: "a variable that is none", hosts: own, given: identity.Given{PodIPs: "x"}, want: `mistake: POD_IPS="x"`},
 		{name: "nameservers that are none", hosts: own, given: identity.Given{Nameservers: "x"}, want: `mistake: PODFQDN_NAMESERVERS="x"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			files := identityOf(t, podtest.DB0, identity.Given{PodUID: strings.TrimLeft(test.given.PodUID, "2")}, ip, ip6)
+			uid := map[string]string{"1": "1", "2": "1"}[test.given.PodUID]
+			if test.given.PodName == "told" {
+				uid = "1"
+			}
+			files := identityOf(t, podtest.DB0, identity.Given{PodUID: uid}, ip, ip6)
 			root := podtest.DB0.Files("cluster.local", ip)
 			set := func(path, text, none string) {
 				root[path] = &fstest.MapFile{Data: []byte(text)}

@@ -10,11 +10,14 @@ import (
 	"strings"
 )
 
-// The files that are not of one value.
+// The files that are not of one value, and the one that a version before did not have.
 const (
 	fileIPs  = "ips"
 	fileJSON = "identity.json"
 	fileEnv  = "identity.env"
+
+	fileOrdinal     = "ordinal"
+	variableOrdinal = "POD_ORDINAL"
 )
 
 // value is a file, and its line of identity.env, which has commas where the file
@@ -34,7 +37,7 @@ var values = []value{
 	{"cluster-domain", "POD_CLUSTER_DOMAIN", func(r record) string { return r.ClusterDomain }},
 	{"ip", "POD_IP", func(r record) string { return r.IP.String() }},
 	{fileIPs, "POD_IPS", record.ips},
-	{"ordinal", "POD_ORDINAL", func(r record) string { return r.ordinal }},
+	{fileOrdinal, variableOrdinal, func(r record) string { return r.ordinal }},
 }
 
 // Files lists every name that a Generation may hold, in order.
@@ -193,56 +196,4 @@ func (r record) files() []File {
 	return append(files,
 		File{fileJSON, append(text, '\n'), readable},
 		File{fileEnv, env.Bytes(), readable})
-}
-
-// Keeps returns the addresses, primary first, of the files of an earlier
-// generation, if they are this Pod's identity and whole. It does not prove them
-// again. The error says why they are not.
-func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
-	content := map[string][]byte{}
-	for _, f := range files {
-		content[f.Name] = f.Data
-	}
-	if content[fileJSON] == nil {
-		return nil, fmt.Errorf("it has no %s", fileJSON)
-	}
-	var r record
-	if err := json.Unmarshal(content[fileJSON], &r); err != nil {
-		return nil, fmt.Errorf("its %s cannot be read: %w", fileJSON, err)
-	}
-	switch {
-	case r.SchemaVersion != schemaVersion:
-		return nil, fmt.Errorf("it has schema version %d, not %d", r.SchemaVersion, schemaVersion)
-	case r.PodUID != c.uid:
-		return nil, fmt.Errorf("it is of another Pod, %+q", r.PodUID)
-	case r.FQDN != c.name.String():
-		return nil, fmt.Errorf("it is of another name, %+q", r.FQDN)
-	case len(r.IPs) == 0 || r.IP != r.IPs[0]:
-		return nil, fmt.Errorf("its %s names no primary address", fileJSON)
-	}
-	for _, ip := range r.IPs {
-		if !slices.Contains(c.own, ip) {
-			return nil, fmt.Errorf("it is of another address, %s", ip)
-		}
-	}
-	for _, want := range r.files() {
-		// A doctor, for one, may not have all the variables of the writer, and so
-		// does not know the lines that Render was given.
-		more, begins := bytes.CutPrefix(content[want.Name], want.Data)
-		if !begins || len(more) > 0 && (want.Name != fileEnv || !assigns(more)) {
-			return nil, fmt.Errorf("its file %s is torn", want.Name)
-		}
-	}
-	return r.IPs, nil
-}
-
-// assigns reports whether each line is NAME='value'.
-func assigns(lines []byte) bool {
-	for line := range bytes.Lines(lines) {
-		name, value, _ := bytes.Cut(line, []byte("='"))
-		if len(name) == 0 || !bytes.HasSuffix(value, []byte("'\n")) || bytes.Count(value, []byte("'")) != 1 {
-			return false
-		}
-	}
-	return true
 }

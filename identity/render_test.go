@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -244,7 +245,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[i].Data = data
+		files[i].Data = append(data, '\n')
 		return files
 	}
 	with := func(name string, data string) []identity.File {
@@ -268,7 +269,6 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"a cut identity.json", with("identity.json", `{"schemaVersion": 1`), "its identity.json cannot be read: unexpected end of JSON input"},
 		{"another schema", edit("schemaVersion", 2), "it has schema version 2, not 1"},
 		{"another UID", edit("podUID", "7d3a51"), `it is of another Pod, "7d3a51"`},
-		{"no UID", edit("podUID", ""), `it is of another Pod, ""`},
 		{"another name", edit("fqdn", "db-1.db.default.svc.cluster.local"), `it is of another name, "db-1.db.default.svc.cluster.local"`},
 		{"no addresses", edit("ips", []string{}), "its identity.json names no primary address"},
 		{"another primary address", edit("ip", ip6), "its identity.json names no primary address"},
@@ -283,15 +283,114 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"no line of identity.env", with("identity.env", env+"KRB5_KTNAME"), "its file identity.env is torn"},
 		{"half a line of it", with("identity.env", env+"KRB5_KTNAME='/krb5/"), "its file identity.env is torn"},
 		{"a quote in it", with("identity.env", env+"KRB5_KTNAME='/krb5/' 'x'\n"), "its file identity.env is torn"},
-		{"another form of identity.json", edit("hostname", "db-0"), "its file identity.json is torn"},
-		{"a field more", edit("zone", "a"), "its file identity.json is torn"},
+		{"an identity.json without its last byte", with("identity.json", strings.TrimSuffix(string(file(rendered(t, claim), "identity.json")), "\n")), "its file identity.json is torn"},
+		{"an identity.json without a field", edit("verified", map[string]any{"forward": "only"}), "its file identity.json is torn"},
+		{"a field in upper case", with("identity.json", strings.Replace(string(file(rendered(t, claim), "identity.json")), "hostname", "HOSTNAME", 1)), "its file identity.json is torn"},
+		{"no ordinal", without("ordinal"), "its file ordinal is torn"},
+		{"an empty ordinal", with("ordinal", ""), "its file ordinal is torn"},
+		{"another ordinal", with("ordinal", "1"), "its file identity.env is torn"},
+		{"an ordinal with a newline", with("ordinal", "0\n"), "its file ordinal is torn"},
+		{"no line of the ordinal", with("identity.env", strings.ReplaceAll(env, "POD_ORDINAL='0'\n", "")), "its file identity.env is torn"},
+		{"an ordinal that is none", append(with("identity.env", strings.ReplaceAll(env, "POD_ORDINAL='0'", "POD_ORDINAL='00'")), identity.File{Name: "ordinal", Data: []byte("00")}), "its file ordinal is torn"},
 		{"another Service", edit("service", "db-vip"), "its file service is torn"},
+		{"a Service of the files alone", edit("service", nil), "its file service is torn"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := claim.Keeps(test.files); err == nil || err.Error() != test.want {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})
+	}
+}
+
+// The writer may have been another version, or have been told more or less.
+func TestKeepsAcceptsWhatAnotherVersionWrote(t *testing.T) {
+	claim := db0(t, identity.Policy{}, dual, "")
+	for name, edit := range map[string]func(name, text string) string{
+		"an older one, without ordinal": func(name, text string) string {
+			if name == "ordinal" {
+				return ""
+			}
+			return strings.ReplaceAll(text, "POD_ORDINAL='0'\n", "")
+		},
+		"more fields": func(name, text string) string {
+			if name != "identity.json" {
+				return text
+			}
+			text = strings.Replace(text, `  "fqdn"`, `  "zones": {"a": [1, {"b": null}]},`+"\n"+`  "fqdn"`, 1)
+			return strings.Replace(text, `    "rounds"`, `    "peers": 3,`+"\n"+`    "rounds"`, 1)
+		},
+		"another form": func(name, text string) string {
+			if name != "identity.json" {
+				return text
+			}
+			return strings.Join(strings.Fields(text), " ") + "\n"
+		},
+		"more lines": func(name, text string) string {
+			if name != "identity.env" {
+				return text
+			}
+			return strings.Replace(text, "POD_ORDINAL", "POD_ZONE='a'\nPOD_ORDINAL", 1) + "POD_PEERS='db-0,db-1'\n"
+		},
+		"no UID": func(name, text string) string {
+			return regexp.MustCompile(`  "podUID": "[^"]*",\n`).ReplaceAllString(text, "")
+		},
+	} {
+		files := slices.Clone(rendered(t, claim))
+		for i := range files {
+			files[i].Data = []byte(edit(files[i].Name, string(files[i].Data)))
+		}
+		files = slices.DeleteFunc(files, func(f identity.File) bool { return len(f.Data) == 0 })
+		if slices.EqualFunc(files, rendered(t, claim), sameFile) {
+			t.Errorf("%s: nothing is changed", name)
+		}
+		if addrs, err := claim.Keeps(files); err != nil || len(addrs) != 2 {
+			t.Errorf("%s: %v, %v", name, addrs, err)
+		}
+	}
+	if _, err := podtest.Claim(podtest.DB0.Files("cluster.local", ip4, ip6), identity.Given{}, identity.Policy{}).Keeps(rendered(t, claim)); err != nil {
+		t.Errorf("by one that was not told its UID: %v", err)
+	}
+}
+
+// What Holds accepts is not written again; so it has all that would be written.
+func TestHoldsReportsWhetherAFileHasAllThatWouldBeWritten(t *testing.T) {
+	for _, test := range []struct {
+		name, standing, want string
+		holds                bool
+	}{
+		{"fqdn", "a", "a", true},
+		{"fqdn", "a", "b", false},
+		{"fqdn", "ab", "a", false},
+		{"identity.env", "A='1'\n", "A='1'\n", true},
+		{"identity.env", "B='2'\nA='1'\nC='3'\n", "A='1'\nC='3'\n", true},
+		{"identity.env", "A='1'\n", "A='1'\nB='2'\n", false},
+		{"identity.env", "A='2'\n", "A='1'\n", false},
+		{"identity.env", "A='2'\nA='1'\n", "A='1'\n", false},
+		{"identity.env", "A='1'\nB", "A='1'\n", false},
+		{"identity.env", "", "A='1'\n", false},
+		{"identity.json", `{"a": 1, "b": {"c": [1], "d": 2}}` + "\n", `{"a": 1, "b": {"c": [1]}}`, true},
+		{"identity.json", `{"b": {"c": [1]}, "a": 1}` + "\n", `{"a": 1, "b": {"c": [1]}}` + "\n", true},
+		{"identity.json", `{"a": 1}` + "\n", `{"a": 2}` + "\n", false},
+		{"identity.json", `{"a": 1}`, `{"a": 1}` + "\n", false},
+		{"identity.json", `{"a": 1}` + "\n", `{"a": 1, "b": 2}` + "\n", false},
+		{"identity.json", `{"a": [1, 2]}` + "\n", `{"a": [1]}` + "\n", false},
+		{"identity.json", `{"a": {"b": 1}}` + "\n", `{"a": {"b": 2}}` + "\n", false},
+		{"identity.json", `{"a": 1}` + "\n", `{"a": {}}` + "\n", false},
+		{"identity.json", `{"a": 1`, `{"a": 1}` + "\n", false},
+		{"identity.json", `[]` + "\n", `{"a": 1}` + "\n", false},
+		{"identity.json", "null\n", `{"a": 1}` + "\n", false},
+	} {
+		of := func(text string) identity.File {
+			return identity.File{Name: test.name, Data: []byte(text), Mode: 0o644}
+		}
+		if got := identity.Holds(of(test.standing), of(test.want)); got != test.holds {
+			t.Errorf("%s: %q holds %q: %t", test.name, test.standing, test.want, got)
+		}
+	}
+	f := identity.File{Name: "fqdn", Mode: 0o644}
+	if identity.Holds(f, identity.File{Name: "fqdn", Mode: 0o600}) || identity.Holds(f, identity.File{Name: "ip", Mode: 0o644}) {
+		t.Error("another mode or name is the same")
 	}
 }
 

@@ -396,7 +396,7 @@ func TestKeysDoNotStandWithoutTheName(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		folder := t.TempDir()
-		first := startKerberized(t, agreed, folder)
+		first := startKerberized(t, agreed, folder, "POD_UID=one")
 		first.has(http0)
 		time.Sleep(2 * time.Second)
 		first.publishes(http0)

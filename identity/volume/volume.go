@@ -34,7 +34,6 @@
 package volume
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -161,7 +160,9 @@ func (v *Volume) Dropped() error { return v.dropped }
 
 // Publish makes g the current generation and then makes Verified stand. If
 // these very files, with these modes, are current already it writes nothing
-// that is not missing, and changed is false. After an error changed says which
+// that is not missing, and changed is false; so it is where the current files hold
+// these (identity.Holds), next to files whose names were not given to Open: a newer
+// version wrote them, and nothing is taken back. After an error changed says which
 // generation is visible: false, the one before; true, the new one, and only
 // the signal or the cleaning is missing.
 //
@@ -183,7 +184,7 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	next := current
 	standing, err := v.generation(current)
 	defer forget(standing)
-	if err != nil || !same(standing, files) {
+	if err != nil || !slices.EqualFunc(v.known(standing), files, identity.Holds) {
 		if next, err = v.build(files); err != nil {
 			v.sweep(current, v.previous)
 			return false, err
@@ -502,15 +503,14 @@ func unsigned(files []identity.File) []identity.File {
 	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == Verified })
 }
 
+// known is files without those of names that Open was not given.
+func (v *Volume) known(files []identity.File) []identity.File {
+	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return !slices.Contains(v.names, f.Name) })
+}
+
 // forget overwrites what was read, which may be keys.
 func forget(files []identity.File) {
 	for _, f := range files {
 		clear(f.Data)
 	}
-}
-
-func same(a, b []identity.File) bool {
-	return slices.EqualFunc(a, b, func(a, b identity.File) bool {
-		return a.Name == b.Name && a.Mode == b.Mode && bytes.Equal(a.Data, b.Data)
-	})
 }

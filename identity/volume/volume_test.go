@@ -264,6 +264,60 @@ func stamps(t *testing.T, dir string) string {
 	return all.String()
 }
 
+// Of the containers of a Pod one may be of a newer version.
+func TestWhatANewerVersionPublishedStandsAsLongAsItHoldsWhatIsPublished(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	newer := append(slices.Clone(db0[:2]), file("identity.json", "{\"more\": 1}\n"), file("peers", "db-1\n"))
+	v, err := volume.Open(t.Context(), dir, append([]string{"peers"}, names...), keepAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, v, newer, true)
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, dir)
+	v = open(t, dir)
+	if v.Dropped() != nil {
+		t.Fatalf("dropped: %v", v.Dropped())
+	}
+	publish(t, v, db0, false)
+	expect(t, dir, before)
+	if err := errors.Join(v.Withdraw(), os.Remove(filepath.Join(dir, "fqdn"))); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, v, db0, false)
+	expect(t, dir, before)
+
+	// What differs is published. The link to what this version does not know stays,
+	// and leads nowhere until a newer one publishes again.
+	publish(t, v, web0, true)
+	if target, err := os.Readlink(filepath.Join(dir, "peers")); err != nil || target != "..data/peers" {
+		t.Errorf("peers -> %q, %v", target, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "peers")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("peers: %v", err)
+	}
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	v = open(t, dir)
+	expect(t, dir, web0Listing+"\nLrwxrwxrwx peers -> ..data/peers")
+	publish(t, v, db0, true)
+}
+
+// Of the names that Open was given, what is not published goes.
+func TestFewerFilesAreAChange(t *testing.T) {
+	t.Parallel()
+	dir := published(t, db0)
+	v := open(t, dir)
+	publish(t, v, db0[1:], true)
+	if _, err := os.Lstat(filepath.Join(dir, "fqdn")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("fqdn: %v", err)
+	}
+}
+
 func TestOtherBytesOrAnotherModeAreAChange(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
