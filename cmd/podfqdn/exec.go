@@ -323,7 +323,7 @@ func (p *path) inVain(ctx context.Context, waited time.Duration, why error) erro
 }
 
 // become replaces this process by the application. It returns only if it could
-// not, or if a signal was there first: what execve(2) starts does not meet it.
+// not, or if a signal was there first, which the application would never meet.
 func (p *path) become(ctx context.Context) error {
 	args, environ, differ, err := p.app.expand()
 	if err != nil {
@@ -333,7 +333,7 @@ func (p *path) become(ctx context.Context) error {
 		p.log.Warn("published values replace other ones", zap.Strings("variables", differ))
 	}
 	_ = p.log.Sync()
-	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
+	if signal, ok := errors.AsType[exit](settled(ctx)); ok {
 		return exit{signal.code, fmt.Errorf("ended by %w before the application began", signal)}
 	}
 	err = syscall.Exec(p.app.file, args, environ)

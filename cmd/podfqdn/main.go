@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
 // The exit codes are a public interface.
@@ -101,15 +101,53 @@ func fail(stderr io.Writer, err error) int {
 
 // interrupted is the cause of a context that a signal ended.
 func interrupted(s syscall.Signal) error {
-	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[s]
-	return exit{exitSignal + int(s), errors.New(name)}
+	return exit{exitSignal + int(s), errors.New(signalNames[s])}
 }
 
-// untilSignal returns a context that SIGINT and SIGTERM end.
-func untilSignal() context.Context {
+// signalNames are those of the signals that may end a command.
+var signalNames = map[syscall.Signal]string{
+	syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM",
+	syscall.SIGHUP: "SIGHUP", syscall.SIGQUIT: "SIGQUIT", syscall.SIGUSR1: "SIGUSR1", syscall.SIGUSR2: "SIGUSR2",
+}
+
+// untilSignal returns a context that SIGINT and SIGTERM end; for "exec" whatever
+// an image may have as its STOPSIGNAL, since that is what the kubelet sends then.
+// What is ignored stays so.
+func untilSignal(args []string) context.Context {
+	ending := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if len(args) > 0 && args[0] == "exec" {
+		ending = nil
+		for s := range signalNames {
+			if !signal.Ignored(s) {
+				ending = append(ending, s)
+			}
+		}
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() { cancel(interrupted((<-signals).(syscall.Signal))) }()
-	return ctx
+	signals, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, ending...)
+	go func() {
+		defer close(done)
+		for s := range signals {
+			cancel(interrupted(s.(syscall.Signal)))
+		}
+	}()
+	return context.WithValue(ctx, settling{}, func() {
+		signal.Stop(signals)
+		close(signals)
+		<-done
+	})
+}
+
+// settling is the key of what ends the watch of untilSignal.
+type settling struct{}
+
+// settled returns the cause of ctx, of untilSignal, once no signal that came until
+// now is still on its way there. One that comes later ends the process where it is,
+// as if nobody had ever waited for it.
+func settled(ctx context.Context) error {
+	if settle, ok := ctx.Value(settling{}).(func()); ok {
+		settle()
+	}
+	return context.Cause(ctx)
 }

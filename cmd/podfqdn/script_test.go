@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	// Most scripts only wait: more of them at once than there are processors.
 	flag.Set("test.parallel", "8")
 	testscript.Main(m, map[string]func(){
-		"podfqdn": func() { os.Exit(run(untilSignal(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) },
+		"podfqdn": func() { os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) },
 	})
 }
 
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 //	dns silent                   do not answer any more
 //	[!] dns asked [NAME [COUNT]] wait for questions since the last dns command; with ! see that there were none
 //	code N [COMMAND…]            run COMMAND, or take the one that signal ended; see that its exit code is N
-//	signal TERM|INT              to the command in the background
+//	signal TERM|INT|…             to the command in the background
 //	reason TEXT                  the last init failed with exactly this in its termination log and its log;
 //	                             $NAME in it is a variable, <time> is any duration, <clock> any time of day
 //	snapshot, unchanged          what the volume holds, to the inode
@@ -164,7 +164,7 @@ func cmdCode(ts *testscript.TestScript, _ bool, args []string) {
 func cmdSignal(ts *testscript.TestScript, _ bool, args []string) {
 	p := podOf(ts)
 	p.signaled = ts.BackgroundCmds()[0]
-	ts.Check(p.signaled.Process.Signal(map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT}[args[0]]))
+	ts.Check(p.signaled.Process.Signal(map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "USR1": syscall.SIGUSR1, "HUP": syscall.SIGHUP}[args[0]]))
 }
 
 func cmdReason(ts *testscript.TestScript, _ bool, args []string) {
