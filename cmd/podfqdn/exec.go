@@ -216,7 +216,7 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 		return false, err
 	}
 	p.app = app
-	if err := mounted(os.DirFS(cfg.Root), cfg.Dir); err != nil {
+	if err := mounted(os.DirFS(cfg.Root), cfg.Dir, "identity"); err != nil {
 		return false, exit{exitVolume, err}
 	}
 	_, h, err := hold("exec", nil, environ)
@@ -350,8 +350,8 @@ func (p *path) become(ctx context.Context) error {
 
 // mounted refuses a directory that is not on a volume, as the mount table of the
 // process says, since what a container keeps in its own layer is lost when it is
-// started again. Where there is no table nobody knows.
-func mounted(root fs.FS, dir string) error {
+// started again. Where there is no table nobody knows. name is what to call it.
+func mounted(root fs.FS, dir, name string) error {
 	table, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {
 		return nil
@@ -371,5 +371,5 @@ func mounted(root fs.FS, dir string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is not a volume: add volumes: [{name: identity, emptyDir: {}}] to the Pod, and volumeMounts: [{name: identity, mountPath: %s}] to this container", dir, dir)
+	return fmt.Errorf("%s is not a volume: add volumes: [{name: %s, emptyDir: {}}] to the Pod, and volumeMounts: [{name: %s, mountPath: %s}] to this container", dir, name, name, dir)
 }

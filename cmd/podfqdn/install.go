@@ -50,7 +50,7 @@ func within(path, dir string) bool {
 func install(ctx context.Context, file, dir string, step func(string) error) (changed bool, err error) {
 	root, err := os.OpenRoot(dir + "/.") // for which the kernel refuses a FIFO
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("PODFQDN_INSTALL: %+q does not exist: mount an emptyDir there", dir)
+		return false, fmt.Errorf("PODFQDN_INSTALL: %+q does not exist: mount an emptyDir of its own there", dir)
 	} else if err != nil {
 		return false, installError(dir, "open", err)
 	}
@@ -144,11 +144,17 @@ func lockDir(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	late := time.After(patience)
+	begin := time.Now()
+	late := func() error {
+		return fmt.Errorf("another process has had it locked for %s", min(time.Since(begin).Round(10*time.Millisecond), patience))
+	}
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return func() { _ = f.Close() }, nil
+		}
+		if err == syscall.EWOULDBLOCK && time.Since(begin) >= patience {
+			err = late()
 		}
 		if err != syscall.EWOULDBLOCK {
 			_ = f.Close()
@@ -156,20 +162,20 @@ func lockDir(ctx context.Context, root *os.Root) (unlock func(), err error) {
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-late:
-			_ = f.Close()
-			return nil, fmt.Errorf("another process has had it locked for %s", patience)
 		case <-ctx.Done():
 			_ = f.Close()
-			return nil, context.Cause(ctx)
+			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
+				return nil, cause
+			}
+			return nil, late()
 		}
 	}
 }
 
 // installError says what is to change.
 func installError(dir, what string, err error) error {
-	if errors.As(err, new(exit)) {
-		return err
+	if errors.As(err, new(exit)) { // a signal
+		return fmt.Errorf("PODFQDN_INSTALL: cannot %s %+q: %w", what, dir, err)
 	}
 	change := "mount an emptyDir of its own there"
 	switch {
@@ -188,9 +194,12 @@ func (p *path) install(ctx context.Context) error {
 	if p.cfg.Install == "" {
 		return nil
 	}
+	if err := mounted(os.DirFS(p.cfg.Root), p.cfg.Install, "tools"); err != nil {
+		return volumeError(fmt.Errorf("PODFQDN_INSTALL: %w", err))
+	}
 	changed, err := install(ctx, self, p.cfg.Install, func(string) error { return nil })
 	if err != nil {
-		return exit{exitVolume, err}
+		return volumeError(err)
 	}
 	p.log.Info("installed", zap.String("file", filepath.Join(p.cfg.Install, installed)), zap.Bool("changed", changed))
 	return nil
