@@ -26,14 +26,27 @@ import (
 type application struct {
 	file    string            // what execve(2) is given
 	args    []text            // the first is the command's name, as given
-	environ []text            // NAME=value
+	environ []text            // of NAME=value the value
 	values  map[string]string // the published lines of identity.env; nil while nothing is
 }
 
-// text is an argument or a variable of the application, and what to call it.
+// text is an argument of the application, or the value of a variable, and what to
+// call it.
 type text struct {
+	assign string // "NAME=" of a variable; or a whole line that assigns nothing
 	reference.Text
 	where string
+}
+
+// publishable are the variables that may be published, and nothing else in a volume
+// is for the application's environment: LD_PRELOAD, for one.
+func publishable() []string { return slices.Concat(identity.Variables(), kerberos.Variables()) }
+
+// take has the application use what is published in files.
+func (a *application) take(files []identity.File) {
+	known := publishable()
+	a.values = identity.Environment(files)
+	maps.DeleteFunc(a.values, func(name, _ string) bool { return !slices.Contains(known, name) })
 }
 
 const usage = "write podfqdn exec -- COMMAND [ARG...]"
@@ -51,24 +64,27 @@ func newApplication(args, environ []string) (*application, error) {
 		return nil, misconfigured("exec needs a command", usage)
 	}
 	a := &application{}
-	documented := slices.Concat(identity.Variables(), kerberos.Variables())
+	known := publishable()
 	var mistakes []error
-	parse := func(where, s string) text {
-		t, err := reference.Parse(s, documented)
+	parse := func(where, assign, s string) text {
+		t, err := reference.Parse(s, known)
 		if bad, ok := errors.AsType[*reference.Malformed](err); ok {
 			if strings.Contains(s, "\n") {
 				where += fmt.Sprintf(", line %d,", bad.Line)
 			}
 			mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s has %+q, which is not a reference: %s", where, bad.Reference, bad.Why), bad.Want))
 		}
-		return text{t, where}
+		return text{assign, t, where}
 	}
 	for i, arg := range args {
-		a.args = append(a.args, parse(fmt.Sprintf("argument %d of the command", i), arg))
+		a.args = append(a.args, parse(fmt.Sprintf("argument %d of the command", i), "", arg))
 	}
 	for _, line := range environ {
-		name, _, _ := strings.Cut(line, "=")
-		a.environ = append(a.environ, parse("variable "+name, line))
+		name, value, assigns := strings.Cut(line, "=")
+		if assigns {
+			name += "="
+		}
+		a.environ = append(a.environ, parse("variable "+strings.TrimSuffix(name, "="), name, value))
 	}
 	if len(a.args[0].Needs()) > 0 {
 		mistakes = append(mistakes, misconfigured(fmt.Sprintf("the command %+q has a reference", args[0]), "write its path as it is: only arguments, variables and rendered files may have references"))
@@ -104,7 +120,7 @@ func find(name string, environ []string) (file string, err error) {
 		if err == nil {
 			return file, nil
 		}
-		if exitCode(err) == exitNotExecutable {
+		if exitCode(err) == exitNotExecutable && !errors.Is(err, syscall.ENOTDIR) {
 			found = cmp.Or(found, err)
 		}
 	}
@@ -170,16 +186,16 @@ func (a *application) expand() (args, environ, differ []string, err error) {
 	}
 	inherited := map[string]bool{}
 	for _, t := range a.environ {
-		line, wrong := t.Expand(a.values)
+		value, wrong := t.Expand(a.values)
 		err = errors.Join(err, t.wrong(wrong))
-		name, value, _ := strings.Cut(line, "=")
-		if published, ok := a.values[name]; ok {
+		name, assigns := strings.CutSuffix(t.assign, "=")
+		if published, ok := a.values[name]; ok && assigns {
 			if inherited[name] = true; value != "" && value != published {
 				differ = append(differ, name)
 			}
-			line = name + "=" + published
+			value = published
 		}
-		environ = append(environ, line)
+		environ = append(environ, t.assign+value)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.values)) {
 		if !inherited[name] {
@@ -223,7 +239,7 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 	if err != nil || !h.stands() {
 		return false, nil // what is wrong is said by who looks next
 	}
-	app.values = identity.Environment(h.files)
+	app.take(h.files)
 	return app.complete(), nil
 }
 
@@ -264,34 +280,37 @@ func (p *path) unpublished(names []string) error {
 
 // await takes the name's volume for "exec". Where another process has it, or where
 // it is mounted read-only, others publish: then it takes nothing, asks DNS nothing,
-// and waits until this Pod's identity stands there.
+// and waits until this Pod's identity stands there. Nor does it need the volume for
+// itself once that stands.
 func (p *path) await(ctx context.Context, keeps func([]identity.File) error) error {
 	const pause = 20 * time.Millisecond
 	began, told := time.Now(), hintAfter
+	readOnly := isReadOnly(p.cfg.Dir)
 	for {
-		now, cancel := context.WithDeadline(ctx, time.Now()) // for one try
-		err := p.name.open(now, keeps)
-		cancel()
-		busy := errors.As(err, new(*volume.Busy))
-		if !busy && !errors.Is(err, syscall.EROFS) {
-			return err
-		}
-		why := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir)
-		if busy {
-			why = fmt.Errorf("another podfqdn has %s and has not published this Pod's identity there yet", p.cfg.Dir)
-		}
-		files, verified, unread := volume.Read(p.cfg.Dir)
-		if unread != nil {
-			why = unread
-		} else if foreign := keeps(files); len(files) > 0 && foreign != nil {
-			why = fmt.Errorf("%w: what stands there is not this Pod's: %w", why, foreign)
-		} else if verified {
-			if p.app.values = identity.Environment(files); p.app.complete() {
+		why, waits := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir), true
+		if !readOnly {
+			now, cancel := context.WithDeadline(ctx, time.Now()) // for one try
+			why = p.name.open(now, keeps)
+			if cancel(); why == nil {
 				return nil
 			}
-			if why = p.unpublished(slices.Collect(maps.Keys(p.app.values))); !busy {
-				return why
+			if waits = errors.As(why, new(*volume.Busy)); waits {
+				why = fmt.Errorf("another podfqdn has %s and has not published this Pod's identity there yet", p.cfg.Dir)
 			}
+		}
+		stands, because := p.meets(keeps)
+		lacks := errors.As(because, new(*identity.Refusal))
+		switch {
+		case stands:
+			return nil
+		case !waits:
+			return why
+		case lacks && readOnly:
+			return because
+		case lacks:
+			why = because
+		case because != nil:
+			why = fmt.Errorf("%w: %w", why, because)
 		}
 		waited := time.Since(began)
 		if waited >= told {
@@ -312,6 +331,35 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 			return p.inVain(ctx, time.Since(began), why)
 		}
 	}
+}
+
+// meets reports whether this Pod's identity stands in the volume with all that the
+// application needs, which it has then. The error is why not, where something is
+// there: a *identity.Refusal if it is this Pod's and lacks something.
+func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
+	files, verified, err := volume.Read(p.cfg.Dir)
+	if err != nil || len(files) == 0 {
+		return false, err
+	}
+	if foreign := keeps(files); foreign != nil {
+		return false, fmt.Errorf("what stands there is not this Pod's: %w", foreign)
+	}
+	if !verified {
+		return false, nil
+	}
+	p.app.take(files)
+	if p.app.complete() {
+		return true, nil
+	}
+	return false, p.unpublished(slices.Collect(maps.Keys(p.app.values)))
+}
+
+// isReadOnly reports whether a directory is mounted so (statfs(2)). Nobody has to
+// be kept from its lock to find that out.
+func isReadOnly(dir string) bool {
+	const readOnly = 1 // ST_RDONLY
+	var stat syscall.Statfs_t
+	return syscall.Statfs(dir, &stat) == nil && stat.Flags&readOnly != 0
 }
 
 // inVain is why await ended without an identity.

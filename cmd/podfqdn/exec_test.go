@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/podfqdn/podfqdn/identity"
 )
 
 func TestTheCommandIsFoundAsAShellWould(t *testing.T) {
@@ -49,28 +51,6 @@ func TestTheCommandIsFoundAsAShellWould(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentIsPassedOnAsItIs(t *testing.T) {
-	t.Parallel()
-	environ := []string{"A=1", "", "=C:", "LONE", "A=2", "B=\xff\xfe", "PASSWORD=pa$$word$(x)${y}", "EMPTY=", "POD_IP=10.1.1.1", "POD_FQDN="}
-	a, err := newApplication([]string{"--", "/bin/sh", "\xff", "$$", "$(POD_FQDN):1"}, environ)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.values = map[string]string{"POD_FQDN": "db-0.db", "POD_IP": "10.1.1.2", "POD_IPS": "10.1.1.2,fd00::1"}
-	args, got, differ, err := a.expand()
-	if want := []string{"/bin/sh", "\xff", "$$", "db-0.db:1"}; err != nil || !slices.Equal(args, want) {
-		t.Errorf("arguments %q: %v", args, err)
-	}
-	want := slices.Clone(environ)
-	want[8], want[9] = "POD_IP=10.1.1.2", "POD_FQDN=db-0.db"
-	if want = append(want, "POD_IPS=10.1.1.2,fd00::1"); !slices.Equal(got, want) {
-		t.Errorf("variables\n%q, not\n%q", got, want)
-	}
-	if !slices.Equal(differ, []string{"POD_IP"}) {
-		t.Errorf("of those that differ it says %q", differ)
-	}
-}
-
 func TestAMalformedReferenceIsSaidWithItsLine(t *testing.T) {
 	t.Parallel()
 	_, err := newApplication([]string{"/bin/sh", "one\ntwo\n$(POD_IP:3)"}, []string{"OPTS=$(POD_ORDINAL+x)"})
@@ -102,11 +82,50 @@ func TestOnlyAMountIsAVolume(t *testing.T) {
 		"/no where/in\\side/x": true,
 		"/no where":            false,
 	} {
-		if err := mounted(table, dir); (err == nil) != want {
+		if err := mounted(table, dir, "identity"); (err == nil) != want {
 			t.Errorf("%q: %v", dir, err)
 		}
 	}
-	if err := mounted(fstest.MapFS{}, "/no/identity-2"); err != nil {
+	if err := mounted(fstest.MapFS{}, "/no/identity-2", "identity"); err != nil {
 		t.Errorf("without a table: %v", err)
+	}
+}
+
+// published has an application use these lines of identity.env.
+func (a *application) published(lines string) {
+	a.take([]identity.File{{Name: "identity.env", Data: []byte(lines)}})
+}
+
+func TestTheEnvironmentIsPassedOnByteForByteButForReferencesInValues(t *testing.T) {
+	for name, test := range map[string]struct{ environ, want, differ []string }{
+		"other bytes":                     {environ: []string{"A=\xff$$\n\x01", "=b=c", "A=again", "", "no sign", "\xfe"}},
+		"a reference in a value":          {environ: []string{"A==$(POD_FQDN)"}, want: []string{"A==db-0"}},
+		"a reference in a name":           {environ: []string{"$(POD_FQDN)=x"}},
+		"a reference that is no variable": {environ: []string{"x$(POD_FQDN)", "x$(POD_FQDN+1)"}},
+		"a name that assigns nothing":     {environ: []string{"POD_FQDN"}},
+		"a Service called pod-fqdn": {environ: []string{"POD_FQDN_PORT=tcp://10.96.0.7:80", "POD_FQDN_SERVICE_HOST=10.96.0.7", "A=$(POD_FQDN_PORT) $(POD_FQDN)"},
+			want: []string{"POD_FQDN_PORT=tcp://10.96.0.7:80", "POD_FQDN_SERVICE_HOST=10.96.0.7", "A=$(POD_FQDN_PORT) db-0"}},
+		"a published value":       {environ: []string{"POD_FQDN=mine", "POD_FQDN=db-0", "POD_FQDN="}, want: []string{"POD_FQDN=db-0", "POD_FQDN=db-0", "POD_FQDN=db-0"}, differ: []string{"POD_FQDN"}},
+		"the same as a reference": {environ: []string{"POD_FQDN=$(POD_FQDN)"}, want: []string{"POD_FQDN=db-0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := newApplication([]string{"/proc/self/exe"}, test.environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Whoever writes to the volume decides on no other variable.
+			a.published("POD_FQDN='db-0'\nLD_PRELOAD='/identity/x.so'\n")
+			_, environ, differ, err := a.expand()
+			want := test.want
+			if want == nil {
+				want = test.environ
+			}
+			if !slices.ContainsFunc(test.environ, func(line string) bool { return strings.HasPrefix(line, "POD_FQDN=") }) {
+				want = append(slices.Clone(want), "POD_FQDN=db-0")
+			}
+			if err != nil || !slices.Equal(environ, want) || !slices.Equal(differ, test.differ) {
+				t.Errorf("got %+q, which differ in %q, %v; not %+q", environ, differ, err, want)
+			}
+		})
 	}
 }

@@ -280,7 +280,7 @@ func (p *path) open(ctx context.Context) error {
 func (p *path) published(files []identity.File) {
 	p.standing, _ = p.claim.Keeps(files)
 	if p.app != nil {
-		p.app.values = identity.Environment(files)
+		p.app.take(files)
 	}
 }
 
