@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -18,7 +19,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], environment(), os.Stdout, os.Stderr))
 }
 
 // The exit codes are a public interface.
@@ -70,6 +71,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case
 	return exitRefused
+}
+
+// environment returns what execve(2) was given, whole, as "exec" passes it on;
+// package os leaves out an empty entry, and what is there twice.
+func environment() []string {
+	block, err := os.ReadFile("/proc/self/environ")
+	if err != nil || len(block) == 0 {
+		return os.Environ()
+	}
+	return strings.Split(strings.TrimSuffix(string(block), "\x00"), "\x00")
 }
 
 // exit is an error that ends a command with a code of its own.

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	// Most scripts only wait: more of them at once than there are processors.
 	flag.Set("test.parallel", "8")
 	testscript.Main(m, map[string]func(){
-		"podfqdn": func() { os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) },
+		"podfqdn": func() { os.Exit(run(untilSignal(os.Args[1:]), os.Args[1:], environment(), os.Stdout, os.Stderr)) },
 	})
 }
 
