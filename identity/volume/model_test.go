@@ -24,6 +24,22 @@ import (
 // code there, and compares the names of the steps and the whole folder before
 // each of them.
 
+// kind is the name of the start signal: that of a contract, or of a tree, whose
+// signal has a content and whose names nobody knows beforehand.
+type kind string
+
+const (
+	ofContract kind = volume.Verified
+	ofTree     kind = "..signal"
+)
+
+func (k kind) content() string {
+	if k == ofContract {
+		return ""
+	}
+	return "signal"
+}
+
 // tree maps a path to "/" for a folder, "-> target" for a symlink and "="
 // with the content for a file.
 type tree map[string]string
@@ -108,6 +124,7 @@ var runs = []run{
 
 // moment is the folder before a step; the step "" is a moment inside one.
 type moment struct {
+	kind   kind
 	step   string
 	folder tree
 	opened bool // Open has returned
@@ -116,6 +133,7 @@ type moment struct {
 // writer is the model of the code. Generations are numbered, as the code
 // never uses a name twice.
 type writer struct {
+	kind
 	now      tree
 	next     int
 	previous string
@@ -126,7 +144,7 @@ type writer struct {
 
 func (w *writer) do(step string, changes ...func()) {
 	for _, change := range changes {
-		w.trace = append(w.trace, moment{step, maps.Clone(w.now), w.opened})
+		w.trace = append(w.trace, moment{w.kind, step, maps.Clone(w.now), w.opened})
 		change()
 		step = ""
 	}
@@ -177,7 +195,7 @@ func (w *writer) sweep(keep ...string) {
 func (w *writer) standing(folder string) string {
 	var s strings.Builder
 	for _, name := range w.now.in(folder) {
-		if content, _ := w.now.content(folder, name); name != volume.Verified {
+		if content, _ := w.now.content(folder, name); name != string(w.kind) {
 			fmt.Fprintf(&s, "%s=%s ", name, content)
 		}
 	}
@@ -186,13 +204,13 @@ func (w *writer) standing(folder string) string {
 
 func (w *writer) open(pod byte) {
 	current := w.now.target("..data")
-	_, whole := w.now.content(current, volume.Verified)
+	_, whole := w.now.content(current, string(w.kind))
 	if current != "" && !(whole && holds(pod, w.standing(current))) && w.flaw != "keep anything" {
-		w.unlink(volume.Verified)
+		w.unlink(string(w.kind))
 		w.unlink("..data")
 		current = ""
 	}
-	for _, name := range append(slices.Clone(contract), volume.Verified) {
+	for _, name := range append(slices.Clone(contract), string(w.kind)) {
 		if _, has := w.now.content(current, name); !has {
 			w.unlink(name)
 		}
@@ -206,16 +224,16 @@ func (w *writer) open(pod byte) {
 
 func (w *writer) publish(g generation) {
 	if g == withdraw {
-		w.unlink(volume.Verified)
+		w.unlink(string(w.kind))
 		return
 	}
-	files := map[string]string{volume.Verified: ""}
+	files := map[string]string{string(w.kind): w.content()}
 	for _, name := range g.names {
 		files[string(name)] = g.content
 	}
 	current := w.now.target("..data")
 	next := current
-	_, whole := w.now.content(current, volume.Verified)
+	_, whole := w.now.content(current, string(w.kind))
 	switch {
 	case whole && w.standing(current) == g.String():
 	case w.flaw == "write in place" && current != "":
@@ -245,24 +263,24 @@ func (w *writer) publish(g generation) {
 		w.previous = current
 	}
 	linkAll()
-	for _, name := range append(slices.Clone(contract), volume.Verified) {
+	for _, name := range append(slices.Clone(contract), string(w.kind)) {
 		if _, has := files[name]; !has {
 			w.unlink(name)
 		}
 	}
-	w.link(volume.Verified)
+	w.link(string(w.kind))
 	w.sweep(next, w.previous)
 }
 
 // life is the whole of one run in the folder t: the moments, and the end as
 // the last of them.
-func life(t tree, r run, flaw string) []moment {
-	w := &writer{now: maps.Clone(t), next: first, flaw: flaw}
+func life(k kind, t tree, r run, flaw string) []moment {
+	w := &writer{kind: k, now: maps.Clone(t), next: first, flaw: flaw}
 	w.open(r.pod)
 	for _, g := range r.acts {
 		w.publish(g)
 	}
-	return append(w.trace, moment{"end", w.now, true})
+	return append(w.trace, moment{k, "end", w.now, true})
 }
 
 // first is the number of the first generation that a run makes. What it finds
@@ -305,7 +323,7 @@ func (r reader) advance(m moment) (next reader, done bool) {
 	t := m.folder
 	switch {
 	case r.phase == 0 && !r.check: // test -e verified
-		if _, ok := t.open(volume.Verified); !ok {
+		if _, ok := t.open(string(m.kind)); !ok {
 			return again, false
 		}
 		r.signal, r.late = true, m.opened
@@ -319,13 +337,13 @@ func (r reader) advance(m moment) (next reader, done bool) {
 			r.listed = "az" // what every generation has
 		}
 	case r.phase == 2 && r.check: // lstat verified
-		r.signal = t.target(volume.Verified) != ""
+		r.signal = t.target(string(m.kind)) != ""
 	case r.phase == 3 && r.check: // readdir
 		names := t.in(r.gen)
-		if !slices.Contains(names, volume.Verified) {
+		if !slices.Contains(names, string(m.kind)) {
 			return again, false
 		}
-		r.listed = strings.ReplaceAll(strings.Join(names, ""), volume.Verified, "")
+		r.listed = strings.ReplaceAll(strings.Join(names, ""), string(m.kind), "")
 	case r.listed != "":
 		content, ok := t.content(r.gen, r.listed[:1])
 		if !ok {
@@ -365,8 +383,8 @@ func (r reader) violation(pod byte) error {
 // gap is the invariant of the folder: where the signal stands, every file of
 // the current generation can be opened by its visible name and no other can;
 // once it stood for a Pod it stands, unless it was withdrawn.
-func gap(t tree, pod byte, stood bool) (stands bool, err error) {
-	_, signal := t.open(volume.Verified)
+func gap(k kind, t tree, pod byte, stood bool) (stands bool, err error) {
+	_, signal := t.open(string(k))
 	if stood && !signal {
 		return false, errors.New("the signal vanished")
 	}
@@ -393,14 +411,14 @@ type situation struct {
 
 // beginnings are an empty volume and generations that a crash of the node
 // damaged.
-func beginnings() map[string]*situation {
+func beginnings(k kind) map[string]*situation {
 	whole := func() tree {
-		moments := life(tree{}, runs[0], "")
+		moments := life(k, tree{}, runs[0], "")
 		t, _ := canonical(moments[len(moments)-1].folder)
 		return t
 	}
 	unsigned, lacking, dangling, empty := whole(), whole(), whole(), whole()
-	delete(unsigned, "..gen-1/verified")
+	delete(unsigned, "..gen-1/"+string(k))
 	delete(lacking, "..gen-1/z")
 	delete(dangling, "..data")
 	empty["..gen-1/a"] = "="
@@ -413,11 +431,11 @@ func beginnings() map[string]*situation {
 
 // explore lets every run follow on every situation, with a kill at every
 // moment, and gives the situations after it.
-func explore(from map[string]*situation, flaw string) (to map[string]*situation, moments int, err error) {
+func explore(k kind, from map[string]*situation, flaw string) (to map[string]*situation, moments int, err error) {
 	to = make(map[string]*situation)
 	for _, s := range from {
 		for _, r := range runs {
-			trace := life(s.folder, r, flaw)
+			trace := life(k, s.folder, r, flaw)
 			stands, readers := s.stands, maps.Clone(s.readers)
 			if r.pod != s.pod {
 				stands, readers = false, nil // the containers of that Pod are gone
@@ -426,7 +444,7 @@ func explore(from map[string]*situation, flaw string) (to map[string]*situation,
 			for i, m := range trace {
 				crashed := s.crashed && !m.opened
 				if !crashed {
-					stands, err = gap(m.folder, r.pod, stands && !withdraws)
+					stands, err = gap(k, m.folder, r.pod, stands && !withdraws)
 					if err == nil {
 						readers, err = interleave(readers, m, r.pod)
 					}
@@ -448,7 +466,7 @@ func explore(from map[string]*situation, flaw string) (to map[string]*situation,
 			}
 			moments += len(trace)
 			end := trace[len(trace)-1].folder
-			if _, ok := end.open(volume.Verified); !ok || !holds(r.pod, (&writer{now: end}).standing(end.target("..data"))) {
+			if _, ok := end.open(string(k)); !ok || !holds(r.pod, (&writer{kind: k, now: end}).standing(end.target("..data"))) {
 				return nil, 0, fmt.Errorf("after a run to its end the folder is\n%v", end)
 			}
 		}
@@ -485,15 +503,17 @@ const kills = 1
 
 func TestNoInterleavingOfKillsAndReadersShowsAMix(t *testing.T) {
 	t.Parallel()
-	situations := beginnings()
-	for range kills + 1 {
-		before := len(situations)
-		next, moments, err := explore(situations, "")
-		if err != nil {
-			t.Fatal(err)
+	for _, k := range []kind{ofContract, ofTree} {
+		situations := beginnings(k)
+		for range kills + 1 {
+			before := len(situations)
+			next, moments, err := explore(k, situations, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s: %d situations, %d moments, %d situations after them", k, before, moments, len(next))
+			situations = next
 		}
-		t.Logf("%d situations, %d moments, %d situations after them", before, moments, len(next))
-		situations = next
 	}
 }
 
@@ -501,8 +521,8 @@ func TestTheModelFindsFlaws(t *testing.T) {
 	t.Parallel()
 	for _, flaw := range []string{"keep anything", "write in place", "link after the turn", "turn in two steps"} {
 		var err error
-		for situations, n := beginnings(), 0; n <= kills && err == nil; n++ {
-			situations, _, err = explore(situations, flaw)
+		for situations, n := beginnings(ofContract), 0; n <= kills && err == nil; n++ {
+			situations, _, err = explore(ofContract, situations, flaw)
 		}
 		if err == nil {
 			t.Errorf("%s: not found", flaw)
@@ -513,8 +533,14 @@ func TestTheModelFindsFlaws(t *testing.T) {
 
 func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
 	t.Parallel()
-	begin := beginnings()
-	all, _, err := explore(begin, "")
+	for _, k := range []kind{ofContract, ofTree} {
+		takesTheSteps(t, k)
+	}
+}
+
+func takesTheSteps(t *testing.T, k kind) {
+	begin := beginnings(k)
+	all, _, err := explore(k, begin, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -529,9 +555,9 @@ func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
 			if _, beginning := begin[s.folder.String()]; !beginning && (len(r.acts) > 1 || r.acts[0] == a1) {
 				continue // the long lives, and the same again, only from the beginnings: time
 			}
-			want := life(s.folder, r, "")
+			want := life(k, s.folder, r, "")
 			want = slices.DeleteFunc(want, func(m moment) bool { return m.step == "" })
-			got := record(t, s.folder, r)
+			got := record(t, k, s.folder, r)
 			for i := range max(len(got), len(want)) {
 				if i >= len(got) || i >= len(want) || got[i].step != want[i].step || got[i].folder.String() != want[i].folder.String() {
 					t.Fatalf("in\n%v\nrun %c %v: step %d differs\ngot:  %v\nwant: %v", s.folder, r.pod, r.acts, i, at(got, i), at(want, i))
@@ -539,7 +565,7 @@ func TestTheCodeTakesTheStepsOfTheModel(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d folders", len(seen))
+	t.Logf("%s: %d folders", k, len(seen))
 }
 
 func at(trace []moment, i int) string {
@@ -550,7 +576,7 @@ func at(trace []moment, i int) string {
 }
 
 // record makes the folder real and lets the code run there.
-func record(t *testing.T, start tree, r run) (trace []moment) {
+func record(t *testing.T, k kind, start tree, r run) (trace []moment) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, path := range slices.Sorted(maps.Keys(start)) {
@@ -582,16 +608,25 @@ func record(t *testing.T, start tree, r run) (trace []moment) {
 		trace = append(trace, moment{step: what, folder: look(t, dir, numbers, &next)})
 		return nil
 	}
-	v, err := volume.OpenAs(t.Context(), dir, contract, func(files []identity.File) error {
+	keep := func(files []identity.File) error {
 		var s strings.Builder
 		for _, f := range files {
-			fmt.Fprintf(&s, "%s=%s ", f.Name, f.Data)
+			if f.Name != string(k) {
+				fmt.Fprintf(&s, "%s=%s ", f.Name, f.Data)
+			}
 		}
 		if !holds(r.pod, s.String()) {
 			return errors.New("of another Pod")
 		}
 		return nil
-	}, os.Geteuid(), step)
+	}
+	var v *volume.Volume
+	var err error
+	if k == ofContract {
+		v, err = volume.OpenAs(t.Context(), dir, contract, keep, os.Geteuid(), step)
+	} else {
+		v, err = volume.OpenTreeAs(t.Context(), dir, string(k), keep, os.Geteuid(), step)
+	}
 	if err != nil {
 		t.Fatalf("in\n%v\n%v", start, err)
 	}
@@ -601,6 +636,9 @@ func record(t *testing.T, start tree, r run) (trace []moment) {
 			err = v.Withdraw()
 		} else {
 			var files []identity.File
+			if k == ofTree {
+				files = append(files, identity.File{Name: string(k), Data: []byte(k.content()), Mode: 0o644})
+			}
 			for _, name := range g.names {
 				files = append(files, identity.File{Name: string(name), Data: []byte(g.content), Mode: 0o644})
 			}

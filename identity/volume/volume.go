@@ -30,10 +30,20 @@
 //	fqdn -> ..data/fqdn        made once
 //	verified -> ..data/verified
 //
+// A tree has subdirectories in addition, names that are not known beforehand, and a
+// start signal of a hidden name, since its directory is that of a program that reads
+// all of it. As in a ConfigMap the links stand for the names at the top:
+//
+//	..gen-RANDOM/conf.d/a.conf
+//	..gen-RANDOM/..signal
+//	conf.d -> ..data/conf.d
+//	..signal -> ..data/..signal
+//
 // Names that begin with ".." are no part of the contract.
 package volume
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -71,7 +81,6 @@ func (b *Busy) Error() string {
 // Volume is the right to write to a folder. It is for one goroutine.
 type Volume struct {
 	folder
-	names    []string // all that may be visible, Verified last
 	held     *os.File // carries the lock
 	uid      int
 	dropped  error
@@ -92,20 +101,25 @@ type Volume struct {
 // spec; the end of ctx, while another writer is waited for, is one with its
 // cause, but for a deadline, which is a *Busy. The caller closes the Volume.
 func Open(ctx context.Context, dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
-	return open(ctx, dir, names, keep, os.Geteuid(), func(string) error { return nil })
+	return open(ctx, dir, contract(names), keep, os.Geteuid(), func(string) error { return nil })
 }
 
-func open(ctx context.Context, dir string, names []string, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
-	for _, name := range names {
-		if name == "" || name == "." || name == Verified || strings.HasPrefix(name, "..") || strings.ContainsAny(name, "/\x00") {
-			return nil, fmt.Errorf("%+q cannot be a visible name", name)
-		}
+// OpenTree is Open for a tree. The name of its start signal begins with "..", and
+// the signal is one of the files that are published, with content of its own: keep
+// is given it too.
+func OpenTree(ctx context.Context, dir, signal string, keep func([]identity.File) error) (*Volume, error) {
+	return open(ctx, dir, treeOf(signal), keep, os.Geteuid(), func(string) error { return nil })
+}
+
+func open(ctx context.Context, dir string, l layout, keep func([]identity.File) error, uid int, step func(string) error) (_ *Volume, err error) {
+	if err := l.check(); err != nil {
+		return nil, err
 	}
-	f, err := openFolder(dir)
+	f, err := openFolder(dir, l)
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{folder: f, names: append(slices.Clone(names), Verified), uid: uid, step: step}
+	v := &Volume{folder: f, uid: uid, step: step}
 	defer func() {
 		if err != nil {
 			_ = v.Close()
@@ -114,7 +128,7 @@ func open(ctx context.Context, dir string, names []string, keep func([]identity.
 	if err := v.lock(ctx); err != nil {
 		return nil, err
 	}
-	current, err := v.survey()
+	current, err := v.survey(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -125,12 +139,12 @@ func open(ctx context.Context, dir string, names []string, keep func([]identity.
 		if v.dropped == nil && keep == nil {
 			v.dropped = errors.New("nothing that stood before is kept")
 		} else if v.dropped == nil {
-			v.dropped = keep(unsigned(standing))
+			v.dropped = keep(v.content(standing))
 		}
 		if v.dropped != nil {
 			// First the signal; then all the rest goes in one step. Should the
 			// first fail, the second is tried all the more.
-			if err := cmp.Or(v.unlink(Verified), v.unlink(data)); err != nil {
+			if err := cmp.Or(v.unlink(v.signal), v.unlink(data)); err != nil {
 				return nil, err
 			}
 			current, standing = "", nil
@@ -158,7 +172,14 @@ func open(ctx context.Context, dir string, names []string, keep func([]identity.
 // dropped nothing.
 func (v *Volume) Dropped() error { return v.dropped }
 
-// Publish makes g the current generation and then makes Verified stand. If
+// Expect finds out whether files of these names can be published in a tree, whose
+// names Open does not know. The error is as those of Open.
+func (v *Volume) Expect(names []string) error {
+	_, err := v.survey(tops(names))
+	return err
+}
+
+// Publish makes g the current generation and then makes the start signal stand. If
 // these very files, with these modes, are current already it writes nothing
 // that is not missing, and changed is false; so it is where the current files hold
 // these (identity.Holds), next to files whose names were not given to Open: a newer
@@ -167,7 +188,8 @@ func (v *Volume) Dropped() error { return v.dropped }
 // the signal or the cleaning is missing.
 //
 // There must be at least one file, each with one of the names given to Open
-// and readable by its owner, and all together no more than 1 MiB.
+// and readable by its owner, and all together no more than 1 MiB; in a tree at most
+// 1,000 files in addition to the signal, in at most as many directories, of 8 MiB.
 func (v *Volume) Publish(g identity.Generation) (changed bool, err error) {
 	return v.publish(g.Files())
 }
@@ -177,20 +199,22 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	current, err := v.survey()
+	names := tops(namesOf(files))
+	current, err := v.survey(names)
 	if err != nil {
 		return false, err
 	}
 	next := current
 	standing, err := v.generation(current)
 	defer forget(standing)
-	if err != nil || !slices.EqualFunc(v.known(standing), files, identity.Holds) {
+	if err != nil || !v.same(standing, files) {
 		if next, err = v.build(files); err != nil {
 			v.sweep(current, v.previous)
 			return false, err
 		}
 	}
-	linked, err := v.link(unsigned(files))
+	unsigned := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == v.signal })
+	linked, err := v.link(unsigned)
 	if err == nil && next != current {
 		err = v.flip(next)
 	}
@@ -210,7 +234,7 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	err = v.unlinkAllBut(files)
 	signal := v.stays()
 	if signal == nil {
-		_, signal = v.link([]identity.File{{Name: Verified}})
+		_, signal = v.link([]string{v.signal})
 	}
 	v.sweep(next, v.previous)
 	return changed, cmp.Or(err, signal)
@@ -218,7 +242,7 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 
 // Withdraw takes the start signal away. The files stay; Publish brings the
 // signal back. It needs no space, and it is no error if nothing stands.
-func (v *Volume) Withdraw() error { return v.unlink(Verified) }
+func (v *Volume) Withdraw() error { return v.unlink(v.signal) }
 
 // InMemory reports whether nothing of the volume is on a disk (statfs(2)).
 func (v *Volume) InMemory() (bool, error) {
@@ -267,13 +291,18 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 }
 
 // survey gives the current generation, "" if there is none, and refuses a
-// folder where something else stands in our way.
-func (v *Volume) survey() (current string, err error) {
+// folder where something else stands in our way: under a name that is visible, or
+// is about to be.
+func (v *Volume) survey(names []string) (current string, err error) {
 	top, err := v.root.Stat(".")
 	if err != nil {
 		return "", v.explain("look", err)
 	}
-	for _, name := range append(slices.Clone(v.names), dataTmp, data) {
+	visible, err := v.visible()
+	if err != nil {
+		return "", err
+	}
+	for _, name := range slices.Concat(visible, names, []string{dataTmp, data}) {
 		info, target, err := v.stat(name)
 		if err != nil {
 			return "", err
@@ -315,17 +344,15 @@ func (v *Volume) build(files []identity.File) (name string, err error) {
 	name = prefix + rand.Text()
 	var made *os.Root
 	err = v.do("make generation", func() (err error) {
-		made, err = v.makeFolder(name)
+		made, err = v.makeFolder(v.root, name, 0o700)
 		return err
 	})
 	if err != nil {
 		return "", err
 	}
 	defer made.Close()
-	for _, file := range files {
-		if err := v.write(made, file); err != nil {
-			return "", err
-		}
+	if err := v.fill(made, "", files); err != nil {
+		return "", err
 	}
 	// Readers are let in at the end. A chmod without the setgid bit would
 	// clear it, and with it the sign of the volume's fsGroup.
@@ -343,6 +370,40 @@ func (v *Volume) build(files []identity.File) (name string, err error) {
 	})
 }
 
+// fill writes files, whose names all begin with prefix, into a folder for it.
+func (v *Volume) fill(in *os.Root, prefix string, files []identity.File) error {
+	for len(files) > 0 {
+		name, _, deeper := strings.Cut(files[0].Name[len(prefix):], "/")
+		if !deeper {
+			if err := v.write(in, name, files[0]); err != nil {
+				return err
+			}
+			files = files[1:]
+			continue
+		}
+		below := prefix + name + "/"
+		n := 1 // in the order of their names those of one folder stand together
+		for n < len(files) && strings.HasPrefix(files[n].Name, below) {
+			n++
+		}
+		var sub *os.Root
+		err := v.do("make "+prefix+name, func() (err error) {
+			sub, err = v.makeFolder(in, name, 0o755) // nobody else gets as far as this yet
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		err = v.fill(sub, below, files[:n])
+		_ = sub.Close()
+		if err != nil {
+			return err
+		}
+		files = files[n:]
+	}
+	return nil
+}
+
 // umask is held while the process has none.
 var umask sync.Mutex
 
@@ -351,16 +412,16 @@ var umask sync.Mutex
 // ours is taken, and it lies in this volume, since os.Root follows no link
 // out of it. Nothing is done to what the name stands for: the umask, which may
 // take our own bits, is put aside beforehand.
-func (v *Volume) makeFolder(name string) (*os.Root, error) {
+func (v *Volume) makeFolder(in *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	umask.Lock()
 	before := syscall.Umask(0)
-	err := v.root.Mkdir(name, 0o700)
+	err := in.Mkdir(name, mode)
 	syscall.Umask(before)
 	umask.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	made, info, err := v.enter(name)
+	made, info, err := enter(in, name)
 	if err != nil {
 		return nil, err
 	}
@@ -371,10 +432,10 @@ func (v *Volume) makeFolder(name string) (*os.Root, error) {
 	return made, nil
 }
 
-func (v *Volume) write(in *os.Root, file identity.File) error {
+func (v *Volume) write(in *os.Root, name string, file identity.File) error {
 	var f *os.File
 	err := v.do("create "+file.Name, func() (err error) {
-		f, err = in.OpenFile(file.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err = in.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
 	if err != nil {
@@ -395,12 +456,12 @@ func (v *Volume) write(in *os.Root, file identity.File) error {
 
 // link makes the visible names that are missing and says which. Until the
 // flip they may lead nowhere.
-func (v *Volume) link(files []identity.File) (linked []string, err error) {
-	for _, file := range files {
-		info, _, err := v.stat(file.Name)
+func (v *Volume) link(names []string) (linked []string, err error) {
+	for _, name := range names {
+		info, _, err := v.stat(name)
 		if err == nil && info == nil {
-			linked = append(linked, file.Name)
-			err = v.do("link "+file.Name, func() error { return v.root.Symlink(data+"/"+file.Name, file.Name) })
+			linked = append(linked, name)
+			err = v.do("link "+name, func() error { return v.root.Symlink(data+"/"+name, name) })
 		}
 		if err != nil {
 			return linked, err
@@ -430,8 +491,13 @@ func (v *Volume) unlink(name string) error {
 }
 
 func (v *Volume) unlinkAllBut(files []identity.File) error {
-	for _, name := range v.names {
-		if has(files, name) {
+	visible, err := v.visible()
+	if err != nil {
+		return err
+	}
+	stay := tops(namesOf(files))
+	for _, name := range visible {
+		if slices.Contains(stay, name) {
 			continue
 		}
 		if err := v.unlink(name); err != nil {
@@ -469,15 +535,21 @@ func (v *Volume) do(what string, change func() error) error {
 	return nil
 }
 
-// signed gives the files in order, Verified among them, or says why they
+// signed gives the files in order, the signal among them, or says why they
 // cannot be published.
 func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 	if len(files) == 0 {
 		return nil, errors.New("a generation without files cannot be published")
 	}
-	size := 0
+	if !v.tree {
+		if has(files, v.signal) {
+			return nil, fmt.Errorf("%+q is no name that %+q may show", v.signal, v.dir)
+		}
+		files = append(slices.Clone(files), identity.File{Name: v.signal, Mode: 0o644})
+	}
+	size, names := 0, namesOf(files)
 	for _, f := range files {
-		if f.Name == Verified || !slices.Contains(v.names, f.Name) {
+		if !v.shows(f.Name) {
 			return nil, fmt.Errorf("%+q is no name that %+q may show", f.Name, v.dir)
 		}
 		if f.Mode&^fs.ModePerm != 0 || f.Mode&0o400 == 0 {
@@ -485,11 +557,17 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 		}
 		size += len(f.Data)
 	}
-	if size > maxBytes {
-		return nil, fmt.Errorf("%d bytes in one generation are more than %d", size, maxBytes)
+	switch {
+	case !has(files, v.signal):
+		return nil, fmt.Errorf("%+q is missing", v.signal)
+	case size > v.maxBytes:
+		return nil, fmt.Errorf("%d bytes in one generation are more than %d", size, v.maxBytes)
+	case len(files) > v.maxFiles:
+		return nil, fmt.Errorf("%d files in one generation are more than %d", len(files), v.maxFiles)
+	case len(folders(names)) > v.maxFiles:
+		return nil, fmt.Errorf("%d directories in one generation are more than %d", len(folders(names)), v.maxFiles)
 	}
-	files = append(slices.Clone(files), identity.File{Name: Verified, Mode: 0o644})
-	slices.SortFunc(files, func(a, b identity.File) int { return cmp.Compare(a.Name, b.Name) })
+	files = slices.SortedFunc(slices.Values(files), func(a, b identity.File) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range files[1:] {
 		if files[i].Name == files[i+1].Name {
 			return nil, fmt.Errorf("%+q is there twice", files[i].Name)
@@ -498,14 +576,21 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 	return files, nil
 }
 
-// unsigned is files without Verified.
-func unsigned(files []identity.File) []identity.File {
-	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == Verified })
-}
-
 // known is files without those of names that Open was not given.
 func (v *Volume) known(files []identity.File) []identity.File {
-	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return !slices.Contains(v.names, f.Name) })
+	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return !v.shows(f.Name) })
+}
+
+// same reports whether what stands has all that would be written. Of a tree that is
+// every byte: it is not podfqdn who gives its files their names.
+func (v *Volume) same(standing, files []identity.File) bool {
+	holds := identity.Holds
+	if v.tree {
+		holds = func(a, b identity.File) bool {
+			return a.Name == b.Name && a.Mode == b.Mode && bytes.Equal(a.Data, b.Data)
+		}
+	}
+	return slices.EqualFunc(v.known(standing), files, holds)
 }
 
 // forget overwrites what was read, which may be keys.
