@@ -7,7 +7,7 @@ import (
 
 // File is one file of a Generation.
 type File struct {
-	Name string      // a plain file name: no slash, not beginning with ".."
+	Name string      // a plain file name, not beginning with ".."; slashes and the signal only in a tree, see Outlet
 	Data []byte      `json:"-"`
 	Mode fs.FileMode // permission bits
 }

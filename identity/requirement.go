@@ -9,11 +9,17 @@ type Requirement struct {
 	Name  string   // in logs: "keys"
 	Title string   // in the doctor's facts: "Kerberos keys"
 	From  string   // which variable names their source
-	Label string   // what Wants are: "principals"
+	Label string   // what Wants are: "principals"; "" where there is nothing to wait for
 	Wants []string // what is needed
 	// Secret: the process must hide its memory before it asks.
 	Secret bool
 
+	// Prepare reads what Require needs, before DNS is asked, and returns the names
+	// that will be published. The error is a *Refusal. It may be nil.
+	Prepare func() (names []string, err error)
+	// Once: nothing but an init container calls Prepare and Require while the files
+	// stand.
+	Once bool
 	// Require returns the files to publish for a Pod whose name was proven; the
 	// caller clears them. The error is a *Mismatch, which NotYet makes of a reason
 	// of its own; a *Refusal where only another Pod spec can help; or the end of
@@ -34,6 +40,10 @@ type Requirement struct {
 type Outlet struct {
 	Dir   string
 	Names []string // all that it may ever show
+	// Signal makes it a tree: of files with slashes in their names, which nobody
+	// knows beforehand. It is the hidden file among them that stands in place of
+	// "verified"; its name begins with "..". "" for no tree.
+	Signal string
 	// Keeps returns why the files of an earlier generation are not this Pod's, or
 	// not whole; nil if they may stay. With a Dir it must be set.
 	Keeps func([]File) error

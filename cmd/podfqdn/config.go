@@ -21,6 +21,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/render"
 )
 
 // config is every variable that podfqdn knows.
@@ -34,10 +35,11 @@ type config struct {
 	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
 	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
-	Install   string    `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
-	Root      string    `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
-	LogLevel  level     `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error; of exec warn where it is not set"`
-	LogFormat logFormat `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
+	Install   string       `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
+	Render    render.Pairs `env:"PODFQDN_RENDER" doc:"SRC:DST,…: writes the text files of the directory SRC, such as a ConfigMap, into the volume DST, with references such as $(POD_FQDN) replaced"`
+	Root      string       `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
+	LogLevel  level        `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error; of exec warn where it is not set"`
+	LogFormat logFormat    `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
 }
 
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.

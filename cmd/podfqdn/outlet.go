@@ -23,10 +23,15 @@ type outlet struct {
 
 // open takes the volume. What stands there stays if keeps accepts it.
 func (o *outlet) open(ctx context.Context, keeps func([]identity.File) error) (err error) {
-	if o.vol, err = volume.Open(ctx, o.Dir, o.Names, keeps); err != nil {
+	if o.Signal == "" {
+		o.vol, err = volume.Open(ctx, o.Dir, o.Names, keeps)
+	} else {
+		o.vol, err = volume.OpenTree(ctx, o.Dir, o.Signal, keeps)
+	}
+	if err != nil {
 		return err
 	}
-	files, verified, err := volume.Read(o.Dir)
+	files, verified, err := o.read()
 	if err != nil {
 		return err
 	}
@@ -36,6 +41,14 @@ func (o *outlet) open(ctx context.Context, keeps func([]identity.File) error) (e
 	}
 	forget(files)
 	return nil
+}
+
+// read reads what is published, and whether it was not withdrawn.
+func (o *outlet) read() (files []identity.File, stands bool, err error) {
+	if o.Signal == "" {
+		return volume.Read(o.Dir)
+	}
+	return volume.ReadTree(o.Dir, o.Signal)
 }
 
 // forget overwrites what was read, which may be keys.
@@ -85,10 +98,38 @@ type need struct {
 	warned string // of what its source lacks, while it lacks it; "" while it does not
 }
 
+func newNeed(p *path, r *identity.Requirement) *need {
+	return &need{Requirement: *r, outlet: outlet{Outlet: r.Outlet}, path: p}
+}
+
+// settled reports whether the need is met for as long as its files stand.
+func (n *need) settled() bool { return n.Once && !n.path.afresh && n.stands.Load() }
+
+// prepare reads what can be read before DNS is asked, and sees that it can be
+// published.
+func (n *need) prepare() error {
+	if n.Prepare == nil || n.settled() {
+		return nil
+	}
+	names, err := n.Prepare()
+	if err != nil {
+		return err
+	}
+	return n.vol.Expect(names)
+}
+
+// wants returns what is waited for, for the log.
+func (n *need) wants() []zap.Field {
+	if n.Label == "" {
+		return nil
+	}
+	return []zap.Field{zap.Strings(n.Label, n.Wants)}
+}
+
 // check returns why the volume cannot be read, or why keeps refuses what is
 // there.
 func (o *outlet) check(keeps func([]identity.File) error) (unread, refused error) {
-	files, _, err := volume.Read(o.Dir)
+	files, _, err := o.read()
 	if err != nil {
 		return err, nil
 	}
@@ -108,6 +149,9 @@ func (n *need) onDisk() error {
 // require returns the files of a Walk. Once they are published, or the need was
 // met, nothing that becomes of its source takes that back.
 func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
+	if n.settled() {
+		return nil, nil
+	}
 	files, err := n.Require(ctx, a)
 	for n.Remark != nil {
 		message, details := n.Remark()
@@ -150,7 +194,7 @@ func (n *need) publish(g identity.Generation) error {
 	stood := n.stands.Load()
 	changed, err := n.outlet.publish(g)
 	if err == nil && (changed || !stood) {
-		n.path.log.Info(n.Name+" published", zap.Strings(n.Label, n.Wants), zap.String("dir", n.Dir), zap.Bool("changed", changed))
+		n.path.log.Info(n.Name+" published", append(n.wants(), zap.String("dir", n.Dir), zap.Bool("changed", changed))...)
 	}
 	return err
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
+	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/render"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
 
@@ -50,6 +52,7 @@ type path struct {
 
 	sidecar bool
 	app     *application // of "exec"; nil
+	afresh  bool         // what was rendered before is rendered again, from what its source says now
 	cfg     config
 	log     *zap.Logger
 	warned  once
@@ -82,7 +85,7 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 		return err
 	}
 	version, revision := built()
-	p.sidecar, p.health = command == "sidecar", health.New(p.name.stands.Load, version, revision)
+	p.sidecar, p.afresh, p.health = command == "sidecar", command == "init", health.New(p.name.stands.Load, version, revision)
 	began, limit := time.Now(), time.Duration(cfg.Timeout)
 	if p.sidecar {
 		end, err := p.health.Serve(cfg.Listen, facts.HostNetwork)
@@ -178,7 +181,7 @@ func (p *path) makeClaim(facts identity.Facts) (err error) {
 func (p *path) waitsFor(facts identity.Facts) []zap.Field {
 	fields := []zap.Field{zap.Stringer("fqdn", p.claim.Name()), zap.Stringers("ips", p.claim.Addrs()), zap.Stringers("nameservers", facts.Nameservers)}
 	for _, n := range p.needs {
-		fields = append(fields, zap.Strings(n.Label, n.Wants))
+		fields = append(fields, n.wants()...)
 	}
 	return fields
 }
@@ -209,9 +212,26 @@ func (p *path) makeNeeds() error {
 				return err
 			}
 		}
-		p.needs = append(p.needs, &need{Requirement: *r, outlet: outlet{Outlet: r.Outlet}, path: p})
+		p.needs = append(p.needs, newNeed(p, r))
 	}
-	return nil
+	// Last, as it shows what all the others add to identity.env.
+	rendered, err := p.cfg.Render.Requirements(p.claim, p.others())
+	for _, r := range rendered {
+		p.needs = append(p.needs, newNeed(p, r))
+	}
+	return err
+}
+
+// others returns what is published in addition to what is rendered.
+func (p *path) others() render.Others {
+	o := render.Others{Dirs: []string{p.cfg.Dir}, Variables: kerberos.Variables()}
+	for _, n := range p.needs {
+		if n.Dir != "" {
+			o.Dirs = append(o.Dirs, n.Dir)
+		}
+		o.Environment = append(o.Environment, n.Environment...)
+	}
+	return o
 }
 
 // open takes the volumes. Where what the name needs does not stand next to it,
@@ -260,6 +280,9 @@ func (p *path) open(ctx context.Context) error {
 			p.warn("earlier "+n.Name+" were removed", err.Error())
 		}
 		if err := n.onDisk(); err != nil {
+			return err
+		}
+		if err := n.prepare(); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,240 @@
+// Package render writes the files of a directory, such as a mounted ConfigMap,
+// into a volume, with the references to the Pod's proven values replaced: for a
+// server that reads its name from a configuration file.
+package render
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/reference"
+)
+
+// signal is the file that stands for all that was rendered. It holds the lines of
+// identity.env for which that was.
+const signal = "..rendered"
+
+// Pairs are sources and where they are rendered into. The zero value is none.
+type Pairs struct{ pairs []pair }
+
+type pair struct{ src, dst string }
+
+// UnmarshalText reads SRC:DST, of absolute paths; several with commas between them.
+// "" is none.
+func (p *Pairs) UnmarshalText(text []byte) error {
+	p.pairs = nil
+	if len(text) == 0 {
+		return nil
+	}
+	for one := range strings.SplitSeq(string(text), ",") {
+		src, dst, _ := strings.Cut(one, ":")
+		if !filepath.IsAbs(src) || !filepath.IsAbs(dst) || strings.ContainsAny(dst, ":\x00") || strings.Contains(src, "\x00") {
+			return errors.New("must be SRC:DST, two absolute paths, or several such pairs with commas between them")
+		}
+		p.pairs = append(p.pairs, pair{filepath.Clean(src), filepath.Clean(dst)})
+	}
+	return nil
+}
+
+// Others is what podfqdn publishes in addition.
+type Others struct {
+	Dirs        []string // where
+	Variables   []string // names that lines of identity.env may have, in addition to identity.Variables
+	Environment []string // those of these lines that this Pod has
+}
+
+// Requirements makes one Requirement of each pair. It reads nothing; but no source
+// and no volume may lie in another directory that podfqdn publishes in, nor hold it.
+// The error is a *identity.Refusal.
+func (p Pairs) Requirements(claim identity.Claim, others Others) ([]*identity.Requirement, error) {
+	if err := p.apart(others.Dirs); err != nil {
+		return nil, err
+	}
+	var all []*identity.Requirement
+	for _, one := range p.pairs {
+		r := &rendering{
+			pair: one, claim: claim, environment: others.Environment,
+			documented: slices.Concat(identity.Variables(), others.Variables),
+			has:        claim.Variables(),
+		}
+		for _, line := range others.Environment {
+			name, _, _ := strings.Cut(line, "=")
+			r.has = append(r.has, name)
+		}
+		all = append(all, &identity.Requirement{
+			Name: "rendered files", Title: "Rendered files", From: "PODFQDN_RENDER", Wants: []string{one.src},
+			Prepare: r.prepare, Once: true, Require: r.require,
+			Check:  func(context.Context) error { _, err := r.prepare(); return err },
+			Outlet: identity.Outlet{Dir: one.dst, Signal: signal, Keeps: r.keeps, Published: r.published},
+		})
+	}
+	return all, nil
+}
+
+// rendering is one pair, for one Pod. It is for one goroutine.
+type rendering struct {
+	pair
+	claim           identity.Claim
+	documented, has []string // variables
+	environment     []string
+	files           []file // nil: not read, or not needed any more
+}
+
+// prepare reads the source and finds its references, and returns the files' names.
+func (r *rendering) prepare() ([]string, error) {
+	files, err := read(r.src)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{signal}
+	for i, f := range files {
+		at := filepath.Join(r.src, f.name)
+		files[i].text, err = reference.Parse(f.raw, r.documented)
+		if m, ok := errors.AsType[*reference.Malformed](err); ok {
+			return nil, identity.Refuse(identity.Misconfigured, fmt.Errorf("%+q, line %d: %+q is not a reference: %s", at, m.Line, m.Reference, m.Why), m.Want)
+		}
+		for _, variable := range files[i].text.Needs() {
+			if !slices.Contains(r.has, variable) {
+				return nil, identity.Refuse(identity.Misconfigured,
+					fmt.Errorf("%+q, line %d: this Pod does not have %s", at, files[i].text.At(variable), variable),
+					fmt.Sprintf("remove the reference, or write $$(%s) where $(%[1]s) has to stay", variable))
+			}
+		}
+		names = append(names, f.name)
+	}
+	r.files = files
+	return names, nil
+}
+
+// require returns the rendered files for a Pod whose name was proven. The error is a
+// *identity.Refusal.
+func (r *rendering) require(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+	if a.Name() != r.claim.Name() {
+		return nil, fmt.Errorf("these are the files for %s, and %+q was proven", r.claim.Name(), a.Name())
+	}
+	if r.files == nil {
+		if _, err := r.prepare(); err != nil {
+			return nil, err
+		}
+	}
+	published, err := identity.Render(a, r.environment...)
+	if err != nil {
+		return nil, err
+	}
+	values := identity.Environment(published.Files())
+	rendered := []identity.File{{Name: signal, Data: lines(published), Mode: 0o644}}
+	left := maxBytes
+	for _, f := range r.files {
+		size, err := f.text.Size(values)
+		if err != nil {
+			return nil, identity.Refuse(identity.Misconfigured, fmt.Errorf("%+q: %w", filepath.Join(r.src, f.name), err), "change the reference")
+		}
+		if left -= size; left < 0 {
+			return nil, refuse(r.src, fmt.Errorf("has more than %d MiB when it is rendered", maxBytes>>20), fewer)
+		}
+		text, _ := f.text.Expand(values)
+		rendered = append(rendered, identity.File{Name: f.name, Data: []byte(text), Mode: f.mode})
+	}
+	return rendered, nil
+}
+
+// lines returns a copy of a generation's identity.env.
+func lines(g identity.Generation) []byte {
+	for _, f := range g.Files() {
+		if f.Name == fileEnv {
+			return bytes.Clone(f.Data)
+		}
+	}
+	return nil
+}
+
+const fileEnv = "identity.env"
+
+// keeps tells why files were not rendered for this Pod, with the addresses that it
+// has now; nil if they were.
+func (r *rendering) keeps(files []identity.File) error {
+	i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == signal })
+	if i < 0 {
+		return errors.New("nothing was rendered")
+	}
+	values := identity.Environment([]identity.File{{Name: fileEnv, Data: files[i].Data}})
+	if name := values["POD_FQDN"]; name != r.claim.Name().String() {
+		return fmt.Errorf("they are for another name, %+q", name)
+	}
+	for text := range strings.SplitSeq(values["POD_IPS"], ",") {
+		if addr, err := netip.ParseAddr(text); err != nil || !slices.Contains(r.claim.Own(), addr) {
+			return fmt.Errorf("they are for another address, %+q", text)
+		}
+	}
+	return nil
+}
+
+// published forgets the source: what was rendered stays.
+func (r *rendering) published([]identity.File) { r.files = nil }
+
+// apart refuses sources and volumes that are not apart from each other and from dirs.
+// Two sources may be the same.
+func (p Pairs) apart(dirs []string) error {
+	for i, one := range p.pairs {
+		taken := slices.Clone(dirs)
+		for j, other := range p.pairs {
+			if i != j {
+				taken = append(taken, other.dst)
+			}
+		}
+		for _, dir := range taken {
+			if err := cmp.Or(apart(one.src, dir), apart(one.dst, dir)); err != nil {
+				return err
+			}
+		}
+		if err := apart(one.src, one.dst); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apart refuses a path that is, or lies in, or holds a directory in which podfqdn
+// publishes.
+func apart(path, dir string) error {
+	if !within(path, dir) && !within(dir, path) {
+		return nil
+	}
+	return identity.Refuse(identity.Misconfigured,
+		fmt.Errorf("PODFQDN_RENDER: %+q and %+q are not apart, and podfqdn publishes in the second", path, dir),
+		"give each a volume of its own")
+}
+
+// within reports whether path is dir or lies in it, by their names or by what these
+// lead to.
+func within(path, dir string) bool {
+	outer, err := os.Stat(dir)
+	there := err == nil
+	paths := []string{path}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		paths = append(paths, real)
+	}
+	for _, path := range paths {
+		for at := path; ; at = filepath.Dir(at) {
+			if at == filepath.Clean(dir) {
+				return true
+			}
+			if info, err := os.Stat(at); there && err == nil && os.SameFile(info, outer) {
+				return true
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package render_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/podtest"
+	"github.com/podfqdn/podfqdn/identity/render"
+)
+
+// claimed is the claim of db-0 with an address.
+func claimed(addr string) identity.Claim {
+	return podtest.Claim(podtest.DB0.Files("cluster.local", addr), identity.Given{}, identity.Policy{})
+}
+
+const address = "10.244.1.7"
+
+var others = render.Others{
+	Variables:   []string{"KRB5_KTNAME", "KRB5_CONFIG"},
+	Environment: []string{"KRB5_KTNAME='/krb5/keytab'"},
+}
+
+// requirement makes the only one for src.
+func requirement(t *testing.T, claim identity.Claim, src string) *identity.Requirement {
+	t.Helper()
+	var pairs render.Pairs
+	if err := pairs.UnmarshalText([]byte(src + ":" + t.TempDir())); err != nil {
+		t.Fatal(err)
+	}
+	all, err := pairs.Requirements(claim, others)
+	if err != nil || len(all) != 1 {
+		t.Fatal(len(all), err)
+	}
+	return all[0]
+}
+
+// shown gives files as text, but for the hidden one.
+func shown(files []identity.File) string {
+	var b strings.Builder
+	for _, f := range files {
+		if !strings.HasPrefix(f.Name, "..") {
+			fmt.Fprintf(&b, "%s %v %q\n", f.Name, f.Mode, f.Data)
+		}
+	}
+	return b.String()
+}
+
+func TestFilesAreRenderedWithTheValuesOfTheIdentityAndOfOthers(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	write(t, src, map[string]string{
+		"server.conf":   "name=$(POD_FQDN)\nid=$(POD_ORDINAL+1)\nkeytab=$(KRB5_KTNAME)\n",
+		"conf.d/plain":  "pa$$word ${POD_FQDN} $(HOSTNAME) $$(POD_FQDN)\n",
+		"conf.d/run.sh": "#!/bin/sh\n",
+	})
+	if err := os.Chmod(filepath.Join(src, "conf.d/run.sh"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	claim := claimed(address)
+	r := requirement(t, claim, src)
+	names, err := r.Prepare()
+	if err != nil || fmt.Sprint(names) != "[..rendered conf.d/plain conf.d/run.sh server.conf]" {
+		t.Errorf("%q, %v", names, err)
+	}
+	// What becomes of the source then does not matter any more.
+	if err := os.RemoveAll(src); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // another requirement may not be met the first time
+		files, err := r.Require(t.Context(), podtest.Proven(claim))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := `conf.d/plain -rw-r--r-- "pa$$word ${POD_FQDN} $(HOSTNAME) $(POD_FQDN)\n"
+conf.d/run.sh -rwxr-xr-x "#!/bin/sh\n"
+server.conf -rw-r--r-- "name=db-0.db.default.svc.cluster.local\nid=1\nkeytab=/krb5/keytab\n"
+`
+		if got := shown(files); got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
+		}
+		for _, f := range files {
+			clear(f.Data)
+		}
+	}
+}
+
+func TestWhatWasRenderedForThisPodIsKept(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	write(t, src, map[string]string{"a": "$(POD_IP)"})
+	claim := claimed(address)
+	files, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := requirement(t, claim, src).Outlet.Keeps(files); err != nil {
+		t.Error(err)
+	}
+	for want, err := range map[string]error{
+		`they are for another address, "10.244.1.7"`: requirement(t, claimed("10.244.1.8"), src).Outlet.Keeps(files),
+		"nothing was rendered":                       requirement(t, claim, src).Outlet.Keeps(nil),
+		`they are for another name, ""`:              requirement(t, claim, src).Outlet.Keeps([]identity.File{{Name: "..rendered"}}),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+	}
+}
+
+func TestAReferenceThatCannotBeReplacedIsRefusedBeforeDNSIsAsked(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"\n$(POD_FQDN+1)":                     `"SRC/d/a", line 2: "$(POD_FQDN+1)" is not a reference: only POD_ORDINAL takes +N: write $(POD_FQDN)`,
+		"\n\nx$(KRB5_CONFIG)\n$(KRB5_CONFIG)": `"SRC/d/a", line 3: this Pod does not have KRB5_CONFIG: remove the reference, or write $$(KRB5_CONFIG) where $(KRB5_CONFIG) has to stay`,
+	} {
+		src := t.TempDir()
+		write(t, src, map[string]string{"d/a": text})
+		r := requirement(t, claimed(address), src)
+		_, err := r.Prepare()
+		want := strings.ReplaceAll(want, "SRC", src)
+		if !errors.As(err, new(*identity.Refusal)) || err.Error() != want {
+			t.Errorf("%v\nwant %s", err, want)
+		}
+		if err := r.Check(context.Background()); err == nil || err.Error() != want {
+			t.Errorf("Check: %v", err)
+		}
+	}
+}
+
+func TestWhatIsTooLargeOnceItIsRenderedIsRefused(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	write(t, src, map[string]string{"a": strings.Repeat("$(POD_FQDN)", 400_000)})
+	claim := claimed(address)
+	_, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim))
+	if !errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), "has more than 8 MiB when it is rendered") {
+		t.Error(err)
+	}
+}
+
+func TestPairsAreAbsolutePaths(t *testing.T) {
+	t.Parallel()
+	var pairs render.Pairs
+	for _, text := range []string{"a:/b", "/a:b", "/a", "/a:", ":/b", "/a:/b,", ",", "/a:/b:/c", "/a:/b,c:/d", " /a:/b", "/a\x00:/b"} {
+		if err := pairs.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "must be SRC:DST, two absolute paths") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if err := pairs.UnmarshalText(nil); err != nil {
+		t.Error(err)
+	}
+	if all, err := pairs.Requirements(identity.Claim{}, render.Others{}); len(all) > 0 || err != nil {
+		t.Error(all, err)
+	}
+}
+
+func TestSourcesAndVolumesAreApart(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	for _, name := range []string{"identity/in", "krb5", "src", "dst/in", "dst2"} {
+		if err := os.MkdirAll(filepath.Join(base, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("identity", filepath.Join(base, "link")); err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{base + "/identity", base + "/krb5/"}
+	for text, fine := range map[string]bool{
+		"src:dst":                true,
+		"src:dst,src:dst2":       true,
+		"src:missing,none:dst2":  true,
+		"src2:src":               true, // whose name begins so, and which is not in it
+		"src:src":                false,
+		"src:src/in":             false,
+		"dst/in:dst":             false,
+		"src:dst,src:dst":        false,
+		"src:dst,src:dst/in":     false,
+		"src:dst,dst:dst2":       false,
+		"src:dst,dst/in:dst2":    false,
+		"src:identity":           false,
+		"src:identity/in":        false,
+		"src:link/in":            false,
+		"link:dst":               false,
+		"src/../identity/in:dst": false,
+		"krb5:dst":               false,
+		"src:krb5/none":          false,
+		".:dst":                  false, // which has all of them in it
+	} {
+		var list []string
+		for pair := range strings.SplitSeq(text, ",") {
+			src, dst, _ := strings.Cut(pair, ":")
+			list = append(list, base+"/"+src+":"+base+"/"+dst)
+		}
+		var pairs render.Pairs
+		if err := pairs.UnmarshalText([]byte(strings.Join(list, ","))); err != nil {
+			t.Fatal(err)
+		}
+		_, err := pairs.Requirements(identity.Claim{}, render.Others{Dirs: dirs})
+		if fine != (err == nil) || err != nil && (!errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), "are not apart")) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
