@@ -208,6 +208,7 @@ var logFields = map[string][]string{
 	"published values replace other ones": {"variables"},
 	"installed":                           {"file", "changed"},
 	"the reason is in this log only":      {"because"},
+	"rendered files published":            {"dir", "changed"},
 }
 
 // logLines reads the log that init wrote to stderr, and holds it to its form.
