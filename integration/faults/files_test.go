@@ -63,10 +63,10 @@ var calls = []string{
 }
 
 // traced runs the writer once and gives, for each call, which of them are podfqdn's: the first of all is 1.
-func traced(t *testing.T, dir string) (its map[string][]int) {
+func traced(t *testing.T, dir, line string) (its map[string][]int) {
 	t.Helper()
 	log := filepath.Join(t.TempDir(), "trace")
-	if code, _, said := write(t, dir, "", "-qq", "-o", log); code != 0 {
+	if code, _, said := write(t, dir, line, "-qq", "-o", log); code != 0 {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
 	b, err := os.ReadFile(log)
@@ -163,7 +163,7 @@ func TestFiles(t *testing.T) {
 	errnos := []string{"ENOSPC", "EROFS", "EIO", "EDQUOT", "EMFILE", "EACCES"}
 	for state := range states {
 		t.Run(state, func(t *testing.T) {
-			its := traced(t, fresh(t, state))
+			its := traced(t, fresh(t, state), "")
 			made := 0
 			for _, name := range calls {
 				made += len(its[name])
