@@ -181,20 +181,24 @@ func TestWhatStandsUnderItsNamesIsNotWrittenTo(t *testing.T) {
 	for volume, names := range map[string][]string{
 		"identity": {"fqdn", "ip", "ips", "identity.json", "identity.env", "verified", "..data", "..data_tmp", "..gen-planted"},
 		"krb5":     {"keytab", "keytab-path", "krb5.conf", "principals", "verified", "..data", "..data_tmp", "..gen-planted"},
+		"rendered": {"server.conf", "conf.d", "..rendered", "..data", "..data_tmp", "..gen-planted"},
 	} {
 		for i, name := range names {
 			t.Run(volume+" "+name, func(t *testing.T) {
 				t.Parallel()
 				p := lay(t)
 				p.known()
-				if volume == "krb5" {
+				switch volume {
+				case "krb5":
 					p.keyed()
+				case "rendered":
+					p.renders()
 				}
 				outside, before := p.outside()
 				path := filepath.Join(p.root, volume, name)
 				p.recovers()
 				for j, thing := range things {
-					if volume == "krb5" && (i+j)%3 > 0 && !*long {
+					if volume != "identity" && (i+j)%3 > 0 && !*long {
 						continue // the same code writes there
 					}
 					t.Run(thing.what, func(t *testing.T) {
@@ -346,6 +350,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 			p := lay(t)
 			p.known()
 			p.keyed()
+			rendered := p.renders()
 			p.reachable()
 			p.allow(os.Chmod(filepath.Dir(hostile), 0o755), os.Chmod(filepath.Dir(filepath.Dir(hostile)), 0o755), os.RemoveAll(p.dir()), os.Mkdir(p.dir(), 0o777))
 			for _, dir := range []string{p.dir(), p.keysDir()} {
@@ -360,7 +365,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 				return errors.Join(err, os.Chmod(path, 0o666), os.Lchown(path, uids.hostile, uids.hostile))
 			}))
 			before := p.stamps(outside)
-			rival := exec.Command(hostile, append([]string{string(canary), outside}, p.dir(), p.keysDir())...)
+			rival := exec.Command(hostile, append([]string{string(canary), outside}, p.dir(), p.keysDir(), rendered.dst)...)
 			rival.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uids.hostile), Gid: uint32(uids.hostile)}}
 			stop, err := rival.StdinPipe()
 			p.allow(err)
@@ -408,6 +413,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 				t.Errorf("I6: ended with %d, %q\n%s", e.code, e.reason, e.log)
 			} else {
 				p.invariants(e)
+				rendered.shows(1)
 			}
 			p.same(outside, before)
 		})

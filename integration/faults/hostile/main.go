@@ -22,11 +22,11 @@ import (
 
 const planted = "planted"
 
-// names are podfqdn's, in both volumes.
-var names = []string{"fqdn", "ip", "identity.json", "keytab", "krb5.conf", "verified", "..data", "..data_tmp"}
+// names are podfqdn's, in all volumes.
+var names = []string{"fqdn", "ip", "identity.json", "keytab", "krb5.conf", "server.conf", "conf.d", "turns", "..rendered", "verified", "..data", "..data_tmp"}
 
 // inner are those in a generation.
-var inner = []string{"probe", "fqdn", "identity.json", "keytab", "krb5.conf", "verified"}
+var inner = []string{"probe", "fqdn", "identity.json", "keytab", "krb5.conf", "server.conf", "conf.d", "conf.d/a.conf", "conf.d/b.conf", "verified"}
 
 type hostile struct {
 	secret  []byte
@@ -91,10 +91,11 @@ func (h *hostile) turn(volume string, door bool) {
 			h.plant(generation)
 			h.look(moved)
 		case 1: // a file in it, before podfqdn makes it
-			if info, err := os.Lstat(generation); err != nil || !info.IsDir() {
+			path := filepath.Join(generation, pick(inner))
+			if !isDirectory(generation) || !isDirectory(filepath.Dir(path)) {
 				continue // which leads outside: it is not the hostile who is to write there
 			}
-			h.plant(filepath.Join(generation, pick(inner)))
+			h.plant(path)
 		}
 	}
 	if rand.IntN(2) == 0 {
@@ -102,6 +103,11 @@ func (h *hostile) turn(volume string, door bool) {
 	} else if rand.IntN(4) == 0 {
 		h.leave(volume)
 	}
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
 }
 
 // plant puts something where nothing stands, or in place of what stands there.
@@ -124,7 +130,7 @@ func (h *hostile) plant(path string) {
 			_ = os.Chmod(path, 0o777)
 			for _, name := range inner {
 				if rand.IntN(4) == 0 {
-					h.file(filepath.Join(path, name))
+					h.file(filepath.Join(path, filepath.Base(name)))
 				}
 			}
 		}
