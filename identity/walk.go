@@ -191,25 +191,25 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 		}
 		w.proven, w.since = t.Agreement, time.Now()
 	}
-	var required []Generation
-	for _, require := range w.Require {
-		files, err := require(ctx, w.proven)
-		if err != nil {
-			forget(required)
-			if m, ok := errors.AsType[*Mismatch](err); ok && m.unasked() {
-				err = NotYet(m.Verdict, errors.New("no reason is given for "+string(m.Verdict)), m.Again())
-			}
-			t.Agreement, t.Err = Agreement{}, err
-			return t
-		}
-		slices.SortFunc(files, byName)
-		required = append(required, Generation{files})
+	required, err := w.require(ctx)
+	if err != nil {
+		t.Agreement, t.Err = Agreement{}, err
+		return t
 	}
 	t.Agreement = w.proven
 	if time.Since(w.since) > stale {
 		var again Report
 		t.Agreement, again, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
 		t.Report = append(t.Report, again...)
+		if t.Err == nil && !slices.Equal(t.Agreement.addrs, w.proven.addrs) {
+			// The files may tell of addresses that DNS does not give the name any more.
+			forget(required)
+			w.proven, w.since = t.Agreement, time.Now()
+			if required, t.Err = w.require(ctx); t.Err != nil {
+				t.Agreement = Agreement{}
+				return t
+			}
+		}
 	}
 	w.proven = Agreement{}
 	if t.Err != nil {
@@ -218,6 +218,23 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 	}
 	t.Required = required
 	return t
+}
+
+// require returns the files of each of Require, for what was proven.
+func (w *walker) require(ctx context.Context) (required []Generation, err error) {
+	for _, require := range w.Require {
+		files, err := require(ctx, w.proven)
+		if err != nil {
+			forget(required)
+			if m, ok := errors.AsType[*Mismatch](err); ok && m.unasked() {
+				err = NotYet(m.Verdict, errors.New("no reason is given for "+string(m.Verdict)), m.Again())
+			}
+			return nil, err
+		}
+		slices.SortFunc(files, byName)
+		required = append(required, Generation{files})
+	}
+	return required, nil
 }
 
 // rest returns the pause after an agreement, with a jitter as that of pause.

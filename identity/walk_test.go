@@ -283,6 +283,29 @@ func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 	})
 }
 
+// Nor do files tell of addresses that DNS has left out meanwhile.
+func TestFilesAreRequiredForTheAddressesThatAreProvenLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		claim := db0(t, identity.Policy{}, dual, "")
+		s := podtest.Agreeing(t, claim)
+		s.Later(time.Second, "AAAA: nodata")
+		var files []string
+		slow := func(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+			time.Sleep(2 * time.Second)
+			files = append(files, show(a.Addrs()))
+			return []identity.File{{Name: "x", Data: []byte(show(a.Addrs())), Mode: 0o644}}, nil
+		}
+		turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: s, Require: requires(slow)}, time.Hour)
+		if len(turns) != 1 || turns[0].Err != nil {
+			t.Fatalf("turns %v", turns)
+		}
+		proven := show(turns[0].Agreement.Addrs())
+		if got := string(turns[0].Required[0].Files()[0].Data); got != proven || len(files) != 2 || files[0] == proven {
+			t.Errorf("%s is proven, and the files are of %q, the last of %s", proven, files, got)
+		}
+	})
+}
+
 // A verification for which no probe type is left is not a turn; its questions were
 // asked all the same.
 func TestATurnReportsWhatWasAskedSinceTheOneBefore(t *testing.T) {
