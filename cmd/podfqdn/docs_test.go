@@ -18,6 +18,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/health"
+	"github.com/podfqdn/podfqdn/identity/podtest"
+	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
 func TestTheReferenceHasEveryVerdict(t *testing.T) {
@@ -141,7 +143,7 @@ func TestTheReferenceHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 
 var backquoted = regexp.MustCompile("`([^`]+)`")
 
-// reference returns the rows of the table below a heading of
+// documented returns the rows of the table below a heading of
 // docs/reference.md: the word in the first cell, and the cells behind it. Each
 // of the words that are wanted has one row, and nothing else has.
 func documented(t *testing.T, heading string, want ...string) map[string][]string {
@@ -348,6 +350,51 @@ func TestTheListsOfVerdictsAndCausesAreWhole(t *testing.T) {
 		}
 		if declared != listed {
 			t.Errorf("%s declares %d, and %d are listed", path, declared, listed)
+		}
+	}
+}
+
+// The document of references is what they do.
+func TestTheDocumentOfReferencesIsTrue(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/starting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, _, _ := strings.Cut(string(text), "## Render a configuration file\n")
+	known := publishable()
+	_, list, _ := strings.Cut(section, "of a line of `identity.env`:\n")
+	list, _, _ = strings.Cut(list, "`$(")
+	var got []string
+	for _, name := range backquoted.FindAllStringSubmatch(list, -1) {
+		got = append(got, name[1])
+	}
+	if !slices.Equal(got, known) {
+		t.Errorf("it lists %q, not %q", got, known)
+	}
+	claim := podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{})
+	generation, err := identity.Render(podtest.Proven(claim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := identity.Environment(generation.Files())
+	rows := regexp.MustCompile("(?m)^\\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(section, -1)
+	if len(rows) < 6 {
+		t.Errorf("only %d rows", len(rows))
+	}
+	for _, row := range rows {
+		parsed, err := reference.Parse(row[1], known)
+		if err != nil {
+			t.Errorf("%s: %v", row[1], err)
+			continue
+		}
+		if got, err := parsed.Expand(values); got != row[2] || err != nil {
+			t.Errorf("%s becomes %s, not %s: %v", row[1], got, row[2], err)
+		}
+	}
+	for _, wrong := range regexp.MustCompile("such as `(\\$.*)`\\.").FindAllStringSubmatch(section, -1) {
+		if _, err := reference.Parse(wrong[1], known); err == nil {
+			t.Errorf("%s is a reference", wrong[1])
 		}
 	}
 }
