@@ -17,8 +17,7 @@ type Requirement struct {
 	// Prepare reads what Require needs, before DNS is asked, and returns the names
 	// that will be published. The error is a *Refusal. It may be nil.
 	Prepare func() (names []string, err error)
-	// Once: nothing but an init container calls Prepare and Require while the files
-	// stand.
+	// Once: only "init" calls Prepare and Require again where the files stand.
 	Once bool
 	// Require returns the files to publish for a Pod whose name was proven; the
 	// caller clears them. The error is a *Mismatch, which NotYet makes of a reason

@@ -240,7 +240,19 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 		return false, nil // what is wrong is said by who looks next
 	}
 	app.take(h.files)
-	return app.complete(), nil
+	return app.complete() && p.rendered(h.claim), nil
+}
+
+// rendered reports whether all that is to be rendered stands for a claim.
+func (p *path) rendered(claim identity.Claim) bool {
+	all, err := p.cfg.Render.Requirements(claim, p.others())
+	for _, r := range all {
+		o := outlet{Outlet: r.Outlet}
+		if files, stands, err := o.read(); err != nil || !stands || r.Outlet.Keeps(files) != nil {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // available refuses an application that needs what this Pod's identity does not
@@ -260,7 +272,11 @@ func (p *path) available() error {
 // ready reports whether the application may begin without another proof, since
 // what it needs stands in the volume, published by whichever container.
 func (p *path) ready() (bool, error) {
-	if p.name.vol == nil || p.name.stands.Load() {
+	switch {
+	case p.name.vol == nil && !p.rendered(p.claim):
+		return false, misconfigured(fmt.Sprintf("PODFQDN_RENDER is set for exec, and another container publishes in %s", p.cfg.Dir),
+			"set PODFQDN_RENDER for the container that runs podfqdn init or podfqdn sidecar, and mount what it renders here too")
+	case p.name.vol == nil || p.name.stands.Load():
 		return true, nil
 	}
 	p.app.values = nil

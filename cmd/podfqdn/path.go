@@ -225,6 +225,9 @@ func (p *path) makeNeeds() error {
 // others returns what is published in addition to what is rendered.
 func (p *path) others() render.Others {
 	o := render.Others{Dirs: []string{p.cfg.Dir}, Variables: kerberos.Variables()}
+	if p.cfg.Install != "" {
+		o.Dirs = append(o.Dirs, p.cfg.Install)
+	}
 	for _, n := range p.needs {
 		if n.Dir != "" {
 			o.Dirs = append(o.Dirs, n.Dir)
