@@ -79,7 +79,7 @@ func TestWhatWasRenderedGoesWithTheName(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		first := startRendering(t, agreed, dir)
+		first := startRendering(t, agreed, dir, "POD_UID=one")
 		first.has(http0)
 		time.Sleep(5 * time.Second)
 		first.holds(true)
