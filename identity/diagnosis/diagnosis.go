@@ -124,6 +124,8 @@ const (
 	Unexplained          Kind = "unexplained"
 	NotHeadless          Kind = "service-not-headless" // the governing Service has a cluster address; API
 	Volume               Kind = "volume"               // missing, read-only, full or in use; API
+	KilledByProbe        Kind = "killed-by-probe"      // a livenessProbe ends podfqdn exec while it waits; API
+	BinaryMissing        Kind = "binary-missing"       // where a container's command says that podfqdn is; API
 )
 
 // Kinds lists every kind.
@@ -136,7 +138,7 @@ func Kinds() []Kind {
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
 		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
-		NotHeadless, Volume,
+		NotHeadless, Volume, KilledByProbe, BinaryMissing,
 	}
 }
 

@@ -38,11 +38,10 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		seen.claim = c // else a container's word would be in a command
 	}
 	j := judge{View: &seen, wire: wire}
-	if v.State == Pending && v.Reason != "" {
+	if !j.file() && v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
-	proven := v.State == Published || v.State == Running && v.podfqdn.probed()
-	waits := v.State != Unused && (!unasked || !proven)
+	waits := v.State != Unused && (!unasked || !v.proven())
 	if waits {
 		j.volume()
 		j.compare()
@@ -62,9 +61,11 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofRefusal)
 	j.pass(ofWire)
 	j.pass(ofServers)
+	j.livenessKilled()
 	if len(j.causes) == 0 {
 		j.rest()
 	}
+	j.livenessMayKill()
 	if waits && v.State != Running {
 		j.slipped()
 	}
@@ -76,6 +77,11 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		c.Command = c.mend.command(v.kubectl)
 	}
 	return j.causes
+}
+
+// proven reports whether the API alone shows that DNS has agreed.
+func (v *View) proven() bool {
+	return v.State == Published || v.State == Running && v.podfqdn.probed()
 }
 
 // judge finds the causes, one subject after the other.
@@ -146,7 +152,7 @@ const (
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
 // API can show it.
 var subjects = [...][]diagnosis.Kind{
-	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume},
+	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing},
 	ofServers: {diagnosis.ForeignDNS},
 	ofSilence: {diagnosis.DNSSilent},
 	ofDomain:  {diagnosis.ClusterDomain},
@@ -208,6 +214,8 @@ func (j *judge) rest() {
 		guess(j.wire.Reason, "what the questions above show")
 	case j.State == Failed && j.code == exitVolume:
 		j.found(diagnosis.Volume, "podfqdn could not use its volume: "+j.Reason, "what the sentence names: the Pod's spec shows no mistake in the mount", nil)
+	case j.unstarted():
+		guess("podfqdn could not be started: "+j.Reason, "what keeps the container from starting; see kubectl describe pod")
 	case j.State == GaveUp || j.State == Failed:
 		guess("podfqdn said at its end: "+j.Reason, "the API shows nothing that is wrong now: see what podfqdn says when the kubelet has started it again")
 	case j.State == Waiting:

@@ -65,6 +65,7 @@ const (
 
 // volume judges what is mounted where podfqdn publishes.
 func (j *judge) volume() {
+	j.publisher()
 	if j.State != Failed && j.State != Pending && j.code != exitVolume {
 		return // it is open, or was not the reason
 	}
@@ -74,6 +75,10 @@ func (j *judge) volume() {
 	}
 	dir = path.Clean(cmp.Or(dir, "/identity"))
 	mount, ok := mountAt(j.podfqdn.Container, dir)
+	if !ok && j.podfqdn.wraps() && j.code == exitVolume {
+		j.mountIdentity(dir)
+		return
+	}
 	if !ok {
 		if j.code != exitVolume {
 			return // its image may have the directory
@@ -91,7 +96,7 @@ func (j *judge) volume() {
 		j.found(diagnosis.Volume, why, change, mend)
 		return
 	}
-	if mount.ReadOnly {
+	if mount.ReadOnly && !j.podfqdn.wraps() {
 		j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, where podfqdn publishes", j.Container, mount.Name, mount.MountPath),
 			fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; only the application's mount is read-only", j.Container, mount.Name),
 			j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))

@@ -161,6 +161,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	timeout = cmp.Or(timeout, "15m")
 	limit, err := time.ParseDuration(timeout)
 	switch {
+	case slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.KilledByProbe && !c.Guess }):
+		nothing = "the kubelet ends podfqdn again each time that it waits too long for the livenessProbe, and starts it again, after growing pauses"
 	case passes:
 		nothing = "it is likely to pass by itself, and podfqdn goes on then"
 	case v.State == Published, v.State == Running:
@@ -196,9 +198,13 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 }
 
 // appRuns reports whether the application runs: a container that is not
-// podfqdn's.
+// podfqdn's, or what podfqdn has become.
 func (v *View) appRuns() bool {
-	return slices.ContainsFunc(v.pod.Spec.Containers, func(c corev1.Container) bool {
+	became := func(c part) bool {
+		passed, known := c.passed()
+		return c.wraps() && c.status.State.Running != nil && passed && known
+	}
+	return slices.ContainsFunc(parts(v.pod), became) || slices.ContainsFunc(v.pod.Spec.Containers, func(c corev1.Container) bool {
 		ours := c.Name == v.Container || slices.ContainsFunc(find(v.pod, ""), func(p part) bool { return p.Name == c.Name })
 		return !ours && statusOf(v.pod.Status.ContainerStatuses, c.Name).State.Running != nil
 	})

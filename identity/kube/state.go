@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -26,8 +25,8 @@ const (
 	Unused    State = "no podfqdn"  // no container of the Pod is podfqdn's
 	Pending   State = "not started" // its container has not begun
 	Waiting   State = "waiting"     // it runs, and the application does not
-	Running   State = "running"     // a sidecar that has let the application start
-	Published State = "published"   // it has ended well
+	Running   State = "running"     // a sidecar that has let the application start, or exec that has become it
+	Published State = "published"   // it has ended well, or the application that it became has ended
 	Refused   State = "refused"     // it ended with 10: the spec or a variable has to change
 	GaveUp    State = "gave up"     // 11, 12 or 14: the deadline
 	Failed    State = "failed"      // anything else
@@ -112,7 +111,8 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 // part is podfqdn's container of a Pod.
 type part struct {
 	corev1.Container
-	sidecar bool
+	sidecar bool // it runs for the life of the Pod
+	brought bool // its command is in a volume that brings podfqdn's file
 	status  corev1.ContainerStatus
 }
 
@@ -120,12 +120,22 @@ type part struct {
 func parts(p *corev1.Pod) (all []part) {
 	for _, c := range p.Spec.InitContainers {
 		always := deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
-		all = append(all, part{c, always, statusOf(p.Status.InitContainerStatuses, c.Name)})
+		all = append(all, partOf(p, c, always, p.Status.InitContainerStatuses))
 	}
 	for _, c := range p.Spec.Containers {
-		all = append(all, part{c, true, statusOf(p.Status.ContainerStatuses, c.Name)})
+		all = append(all, partOf(p, c, true, p.Status.ContainerStatuses))
 	}
 	return all
+}
+
+func partOf(p *corev1.Pod, c corev1.Container, sidecar bool, statuses []corev1.ContainerStatus) part {
+	made := part{Container: c, sidecar: sidecar, status: statusOf(statuses, c.Name)}
+	if words := slices.Concat(c.Command, c.Args); len(words) > 0 {
+		m, ok := mountAt(c, path.Clean(words[0]))
+		made.brought = ok && brings(p, m.Name)
+	}
+	made.sidecar = sidecar && !made.wraps()
+	return made
 }
 
 // find returns podfqdn's containers: the one that is chosen by its name; else
@@ -142,18 +152,14 @@ func find(p *corev1.Pod, chosen string) (found []part) {
 	return slices.DeleteFunc(all, func(c part) bool { return !is(c) })
 }
 
-// runs is how a shell is told to run podfqdn.
-var runs = regexp.MustCompile(`(^|[\s;&|/])podfqdn (init|sidecar)\b`)
-
 // made reports whether a container has podfqdn's image, from any registry, or
 // its binary in another image, or, where both have other names, its arguments
 // and what they need.
 func (c part) made() bool {
-	name, _, _ := strings.Cut(path.Base(c.Image), "@")
-	name, _, _ = strings.Cut(name, ":")
 	words := slices.Concat(c.Command, c.Args)
+	file, _ := c.runs()
 	switch {
-	case strings.Contains(name, "podfqdn"), len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn", slices.ContainsFunc(words, runs.MatchString):
+	case ours(c.Image), file != "":
 		return true
 	case len(words) == 0 || len(c.Args) > 1 || words[len(words)-1] != "init" && words[len(words)-1] != "sidecar":
 		return false
@@ -168,10 +174,8 @@ func (c part) probed() bool { return c.StartupProbe != nil || c.ReadinessProbe !
 
 // binary returns where podfqdn is in the container.
 func (c part) binary() string {
-	if len(c.Command) > 0 && path.Base(c.Command[0]) == "podfqdn" {
-		return c.Command[0]
-	}
-	return "/podfqdn"
+	file, _ := c.runs()
+	return cmp.Or(file, "/podfqdn")
 }
 
 func statusOf(all []corev1.ContainerStatus, name string) corev1.ContainerStatus {
@@ -227,23 +231,29 @@ func useOf(p *corev1.Pod, c part) Use {
 	switch {
 	case p.Status.Phase == corev1.PodSucceeded || p.DeletionTimestamp != nil:
 		u.State = Over
-	case loops(c.status):
+	case loops(c.status) && c.speaks(last):
 		u.ended(last)
+	case state.Running != nil && c.wraps():
+		u.goesOn(c)
 	case state.Running != nil:
 		u.State, u.For = Waiting, since(state.Running.StartedAt)
 		if c.sidecar && deref(c.status.Started, false) && c.status.Ready {
 			u.State = Running
 		}
+	case state.Terminated != nil && !c.speaks(state.Terminated):
+		u.handedOver(c, state.Terminated)
 	case state.Terminated != nil:
 		u.ended(state.Terminated)
+	case last != nil && !c.speaks(last):
+		u.handedOver(c, last)
 	case last != nil && last.ExitCode != 0: // and it will be started again
 		u.ended(last)
 	default:
 		u.State = Pending
 		u.Reason = unstarted(p, state.Waiting)
 	}
-	if u.State == Waiting && last != nil && last.ExitCode != 0 {
-		u.Reason, u.code = "before that: "+oneLine(last.Message), last.ExitCode
+	if u.State == Waiting && last != nil && last.ExitCode != 0 && c.speaks(last) {
+		u.Reason, u.code = "before that: "+said(last), last.ExitCode
 	}
 	u.Healthy = u.State == Published || u.State == Running || u.State == Over
 	return u
@@ -320,7 +330,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	default:
 		u.State = Failed
 	}
-	u.Reason = oneLine(end.Message)
+	u.Reason = said(end)
 	if u.Reason == "" {
 		u.Reason = fmt.Sprintf("it ended with %d (%s) and said nothing", end.ExitCode, cmp.Or(end.Reason, "no reason given"))
 	}

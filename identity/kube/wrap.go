@@ -1,0 +1,140 @@
+package kube
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// A container of `podfqdn exec` is the application's: podfqdn waits in it, and
+// then becomes the application, with the same process id. The API does not show
+// which of the two it is; a probe does, and a termination message.
+
+// signed is how podfqdn exec begins its termination message, so that nobody takes
+// its exit code for the application's.
+const signed = "podfqdn:"
+
+// inShell is how a shell is told to run podfqdn: its path, and the command.
+var inShell = regexp.MustCompile(`(?:^|[\s;&|("'])((?:[^\s;&|("']*/)?podfqdn) (init|sidecar|exec)\b`)
+
+// runs returns podfqdn's file and command, where a container's command, or its
+// arguments without one, begin with podfqdn, or tell a shell to run it; "" and
+// "" where they do not.
+func (c part) runs() (file, command string) {
+	words := slices.Concat(c.Command, c.Args)
+	if len(words) > 0 && path.Base(words[0]) == "podfqdn" {
+		if len(words) > 1 {
+			command = words[1]
+		}
+		return words[0], command
+	}
+	if len(words) > 1 && words[1] == "exec" && c.brought {
+		return words[0], words[1]
+	}
+	for _, word := range words {
+		if found := inShell.FindStringSubmatch(word); found != nil {
+			return found[1], found[2]
+		}
+	}
+	return "", ""
+}
+
+// wraps reports whether podfqdn becomes the application in the container.
+func (c part) wraps() bool {
+	_, command := c.runs()
+	return command == "exec" || len(c.Command) == 0 && len(c.Args) > 0 && c.Args[0] == "exec" && ours(c.Image)
+}
+
+// ours reports whether an image is podfqdn's by its name, from any registry.
+func ours(image string) bool {
+	name, _, _ := strings.Cut(path.Base(image), "@")
+	name, _, _ = strings.Cut(name, ":")
+	return strings.Contains(name, "podfqdn")
+}
+
+// brings reports whether podfqdn's file is in a volume of the Pod: an image volume
+// of its image, or one that an init container installs it in.
+func brings(p *corev1.Pod, volume string) bool {
+	if slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume && v.Image != nil && ours(v.Image.Reference) }) {
+		return true
+	}
+	return slices.ContainsFunc(slices.Concat(p.Spec.InitContainers, p.Spec.Containers), func(c corev1.Container) bool {
+		return installs(c, volume)
+	})
+}
+
+// installs reports whether podfqdn in a container puts its file into a volume.
+func installs(c corev1.Container, volume string) bool {
+	return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		m, ok := mountAt(c, path.Clean(e.Value))
+		return e.Name == "PODFQDN_INSTALL" && ok && m.Name == volume
+	})
+}
+
+// passed reports whether podfqdn has become the application in a container that
+// runs, and whether that is known: only a probe shows it.
+func (c part) passed() (passed, known bool) {
+	switch {
+	case c.StartupProbe != nil:
+		return deref(c.status.Started, false), true
+	case c.ReadinessProbe != nil:
+		return c.status.Ready, true
+	}
+	return true, false
+}
+
+// speaks reports whether podfqdn itself ended a container, and not the
+// application that it became there.
+func (c part) speaks(end *corev1.ContainerStateTerminated) bool {
+	return !c.wraps() || strings.HasPrefix(end.Message, signed) || unstartable(end)
+}
+
+// unstartable reports whether a container ended before its first instruction:
+// containerd and CRI-O say StartError, others ContainerCannotRun.
+func unstartable(end *corev1.ContainerStateTerminated) bool {
+	return end.Reason == "StartError" || end.Reason == "ContainerCannotRun"
+}
+
+// killed reports whether a signal ended a container that says nothing of it: 137
+// is SIGKILL, 143 is SIGTERM.
+func killed(end *corev1.ContainerStateTerminated) bool {
+	return (end.ExitCode == 137 || end.ExitCode == 143) && end.Reason != "OOMKilled" && !strings.HasPrefix(end.Message, signed)
+}
+
+// unguarded reports whether a livenessProbe may end podfqdn while it waits in the
+// application's container: a startupProbe would keep it back.
+func (c part) unguarded() bool {
+	return c.wraps() && c.LivenessProbe != nil && c.StartupProbe == nil
+}
+
+// goesOn reads a container that runs, of podfqdn or of what it became.
+func (u *Use) goesOn(c part) {
+	passed, known := c.passed()
+	u.State, u.For = either(passed, Running, Waiting), since(c.status.State.Running.StartedAt)
+	if !known {
+		u.Reason = "the container has no startupProbe and no readinessProbe, so the API does not show whether podfqdn waits or the application runs"
+	}
+}
+
+// handedOver reads how the application ended that podfqdn had become.
+func (u *Use) handedOver(c part, end *corev1.ContainerStateTerminated) {
+	u.For = since(end.FinishedAt)
+	if killed(end) && c.unguarded() {
+		u.State, u.code = Failed, end.ExitCode
+		u.Reason = fmt.Sprintf("it was killed (exit code %d): nothing shows whether podfqdn waited or the application ran", end.ExitCode)
+		return
+	}
+	u.State = Published
+	if end.ExitCode != 0 {
+		u.Reason = fmt.Sprintf("the application that podfqdn became ended with %d (%s)", end.ExitCode, end.Reason)
+	}
+}
+
+// said returns what podfqdn said at its end, as one line.
+func said(end *corev1.ContainerStateTerminated) string {
+	return strings.TrimSpace(strings.TrimPrefix(oneLine(end.Message), signed))
+}

@@ -1,0 +1,371 @@
+package kube
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
+)
+
+const (
+	waitedAndKilled = "podfqdn: ended by SIGTERM after 30s; db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN"
+	noSuchFile      = `failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: exec: "/podfqdn/podfqdn": stat /podfqdn/podfqdn: no such file or directory`
+)
+
+// wrapped is a container of podfqdn exec, from an image volume.
+func wrapped() corev1.Container {
+	return corev1.Container{Name: "app", Image: "my-server:1.0", Command: []string{"/podfqdn/podfqdn", "exec", "--", "/server"},
+		VolumeMounts: []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}, {Name: "podfqdn", MountPath: "/podfqdn", ReadOnly: true}}}
+}
+
+// brought are the volumes of wrapped.
+func brought() []corev1.Volume {
+	return []corev1.Volume{
+		{Name: "identity", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: "podfqdn", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "registry.example/podfqdn:1"}}},
+	}
+}
+
+func httpProbe() *corev1.Probe {
+	return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}}, PeriodSeconds: 10, FailureThreshold: 3}
+}
+
+// end is a container that was up for lived, and ended ago.
+func end(code int32, reason, message string, lived, ago time.Duration) *corev1.ContainerStateTerminated {
+	at := time.Now().Add(-ago)
+	return &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message, StartedAt: metav1.NewTime(at.Add(-lived)), FinishedAt: metav1.NewTime(at)}
+}
+
+func TestAContainerOfExecIsRecognised(t *testing.T) {
+	t.Parallel()
+	installed := corev1.Container{Name: "setup", Image: "registry.example/platform/identity:1", Args: []string{"init"},
+		Env: []corev1.EnvVar{literal("PODFQDN_INSTALL", "/tools")}, VolumeMounts: []corev1.VolumeMount{{Name: "tools", MountPath: "/tools"}}}
+	app := func(change func(*corev1.Container)) corev1.Container {
+		c := wrapped()
+		change(&c)
+		return c
+	}
+	words := func(command, args []string) corev1.Container {
+		return app(func(c *corev1.Container) { c.Command, c.Args = command, args })
+	}
+	for name, c := range map[string]struct {
+		init   []corev1.Container
+		app    corev1.Container
+		wraps  bool
+		binary string // "" for a container that is not podfqdn's
+	}{
+		"its command":              {nil, wrapped(), true, "/podfqdn/podfqdn"},
+		"command and arguments":    {nil, words([]string{"/podfqdn/podfqdn"}, []string{"exec", "/server", "init"}), true, "/podfqdn/podfqdn"},
+		"arguments alone":          {nil, words(nil, []string{"/opt/podfqdn", "exec", "--", "/server"}), true, "/opt/podfqdn"},
+		"a shell":                  {nil, words([]string{"sh", "-c"}, []string{"ulimit -n 9; exec /podfqdn/podfqdn exec -- /server"}), true, "/podfqdn/podfqdn"},
+		"podfqdn's own image":      {nil, app(func(c *corev1.Container) { c.Image, c.Command, c.Args = "podfqdn:1", nil, []string{"exec", "/server"} }), true, "/podfqdn"},
+		"another command":          {nil, words([]string{"/podfqdn/podfqdn", "sidecar"}, nil), false, "/podfqdn/podfqdn"},
+		"another name in a volume": {nil, words([]string{"/podfqdn/pf", "exec", "--", "/server"}, nil), true, "/podfqdn/pf"},
+		"installed, with other names": {[]corev1.Container{installed}, app(func(c *corev1.Container) {
+			c.Command[0], c.VolumeMounts[1] = "/t/pf", corev1.VolumeMount{Name: "tools", MountPath: "/t"}
+		}), true, "/t/pf"},
+		"an application's own exec": {nil, words([]string{"/server", "exec", "podfqdn"}, nil), false, ""},
+		"it is only spoken of":      {nil, words([]string{"/server", "--wrapped-by=podfqdn"}, nil), false, ""},
+	} {
+		p := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: c.init, Containers: []corev1.Container{c.app}, Volumes: brought()}}
+		found := find(p, "")
+		i := slices.IndexFunc(found, func(p part) bool { return p.Name == "app" })
+		switch {
+		case (i >= 0) != (c.binary != ""):
+			t.Errorf("%s: recognised: %v", name, i >= 0)
+		case i >= 0 && (found[i].wraps() != c.wraps || found[i].binary() != c.binary || found[i].sidecar == c.wraps):
+			t.Errorf("%s: wraps: %v, a sidecar: %v, at %s", name, found[i].wraps(), found[i].sidecar, found[i].binary())
+		}
+		if len(c.init) > 0 && len(found) != 2 {
+			t.Errorf("%s: %d containers are podfqdn's", name, len(found))
+		}
+	}
+}
+
+// The exit codes are podfqdn's only where it signs its message: 11 is the
+// application's too.
+func TestWhatEndsAContainerOfExecIsPodfqdnsOnlyIfItSaysSo(t *testing.T) {
+	t.Parallel()
+	yes, no := true, false
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-time.Minute))}}
+	back := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	ended := func(end *corev1.ContainerStateTerminated) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: end}
+	}
+	startup := func(c *corev1.Container) { c.LivenessProbe, c.StartupProbe = httpProbe(), httpProbe() }
+	liveness := func(c *corev1.Container) { c.LivenessProbe = httpProbe() }
+	readiness := func(c *corev1.Container) { c.ReadinessProbe = httpProbe() }
+	none := func(*corev1.Container) {}
+	for name, c := range map[string]struct {
+		probes func(*corev1.Container)
+		status corev1.ContainerStatus
+		state  State
+		reason string
+	}{
+		"not started":                          {none, corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no podfqdn:1"}}}, Pending, "ErrImagePull: no podfqdn:1"},
+		"not started up":                       {startup, corev1.ContainerStatus{State: running, Started: &no}, Waiting, ""},
+		"started up":                           {startup, corev1.ContainerStatus{State: running, Started: &yes}, Running, ""},
+		"not ready":                            {readiness, corev1.ContainerStatus{State: running, Started: &yes}, Waiting, ""},
+		"ready":                                {readiness, corev1.ContainerStatus{State: running, Started: &yes, Ready: true}, Running, ""},
+		"without a probe":                      {none, corev1.ContainerStatus{State: running, Started: &yes, Ready: true}, Running, "no startupProbe and no readinessProbe"},
+		"the application ended with 11":        {none, corev1.ContainerStatus{State: ended(end(11, "Error", "", time.Hour, 0))}, Published, "the application that podfqdn became ended with 11 (Error)"},
+		"and with a message":                   {none, corev1.ContainerStatus{State: ended(end(10, "Error", "fatal: no podfqdn: x", time.Hour, 0))}, Published, "ended with 10"},
+		"and is in a crash loop":               {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(1, "Error", "", time.Second, 0)), RestartCount: 5}, Published, "ended with 1"},
+		"and runs between two ends":            {readiness, corev1.ContainerStatus{State: running, LastTerminationState: ended(end(1, "Error", "", time.Second, 0)), RestartCount: 5}, Waiting, ""},
+		"the application is killed":            {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "Error", "", time.Second, 0)), RestartCount: 1}, Published, "ended with 137"},
+		"and by its livenessProbe, perhaps":    {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "Error", "", time.Second, 0)), RestartCount: 1}, Failed, "nothing shows whether podfqdn waited or the application ran"},
+		"and for its memory":                   {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "OOMKilled", "", time.Second, 0)), RestartCount: 1}, Published, "OOMKilled"},
+		"the application ended with 0":         {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(0, "Completed", "", time.Second, 0)), RestartCount: 1}, Published, ""},
+		"podfqdn refused":                      {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(10, "Error", "podfqdn: no hostname: set spec.hostname", 0, 0)), RestartCount: 1}, Refused, "no hostname: set spec.hostname"},
+		"podfqdn gave up":                      {none, corev1.ContainerStatus{State: ended(end(11, "Error", "podfqdn: gave up after 15m", time.Second, 0))}, GaveUp, "gave up after 15m"},
+		"it gave up, and waits again":          {readiness, corev1.ContainerStatus{State: running, LastTerminationState: ended(end(11, "Error", "podfqdn: gave up after 15m", time.Second, 0)), RestartCount: 1}, Waiting, "before that: gave up after 15m"},
+		"the command is not found":             {none, corev1.ContainerStatus{State: ended(end(127, "Error", "podfqdn: /server is not found", 0, 0))}, Failed, "/server is not found"},
+		"no volume":                            {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(13, "Error", "podfqdn: /identity is not a volume", 0, 0)), RestartCount: 1}, Failed, "/identity is not a volume"},
+		"podfqdn is killed while it waits":     {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(143, "Error", waitedAndKilled, 30*time.Second, 0)), RestartCount: 1}, Failed, "ended by SIGTERM after 30s"},
+		"podfqdn's file is not there":          {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(128, "StartError", noSuchFile, 0, 0)), RestartCount: 1}, Failed, "no such file or directory"},
+		"it ends at once, again and again":     {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, LastTerminationState: ended(end(10, "Error", "podfqdn: x", 0, 0)), RestartCount: 1, Ready: true, Started: &yes}, Refused, "x"},
+		"the application does, and not it":     {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, LastTerminationState: ended(end(10, "Error", "x", 0, 0)), RestartCount: 1, Ready: true, Started: &yes}, Running, "does not show"},
+		"the file is not there, as Docker has": {none, corev1.ContainerStatus{State: ended(end(127, "ContainerCannotRun", noSuchFile, 0, 0))}, Failed, "no such file"},
+	} {
+		app := wrapped()
+		c.probes(&app)
+		c.status.Name = "app"
+		p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{app}, Volumes: brought()}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{c.status}}}
+		if u := use(p, ""); u.State != c.state || !strings.Contains(u.Reason, c.reason) || c.reason == "" && u.Reason != "" || strings.HasPrefix(u.Reason, signed) {
+			t.Errorf("%s: %s: %q", name, u.State, u.Reason)
+		}
+	}
+}
+
+// execs is the situation of a Pod whose application podfqdn exec starts.
+func execs(change func(*corev1.PodSpec), env ...corev1.EnvVar) situation {
+	return situation{services: true, slices: true, corefile: allZones, pod: func(p *corev1.PodSpec) {
+		p.InitContainers, p.Containers, p.Volumes = nil, []corev1.Container{wrapped()}, brought()
+		p.Containers[0].Env = env
+		if change != nil {
+			change(p)
+		}
+	}}
+}
+
+// with makes a View of a Pod with a status of its application's container.
+func (s situation) with(status corev1.ContainerStatus) *View {
+	v := s.view()
+	status.Name = "app"
+	v.pod.Status.ContainerStatuses = []corev1.ContainerStatus{status}
+	v.Use = use(v.pod, "")
+	v.podfqdn = v.Each()[0].podfqdn
+	return v
+}
+
+func TestALivenessProbeThatKillsTheWaitIsSaid(t *testing.T) {
+	t.Parallel()
+	no, one := false, int32(1)
+	liveness := func(p *corev1.PodSpec) { p.Containers[0].LivenessProbe = httpProbe() }
+	both := func(p *corev1.PodSpec) {
+		p.Containers[0].LivenessProbe, p.Containers[0].StartupProbe = httpProbe(), httpProbe()
+	}
+	running := func(ago time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}}
+	}
+	back := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	was := func(code int32, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: end(code, "Error", message, 30*time.Second, 0)}
+	}
+	denied := asked("missing", denial("cluster.local"))
+	silent := &diagnosis.Diagnosis{Schema: 1, Healthy: true}
+	for name, c := range map[string]struct {
+		pod    func(*corev1.PodSpec)
+		status corev1.ContainerStatus
+		wire   *diagnosis.Diagnosis
+		found  bool
+		guess  bool
+	}{
+		"killed, and between two starts":   {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, nil, true, false},
+		"killed, and it waits again":       {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
+		"it waits for the first time":      {liveness, corev1.ContainerStatus{State: running(10 * time.Second)}, denied, true, true},
+		"it waits for longer than that":    {liveness, corev1.ContainerStatus{State: running(time.Minute)}, denied, false, false},
+		"killed, and nobody says what was": {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(137, ""), RestartCount: 2}, nil, true, true},
+		"the application ended":            {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(1, ""), RestartCount: 2}, nil, false, false},
+		"podfqdn gave up":                  {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(11, "podfqdn: gave up after 30s"), RestartCount: 2}, nil, false, false},
+		"a startupProbe":                   {both, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, false, false},
+		"no probe":                         {nil, corev1.ContainerStatus{State: running(time.Second)}, denied, false, false},
+		"DNS agrees":                       {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, silent, false, false},
+		"it runs, and DNS was not asked":   {liveness, corev1.ContainerStatus{State: running(time.Second), Ready: true}, nil, false, false},
+	} {
+		s := execs(c.pod, literal("PODFQDN_TIMEOUT", "2m"))
+		s.owner = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.DeploymentSpec{Replicas: &one}}
+		causes := s.with(c.status).Causes(c.wire)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.KilledByProbe })
+		if (i >= 0) != c.found || c.found && causes[i].Guess != c.guess {
+			t.Errorf("%s: %+v", name, causes)
+			continue
+		}
+		if !c.found {
+			continue
+		}
+		const lines = `startupProbe: {"httpGet":{"path":"/healthz","port":8080},"periodSeconds":1,"failureThreshold":150}`
+		if !strings.Contains(causes[i].Change, lines) || (causes[i].Command == "") != c.guess {
+			t.Errorf("%s: %+v", name, causes[i])
+		}
+		if !c.guess && (!strings.Contains(causes[i].Why, "SIGTERM ended podfqdn 30s after its start") || !strings.Contains(causes[i].Command, `"containers":[{"name":"app","startupProbe":{"httpGet":`)) {
+			t.Errorf("%s: %+v", name, causes[i])
+		}
+		if c.guess && i != len(causes)-1 || !c.guess && slices.ContainsFunc(causes[:i], func(c diagnosis.Cause) bool { return c.Guess }) {
+			t.Errorf("%s: in its wrong place: %+v", name, causes)
+		}
+	}
+}
+
+// What keeps DNS from agreeing comes first: the probe only interrupts the wait.
+func TestAKillIsSaidBehindWhatIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s := execs(func(p *corev1.PodSpec) { p.Containers[0].LivenessProbe = httpProbe() })
+	s.service = func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "x"} }
+	v := s.with(corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: end(143, "Error", waitedAndKilled, 30*time.Second, 0)}, RestartCount: 1})
+	causes := v.Causes(nil)
+	if len(causes) != 2 || causes[0].Kind != diagnosis.SelectorMismatch || causes[1].Kind != diagnosis.KilledByProbe {
+		t.Fatalf("%+v", causes)
+	}
+	if nothing, _ := v.Prospects(causes); !strings.Contains(nothing, "the kubelet ends podfqdn again each time") {
+		t.Error(nothing)
+	}
+}
+
+func TestTheStartupProbeHasPodfqdnsPatience(t *testing.T) {
+	t.Parallel()
+	for timeout, want := range map[string]int32{"": 930, "1h": 3630, "0": 86430, "x": 930, "999999h": 86430} {
+		s := execs(func(p *corev1.PodSpec) { p.Containers[0].LivenessProbe = httpProbe() }, literal("PODFQDN_TIMEOUT", timeout))
+		j := judge{View: s.with(corev1.ContainerStatus{})}
+		if got := j.longProbe(); got.FailureThreshold != want || got.HTTPGet == nil {
+			t.Errorf("%q: %+v", timeout, got)
+		}
+	}
+	if got := limitOf(&corev1.Probe{PeriodSeconds: 1 << 30, FailureThreshold: 1 << 30}); got != day {
+		t.Error(got)
+	}
+}
+
+func TestACommandThatIsNotThereIsExplained(t *testing.T) {
+	t.Parallel()
+	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	said := func(file string) string { return strings.ReplaceAll(noSuchFile, "/podfqdn/podfqdn", file) }
+	for name, c := range map[string]struct {
+		pod   func(*corev1.PodSpec)
+		said  string
+		words []string // none: it is not explained
+		guess bool
+	}{
+		"an image volume that is empty": {nil, noSuchFile, []string{`volume "podfqdn", which is mounted there, is the image "registry.example/podfqdn:1", and the container runtime of node "n1" has mounted an empty directory`, "containerd before 2.1", "PODFQDN_INSTALL"}, false},
+		"crun":                          {nil, "executable file `/podfqdn/podfqdn` not found: No such file or directory", []string{"has mounted an empty directory"}, false},
+		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so it is /podfqdn/podfqdn"}, true},
+		"another image":                 {func(p *corev1.PodSpec) { p.Volumes[1].Image.Reference = "tools:1" }, noSuchFile, []string{`is the image "tools:1"`}, true},
+		"no volume":                     {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[:1] }, noSuchFile, []string{"no volume there", "this Kubernetes has dropped it"}, false},
+		"nothing is installed":          {func(p *corev1.PodSpec) { p.Volumes[1].VolumeSource = empty }, noSuchFile, []string{`volume "podfqdn", which is mounted there, does not have it`, "no container installs podfqdn in it"}, false},
+		"installed with its own name": {func(p *corev1.PodSpec) {
+			p.Volumes[1].VolumeSource = empty
+			p.InitContainers = []corev1.Container{{Name: "podfqdn", Image: "podfqdn:1", Env: []corev1.EnvVar{literal("PODFQDN_INSTALL", "/tools")}, VolumeMounts: []corev1.VolumeMount{{Name: "podfqdn", MountPath: "/tools"}}}}
+			p.Containers[0].Command[0] = "/podfqdn/pf"
+		}, said("/podfqdn/pf"), []string{`container "podfqdn" installs podfqdn in volume "podfqdn" as podfqdn`}, false},
+		"no path":               {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "podfqdn" }, `exec: "podfqdn": executable file not found in $PATH`, []string{"has no podfqdn in its $PATH", "the whole path"}, false},
+		"something else":        {nil, "failed to create containerd task: no space left on device", nil, false},
+		"another file":          {nil, said("/etc/x"), nil, false},
+		"the application's own": {nil, "podfqdn: /server: no such file or directory", nil, false},
+	} {
+		s := execs(func(p *corev1.PodSpec) {
+			p.NodeName = "n1"
+			if c.pod != nil {
+				c.pod(p)
+			}
+		})
+		terminated := end(128, "StartError", c.said, 0, 0)
+		if name == "the application's own" {
+			terminated.ExitCode, terminated.Reason = 127, "Error"
+		}
+		v := s.with(corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: terminated}, RestartCount: 1})
+		v = v.Each()[0] // the worst
+		causes := v.Causes(nil)
+		if len(causes) == 0 || (causes[0].Kind == diagnosis.BinaryMissing) != (c.words != nil) || c.words != nil && (len(causes) != 1 || causes[0].Guess != c.guess) {
+			t.Errorf("%s: %+v", name, causes)
+			continue
+		}
+		for _, words := range c.words {
+			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
+				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+			}
+		}
+	}
+	// Before it has ended, it is only not started.
+	v := execs(nil).with(corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: noSuchFile}}})
+	if causes := v.Causes(nil); len(causes) != 1 || causes[0].Kind != diagnosis.BinaryMissing {
+		t.Errorf("%+v", causes)
+	}
+}
+
+func TestAContainerOfExecNeedsAVolume(t *testing.T) {
+	t.Parallel()
+	one := int32(1)
+	unmounted := func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[1:] }
+	readOnly := func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[0].ReadOnly = true }
+	init := corev1.Container{Name: "podfqdn", Image: "podfqdn:1", VolumeMounts: volumes}
+	failed := corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: end(13, "Error", "podfqdn: /identity is not a volume", 0, 0)}, RestartCount: 1}
+	waits := corev1.ContainerStatus{State: runs0}
+	for name, c := range map[string]struct {
+		pod     func(*corev1.PodSpec)
+		status  corev1.ContainerStatus
+		words   string // "" for no cause of that kind
+		command string
+	}{
+		"no mount":         {unmounted, failed, `container "app" has no volume at /identity`, `"volumeMounts":[{"mountPath":"/identity","name":"identity"}]`},
+		"no volume either": {func(p *corev1.PodSpec) { unmounted(p); p.Volumes = p.Volumes[1:] }, failed, "has no volume at /identity", `"volumes":[{"emptyDir":{},"name":"identity"}]`},
+		"the name is taken": {func(p *corev1.PodSpec) {
+			unmounted(p)
+			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
+		}, failed, "has no volume at /identity", ""},
+		"it reads what nobody writes":  {readOnly, waits, "no container of podfqdn's mounts it to write", `"readOnly":false`},
+		"it reads what another writes": {func(p *corev1.PodSpec) { readOnly(p); p.InitContainers = []corev1.Container{init} }, waits, "", ""},
+		"it writes":                    {nil, waits, "", ""},
+	} {
+		s := execs(func(p *corev1.PodSpec) {
+			p.Containers[0].ReadinessProbe = httpProbe()
+			if c.pod != nil {
+				c.pod(p)
+			}
+		})
+		s.owner = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.DeploymentSpec{Replicas: &one}}
+		v := s.with(c.status)
+		i := slices.IndexFunc(v.Each(), func(v *View) bool { return v.Container == "app" })
+		causes := v.Each()[i].Causes(nil)
+		i = slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.Volume })
+		if (i >= 0) != (c.words != "") || i > 0 {
+			t.Errorf("%s: %+v", name, causes)
+			continue
+		}
+		if i == 0 && (causes[0].Guess || !strings.Contains(causes[0].Why, c.words) || !strings.Contains(causes[0].Command, c.command) || (c.command == "") != (causes[0].Command == "")) {
+			t.Errorf("%s: %+v", name, causes[0])
+		}
+	}
+}
+
+// The kubelet starts the application again, and podfqdn in it: it is a loss to
+// delete the Pod.
+func TestAnApplicationThatPodfqdnBecameRuns(t *testing.T) {
+	t.Parallel()
+	yes := true
+	s := execs(func(p *corev1.PodSpec) { p.Containers[0].ReadinessProbe = httpProbe() })
+	v := s.with(corev1.ContainerStatus{State: runs0, Started: &yes, Ready: true})
+	if !v.appRuns() {
+		t.Error("it is ready, and does not run")
+	}
+	v = s.with(corev1.ContainerStatus{State: runs0, Started: &yes})
+	if v.appRuns() {
+		t.Error("it is not ready, and runs")
+	}
+}
