@@ -26,6 +26,7 @@ const root = "../.."
 type manifest struct {
 	name     string
 	services map[string]*corev1.Service
+	configs  map[string]*corev1.ConfigMap
 	claims   []string // for storage
 	pods     []pod
 }
@@ -42,7 +43,7 @@ type pod struct {
 // documents takes YAML apart, strictly: what Kubernetes would not know is an error.
 func documents(t *testing.T, name, text string) manifest {
 	t.Helper()
-	m := manifest{name: name, services: map[string]*corev1.Service{}}
+	m := manifest{name: name, services: map[string]*corev1.Service{}, configs: map[string]*corev1.ConfigMap{}}
 	for _, doc := range regexp.MustCompile(`(?m)^---$`).Split(text, -1) {
 		var kind struct{ Kind string }
 		if err := yaml.Unmarshal([]byte(doc), &kind); err != nil {
@@ -79,6 +80,10 @@ func documents(t *testing.T, name, text string) manifest {
 				j.Spec.Template.Spec.Hostname = j.Name + "-0"
 			}
 			m.pods = append(m.pods, pod{"Job " + j.Name, j.Spec.Template.Labels, nil, "", j.Spec.Template.Spec})
+		case "ConfigMap":
+			c := new(corev1.ConfigMap)
+			strict(c)
+			m.configs[c.Name] = c
 		case "PersistentVolumeClaim":
 			var c corev1.PersistentVolumeClaim
 			strict(&c)
@@ -171,7 +176,7 @@ func TestEverySelectorMatchesItsTemplate(t *testing.T) {
 
 func TestEveryGoverningServiceMakesTheNameThatIsClaimed(t *testing.T) {
 	each(t, func(t *testing.T, m manifest, p pod) {
-		init := initContainer(t, p)
+		init := publisher(t, p)
 		service := p.governs + p.spec.Subdomain
 		form := "hostname"
 		for _, env := range init.Env {
@@ -201,22 +206,69 @@ func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
 		if i < 0 || p.spec.Volumes[i].EmptyDir == nil {
 			t.Fatalf("no emptyDir identity: %+v", p.spec.Volumes)
 		}
-		init := mount(t, initContainer(t, p))
-		if init.MountPath != "/identity" || init.ReadOnly || init.SubPath != "" {
-			t.Errorf("podfqdn has %+v", init)
+		writer := publisher(t, p)
+		if m := mount(t, writer); m.MountPath != "/identity" || m.ReadOnly || m.SubPath != "" {
+			t.Errorf("podfqdn has %+v", m)
 		}
 		for _, c := range p.spec.Containers {
-			if refersTo(t, c, "POD_FQDN") {
-				continue // and mounts nothing
+			if refersTo(t, c, "POD_FQDN") || rendered(t, m, p, c) {
+				continue // and mounts nothing of podfqdn's
 			}
-			if app := mount(t, c); app.MountPath != "/identity" || !app.ReadOnly || app.SubPath != "" {
+			if app := mount(t, c); app.MountPath != "/identity" || app.ReadOnly == (c.Name == writer.Name) || app.SubPath != "" {
 				t.Errorf("%s has %+v", c.Name, app)
 			}
-			if command := strings.Join(append(c.Command, c.Args...), " "); !strings.Contains(command, "$(cat /identity/fqdn)") {
+			words, reads := slices.Concat(c.Command, c.Args), "$(cat /identity/fqdn)"
+			if executes(c) {
+				reads = "$(POD_FQDN)"
+				for _, env := range c.Env {
+					words = append(words, env.Value)
+				}
+			}
+			if command := strings.Join(words, " "); !strings.Contains(command, reads) {
 				t.Errorf("%s does not read the name: %s", c.Name, command)
 			}
 		}
 	})
+}
+
+// rendered tells whether a container mounts a volume in which podfqdn's init
+// container renders a ConfigMap with the name.
+func rendered(t *testing.T, m manifest, p pod, c corev1.Container) bool {
+	t.Helper()
+	if len(p.spec.InitContainers) == 0 {
+		return false
+	}
+	init := p.spec.InitContainers[0]
+	i := slices.IndexFunc(init.Env, func(e corev1.EnvVar) bool { return e.Name == "PODFQDN_RENDER" })
+	if i < 0 {
+		return false
+	}
+	from, to, _ := strings.Cut(init.Env[i].Value, ":")
+	at := func(path string) (volume corev1.Volume) {
+		for _, v := range init.VolumeMounts {
+			if v.MountPath == path {
+				volume = p.spec.Volumes[slices.IndexFunc(p.spec.Volumes, func(o corev1.Volume) bool { return o.Name == v.Name })]
+			}
+		}
+		return volume
+	}
+	source, target := at(from), at(to)
+	if source.ConfigMap == nil || m.configs[source.ConfigMap.Name] == nil || target.EmptyDir == nil {
+		t.Fatalf("%s is rendered from %+v to %+v", init.Env[i].Value, source, target)
+	}
+	if text := fmt.Sprint(m.configs[source.ConfigMap.Name].Data); !strings.Contains(text, "$(POD_FQDN)") {
+		t.Errorf("the ConfigMap does not have the name: %s", text)
+	}
+	read := false
+	for _, v := range c.VolumeMounts {
+		if v.Name == source.Name {
+			t.Errorf("%s mounts what is not rendered", c.Name)
+		}
+		if read = read || v.Name == target.Name; v.Name == target.Name && !v.ReadOnly {
+			t.Errorf("%s has %+v", c.Name, v)
+		}
+	}
+	return read
 }
 
 // refersTo tells whether a container has a variable that the kubelet reads from
@@ -239,7 +291,7 @@ func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
 func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T) {
 	some := false
 	each(t, func(t *testing.T, m manifest, p pod) {
-		init := initContainer(t, p)
+		init := publisher(t, p)
 		volumes := map[string]string{} // of podfqdn, by their path
 		for _, v := range init.VolumeMounts {
 			volumes[v.MountPath] = v.Name
@@ -261,7 +313,7 @@ func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T)
 		if p.spec.SecurityContext == nil || p.spec.SecurityContext.FSGroup == nil {
 			t.Error("without fsGroup the application cannot read a keytab of mode 0440")
 		}
-		for _, c := range slices.Concat(p.spec.InitContainers[1:], p.spec.Containers) {
+		for _, c := range slices.Concat(p.spec.InitContainers[min(1, len(p.spec.InitContainers)):], p.spec.Containers) {
 			read := false
 			for _, v := range c.VolumeMounts {
 				if v.Name == source {
@@ -304,6 +356,68 @@ func mount(t *testing.T, c corev1.Container) corev1.VolumeMount {
 		t.Fatalf("%s does not mount identity", c.Name)
 	}
 	return c.VolumeMounts[i]
+}
+
+// executes tells whether a container is started by podfqdn exec.
+func executes(c corev1.Container) bool {
+	return len(c.Command) > 3 && slices.Equal(c.Command[:3], []string{"/podfqdn/podfqdn", "exec", "--"})
+}
+
+// publisher gives the container that publishes: podfqdn's own, or, where there
+// is none, the application's, which podfqdn exec starts.
+func publisher(t *testing.T, p pod) corev1.Container {
+	t.Helper()
+	if len(p.spec.InitContainers) > 0 {
+		return initContainer(t, p)
+	}
+	if len(p.spec.Containers) != 1 || !executes(p.spec.Containers[0]) {
+		t.Fatalf("no container of %s is podfqdn's", p.owner)
+	}
+	return p.spec.Containers[0]
+}
+
+// podfqdn exec runs from an image volume, or from where an init container
+// installs it; and where it waits in the application's container, a startupProbe
+// keeps the livenessProbe back.
+func TestPodfqdnExecIsThereAndIsNotKilledByAProbe(t *testing.T) {
+	brought, installed, guarded := 0, 0, 0
+	each(t, func(t *testing.T, m manifest, p pod) {
+		for _, c := range p.spec.Containers {
+			if !executes(c) {
+				continue
+			}
+			i := slices.IndexFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/podfqdn" && m.ReadOnly && m.SubPath == "" })
+			if i < 0 {
+				t.Fatalf("%s has nothing at /podfqdn: %+v", c.Name, c.VolumeMounts)
+			}
+			name := c.VolumeMounts[i].Name
+			volume := p.spec.Volumes[slices.IndexFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })]
+			if len(p.spec.InitContainers) == 0 {
+				brought++
+				if volume.Image == nil || volume.Image.Reference != "podfqdn:dev" {
+					t.Errorf("volume %s is %+v", name, volume)
+				}
+				if c.LivenessProbe != nil {
+					guarded++
+					if s := c.StartupProbe; s == nil || s.PeriodSeconds != 1 || s.FailureThreshold < 15*60 {
+						t.Errorf("%s has a livenessProbe, and the startupProbe %+v", c.Name, s)
+					}
+				}
+				continue
+			}
+			installed++
+			init := initContainer(t, p)
+			i = slices.IndexFunc(init.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == name && !m.ReadOnly })
+			if volume.EmptyDir == nil || i < 0 || !slices.ContainsFunc(init.Env, func(e corev1.EnvVar) bool {
+				return e.Name == "PODFQDN_INSTALL" && e.Value == init.VolumeMounts[i].MountPath
+			}) {
+				t.Errorf("nothing is installed in volume %s, %+v", name, volume)
+			}
+		}
+	})
+	if brought == 0 || installed == 0 || guarded == 0 {
+		t.Errorf("%d Pods have an image volume, %d an installed podfqdn, %d both probes", brought, installed, guarded)
+	}
 }
 
 func initContainer(t *testing.T, p pod) corev1.Container {
@@ -427,8 +541,8 @@ func TestEveryVariableThatIsShownExists(t *testing.T) {
 		t.Fatalf("podfqdn help lists %v", slices.Sorted(maps.Keys(known)))
 	}
 	each(t, func(t *testing.T, m manifest, p pod) {
-		for _, env := range initContainer(t, p).Env {
-			if !known[env.Name] {
+		for _, env := range publisher(t, p).Env { // the application's own are in it too
+			if !known[env.Name] && (strings.HasPrefix(env.Name, "PODFQDN_") || !executes(publisher(t, p))) {
 				t.Errorf("podfqdn has no variable %s", env.Name)
 			}
 		}
