@@ -103,7 +103,7 @@ func (w world) parallel(t *testing.T, name string, f func(*space)) {
 func (s *space) tell(ctx context.Context) {
 	for _, args := range [][]string{
 		{"get", "pods,services,endpointslices", "--output=wide"},
-		{"logs", "--selector=app", "--container=podfqdn", "--prefix", "--tail=12", "--ignore-errors"},
+		{"logs", "--selector=app", "--all-containers", "--prefix", "--tail=12", "--ignore-errors"},
 		{"events"},
 	} {
 		cmd := s.command(ctx, args...)
@@ -151,7 +151,7 @@ func (s *space) example(name string, changes ...string) {
 		}
 		text = strings.ReplaceAll(text, change[0], change[1])
 	}
-	images := regexp.MustCompile(`(?m)^( *(?:- )?image: )(\S+)`)
+	images := regexp.MustCompile(`(?m)^( *(?:- )?(?:image|reference): )(\S+)`)
 	text = images.ReplaceAllStringFunc(text, func(line string) string {
 		m := images.FindStringSubmatch(line)
 		switch repository, _, _ := strings.Cut(m[2], ":"); repository {
@@ -161,6 +161,11 @@ func (s *space) example(name string, changes ...string) {
 			return m[1] + s.etcd
 		case "my-server":
 			return m[1] + s.server
+		case "my-static-server":
+			if s.static == "" {
+				notShown(s.T, "needs an image without a shell on the node")
+			}
+			return m[1] + s.static
 		}
 		s.Fatalf("examples/%s: image %s is not known here", name, m[2])
 		return ""

@@ -23,6 +23,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/integration/cluster"
 	"github.com/podfqdn/podfqdn/integration/kerberos"
+	"github.com/podfqdn/podfqdn/integration/programs"
 )
 
 var (
@@ -59,6 +60,8 @@ func scenarios() []scenario {
 		{number: 20, title: "Kerberos", run: kerberized},
 		{number: 21, title: "names that look like others", run: lookalikes},
 		{number: 22, title: "kubectl podfqdn doctor, all that it says", run: doctorsSay},
+		{number: 23, title: "podfqdn exec", run: executed},
+		{number: 24, title: "podfqdn exec while cluster DNS is down", run: executedAlone, alone: true},
 	}
 }
 
@@ -81,6 +84,7 @@ type world struct {
 	server     string // the application's: a shell that ends when told to
 	etcd       string // with a shell and etcd
 	krb5       string // the application's, with MIT krb5
+	static     string // the application's, with nothing but package server as /my-server; "" in somebody's cluster
 }
 
 // theWorld is the one that make e2e gives.
@@ -241,7 +245,16 @@ done
 			return err
 		}
 	}
-	return nil
+	w.static = "podfqdn.test/static:1"
+	if err := programs.Own(dir, "./server"); err != nil {
+		return err
+	}
+	static := cluster.Image{Ref: w.static, User: "65534:65534", Entrypoint: []string{"/my-server"}, Files: map[string]string{"my-server": filepath.Join(dir, "server")}}
+	archive := filepath.Join(dir, "static.tar")
+	if err := static.Write(archive); err != nil {
+		return err
+	}
+	return w.own.Load(ctx, archive)
 }
 
 // board is what the table at the end says.
