@@ -29,6 +29,7 @@ type manifest struct {
 	configs  map[string]*corev1.ConfigMap
 	claims   []string // for storage
 	pods     []pod
+	parts    []corev1.PodSpec // of no whole Pod
 }
 
 // pod is a Pod, or the template of one.
@@ -93,9 +94,13 @@ func documents(t *testing.T, name, text string) manifest {
 			var part struct {
 				Spec corev1.PodSpec
 				corev1.PodSpec
-				Env []corev1.EnvVar
+				Env                         []corev1.EnvVar
+				StartupProbe, LivenessProbe *corev1.Probe
 			}
 			strict(&part)
+			if part.Spec.Containers != nil {
+				m.parts = append(m.parts, part.Spec)
+			}
 		default:
 			t.Errorf("%s: a %s is not held to anything here", name, kind.Kind)
 		}
@@ -119,15 +124,20 @@ func files(t *testing.T) (all []manifest) {
 	return all
 }
 
+// shown returns the manifests of a document, as if they were one file.
+func shown(t *testing.T, name string) string {
+	t.Helper()
+	var texts []string
+	for _, b := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(read(t, root+"/"+name), -1) {
+		texts = append(texts, b[1])
+	}
+	return strings.Join(texts, "---\n")
+}
+
 // readme is what the README shows, as if it were one file.
 func readme(t *testing.T) manifest {
 	t.Helper()
-	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(read(t, root+"/README.md"), -1)
-	var texts []string
-	for _, b := range blocks {
-		texts = append(texts, b[1])
-	}
-	m := documents(t, "README.md", strings.Join(texts, "---\n"))
+	m := documents(t, "README.md", shown(t, "README.md"))
 	if len(m.pods) == 0 || len(m.services) == 0 {
 		t.Errorf("the README shows %d Pods and %d Services", len(m.pods), len(m.services))
 	}
@@ -358,6 +368,30 @@ func mount(t *testing.T, c corev1.Container) corev1.VolumeMount {
 	return c.VolumeMounts[i]
 }
 
+// The documents show parts of Pods, each of which has all that podfqdn exec needs.
+func TestADocumentShowsWhatCanBeCopied(t *testing.T) {
+	m := documents(t, "docs/starting.md", shown(t, "docs/starting.md"))
+	some := 0
+	for _, spec := range m.parts {
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			for _, v := range c.VolumeMounts {
+				if !slices.ContainsFunc(spec.Volumes, func(o corev1.Volume) bool { return o.Name == v.Name }) {
+					t.Errorf("container %s mounts %s, and there is no such volume", c.Name, v.Name)
+				}
+			}
+			if executes(c) {
+				some++
+				if at := mount(t, c).MountPath; at != "/identity" {
+					t.Errorf("container %s mounts identity at %s", c.Name, at)
+				}
+			}
+		}
+	}
+	if some < 2 {
+		t.Errorf("%d containers of podfqdn exec are shown", some)
+	}
+}
+
 // executes tells whether a container is started by podfqdn exec.
 func executes(c corev1.Container) bool {
 	return len(c.Command) > 3 && slices.Equal(c.Command[:3], []string{"/podfqdn/podfqdn", "exec", "--"})
@@ -547,7 +581,7 @@ func TestEveryVariableThatIsShownExists(t *testing.T) {
 			}
 		}
 	})
-	texts := map[string]string{"README.md": read(t, root+"/README.md")}
+	texts := map[string]string{"README.md": read(t, root+"/README.md"), "docs/starting.md": read(t, root+"/docs/starting.md")}
 	paths, err := filepath.Glob(root + "/examples/*.yaml")
 	if err != nil {
 		t.Fatal(err)
