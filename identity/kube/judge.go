@@ -61,11 +61,11 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofRefusal)
 	j.pass(ofWire)
 	j.pass(ofServers)
-	j.livenessKilled()
+	j.killedByProbe()
 	if len(j.causes) == 0 {
 		j.rest()
 	}
-	j.livenessMayKill()
+	j.probeMayKill()
 	if waits && v.State != Running {
 		j.slipped()
 	}

@@ -109,17 +109,18 @@ func (j *judge) publisher() {
 		j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
 }
 
-// livenessKilled adds that the kubelet has killed podfqdn in the application's
-// container for its livenessProbe: SIGTERM ended it while it waited, and the
-// container was started again. It comes after what keeps DNS from agreeing,
-// and in front of what may.
-func (j *judge) livenessKilled() {
-	end := j.podfqdn.end()
-	if !j.podfqdn.unguarded() || j.proven() || end == nil || end.ExitCode != 143 || !strings.HasPrefix(end.Message, signed) || j.podfqdn.status.RestartCount == 0 {
+// killedByProbe adds that the kubelet has killed podfqdn in the application's
+// container for a probe: SIGTERM ended it while it waited, and the container was
+// started again. It comes behind what keeps DNS from agreeing, and in front of
+// what may.
+func (j *judge) killedByProbe() {
+	probe, name := j.podfqdn.impatient()
+	end, restarts := j.podfqdn.end(), j.podfqdn.status.RestartCount
+	if probe == nil || j.proven() || end == nil || end.ExitCode != 143 || !strings.HasPrefix(end.Message, signed) || restarts == 0 {
 		return
 	}
-	j.found(diagnosis.KilledByProbe, fmt.Sprintf("the livenessProbe of container %+q kills podfqdn while it waits: the container was started again %d times, and the last time SIGTERM ended podfqdn %s after its start",
-		j.Container, j.podfqdn.status.RestartCount, end.FinishedAt.Sub(end.StartedAt.Time)), j.startupProbe(), j.patchOwner(j.with(object{}, "startupProbe", j.longProbe())))
+	j.found(diagnosis.KilledByProbe, fmt.Sprintf("the %s of container %+q kills podfqdn while it waits: the container was started again %d times, and the last time SIGTERM ended podfqdn %s after its start",
+		name, j.Container, restarts, end.FinishedAt.Sub(end.StartedAt.Time).Round(time.Second)), j.longer(probe), j.patchOwner(j.with(object{}, "startupProbe", j.longProbe(probe))))
 	last := len(j.causes) - 1
 	killed := j.causes[last]
 	if i := slices.IndexFunc(j.causes, func(c cause) bool { return c.Guess }); i >= 0 {
@@ -127,57 +128,36 @@ func (j *judge) livenessKilled() {
 	}
 }
 
-// livenessMayKill adds that the kubelet may kill podfqdn, or may have, where
-// nothing shows that it did: at last, as that is not why podfqdn waits.
-func (j *judge) livenessMayKill() {
-	end := j.podfqdn.end()
-	was := j.State == Failed && end != nil && killed(end)
+// probeMayKill adds that the kubelet may kill podfqdn, or may have, where nothing
+// shows that it did: at last, as that is not why podfqdn waits.
+func (j *judge) probeMayKill() {
+	probe, name := j.podfqdn.impatient()
+	end, limit := j.podfqdn.end(), limitOf(probe)
+	was := j.State == Failed && end != nil && !j.podfqdn.speaks(end)
 	waits := j.State == Waiting || j.State == Running && j.wire.Reason != ""
-	// What runs for longer is not killed.
-	young := waits && j.For < limitOf(j.podfqdn.LivenessProbe)
-	if !j.podfqdn.unguarded() || j.proven() || !was && !young || slices.ContainsFunc(j.causes, func(c cause) bool { return c.Kind == diagnosis.KilledByProbe }) {
+	young := waits && j.For < limit // what runs for longer is not killed
+	if probe == nil || j.proven() || !was && !young || slices.ContainsFunc(j.causes, func(c cause) bool { return c.Kind == diagnosis.KilledByProbe }) {
 		return
 	}
-	j.found(diagnosis.KilledByProbe, fmt.Sprintf("container %+q has a livenessProbe and no startupProbe: the kubelet kills podfqdn in it about %s after its start, if DNS takes so long", j.Container, limitOf(j.podfqdn.LivenessProbe)),
-		j.startupProbe(), nil).Guess = true
+	has := either(name == "livenessProbe", "a livenessProbe and no startupProbe", "a startupProbe that is shorter than PODFQDN_TIMEOUT")
+	j.found(diagnosis.KilledByProbe, fmt.Sprintf("container %+q has %s: the kubelet kills podfqdn in it about %s after its start, if DNS takes so long", j.Container, has, limit), j.longer(probe), nil).Guess = true
 }
 
-// day is as long as anything is waited for here.
-const day = 24 * time.Hour
-
-// limitOf returns how long after its start the kubelet kills a container whose
-// livenessProbe fails from the first time on; 0 for no probe.
-func limitOf(p *corev1.Probe) time.Duration {
-	if p == nil {
-		return 0
-	}
-	seconds := int64(p.InitialDelaySeconds) + int64(cmp.Or(p.PeriodSeconds, 10))*int64(cmp.Or(p.FailureThreshold, 3))
-	return time.Duration(min(seconds, int64(day/time.Second))) * time.Second
-}
-
-// longProbe returns a startupProbe that fails as long as the livenessProbe does,
-// and has the patience of podfqdn, and that of the livenessProbe for the
-// application behind it. It is the same check, which the image can answer.
-func (j *judge) longProbe() *corev1.Probe {
-	liveness := j.podfqdn.LivenessProbe
-	wait, err := time.ParseDuration(j.value("PODFQDN_TIMEOUT"))
-	switch {
-	case err != nil:
-		wait = 15 * time.Minute // as podfqdn itself has it
-	case wait <= 0 || wait > day: // or for ever
-		wait = day
-	}
+// longProbe returns a startupProbe that makes the same check as a probe, which
+// the image can answer, and has the patience of podfqdn, and that of the probe for
+// the application behind it.
+func (j *judge) longProbe(probe *corev1.Probe) *corev1.Probe {
 	return &corev1.Probe{
-		ProbeHandler: liveness.ProbeHandler, PeriodSeconds: 1, TimeoutSeconds: liveness.TimeoutSeconds,
-		FailureThreshold: int32((wait + limitOf(liveness)) / time.Second),
+		ProbeHandler: probe.ProbeHandler, TimeoutSeconds: probe.TimeoutSeconds, PeriodSeconds: 1,
+		FailureThreshold: int32((j.podfqdn.patience() + limitOf(probe)) / time.Second),
 	}
 }
 
-// startupProbe says what to change for a livenessProbe, with the lines.
-func (j *judge) startupProbe() string {
-	lines, err := json.Marshal(j.longProbe())
+// longer says what to change for a probe, with the lines.
+func (j *judge) longer(probe *corev1.Probe) string {
+	lines, err := json.Marshal(j.longProbe(probe))
 	if err != nil {
 		panic(err) // it came as JSON
 	}
-	return fmt.Sprintf("container %+q: a startupProbe, which keeps the livenessProbe back while podfqdn waits and the application starts: startupProbe: %s", j.Container, lines)
+	return fmt.Sprintf("container %+q: a startupProbe that outlasts podfqdn's wait, and keeps the livenessProbe back: startupProbe: %s", j.Container, lines)
 }

@@ -1,11 +1,13 @@
 package kube
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -99,16 +101,56 @@ func unstartable(end *corev1.ContainerStateTerminated) bool {
 	return end.Reason == "StartError" || end.Reason == "ContainerCannotRun"
 }
 
-// killed reports whether a signal ended a container that says nothing of it: 137
-// is SIGKILL, 143 is SIGTERM.
-func killed(end *corev1.ContainerStateTerminated) bool {
-	return (end.ExitCode == 137 || end.ExitCode == 143) && end.Reason != "OOMKilled" && !strings.HasPrefix(end.Message, signed)
+// patience returns how long podfqdn in a container waits before it gives up by
+// itself, a day at most.
+func (c part) patience() time.Duration {
+	wait := 15 * time.Minute // as podfqdn has it
+	for _, e := range c.Env {
+		if told, err := time.ParseDuration(e.Value); e.Name == "PODFQDN_TIMEOUT" && err == nil {
+			wait = told
+		}
+	}
+	if wait <= 0 || wait > day { // or for ever
+		return day
+	}
+	return wait
 }
 
-// unguarded reports whether a livenessProbe may end podfqdn while it waits in the
-// application's container: a startupProbe would keep it back.
-func (c part) unguarded() bool {
-	return c.wraps() && c.LivenessProbe != nil && c.StartupProbe == nil
+// day is as long as anything is waited for here.
+const day = 24 * time.Hour
+
+// limitOf returns how long after its start the kubelet kills a container whose
+// probe fails from the first time on; 0 for no probe.
+func limitOf(p *corev1.Probe) time.Duration {
+	if p == nil {
+		return 0
+	}
+	seconds := int64(p.InitialDelaySeconds) + int64(cmp.Or(p.PeriodSeconds, 10))*int64(cmp.Or(p.FailureThreshold, 3))
+	return time.Duration(min(seconds, int64(day/time.Second))) * time.Second
+}
+
+// impatient returns the probe for which the kubelet kills podfqdn while it waits in
+// the application's container, and what it is called; nil for none. A startupProbe
+// keeps the livenessProbe back.
+func (c part) impatient() (*corev1.Probe, string) {
+	switch {
+	case !c.wraps():
+	case c.StartupProbe == nil && c.LivenessProbe != nil:
+		return c.LivenessProbe, "livenessProbe"
+	case c.StartupProbe != nil && limitOf(c.StartupProbe) < c.patience():
+		return c.StartupProbe, "startupProbe"
+	}
+	return nil, ""
+}
+
+// mayHaveWaited reports whether the kubelet may have killed podfqdn, and not the
+// application, where nothing is said of it: 137 is SIGKILL, 143 is SIGTERM. What
+// lived for longer than its probe has patience, and a minute to end, was the
+// application.
+func (c part) mayHaveWaited(end *corev1.ContainerStateTerminated) bool {
+	probe, _ := c.impatient()
+	killed := (end.ExitCode == 137 || end.ExitCode == 143) && end.Reason != "OOMKilled"
+	return probe != nil && killed && end.FinishedAt.Sub(end.StartedAt.Time) < limitOf(probe)+time.Minute
 }
 
 // goesOn reads a container that runs, of podfqdn or of what it became.
@@ -123,7 +165,7 @@ func (u *Use) goesOn(c part) {
 // handedOver reads how the application ended that podfqdn had become.
 func (u *Use) handedOver(c part, end *corev1.ContainerStateTerminated) {
 	u.For = since(end.FinishedAt)
-	if killed(end) && c.unguarded() {
+	if c.mayHaveWaited(end) {
 		u.State, u.code = Failed, end.ExitCode
 		u.Reason = fmt.Sprintf("it was killed (exit code %d): nothing shows whether podfqdn waited or the application ran", end.ExitCode)
 		return

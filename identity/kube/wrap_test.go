@@ -121,6 +121,7 @@ func TestWhatEndsAContainerOfExecIsPodfqdnsOnlyIfItSaysSo(t *testing.T) {
 		"and runs between two ends":            {readiness, corev1.ContainerStatus{State: running, LastTerminationState: ended(end(1, "Error", "", time.Second, 0)), RestartCount: 5}, Waiting, ""},
 		"the application is killed":            {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "Error", "", time.Second, 0)), RestartCount: 1}, Published, "ended with 137"},
 		"and by its livenessProbe, perhaps":    {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "Error", "", time.Second, 0)), RestartCount: 1}, Failed, "nothing shows whether podfqdn waited or the application ran"},
+		"but not after an hour":                {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "Error", "", time.Hour, 0)), RestartCount: 1}, Published, "ended with 137"},
 		"and for its memory":                   {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(137, "OOMKilled", "", time.Second, 0)), RestartCount: 1}, Published, "OOMKilled"},
 		"the application ended with 0":         {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(0, "Completed", "", time.Second, 0)), RestartCount: 1}, Published, ""},
 		"podfqdn refused":                      {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(10, "Error", "podfqdn: no hostname: set spec.hostname", 0, 0)), RestartCount: 1}, Refused, "no hostname: set spec.hostname"},
@@ -169,9 +170,10 @@ func TestALivenessProbeThatKillsTheWaitIsSaid(t *testing.T) {
 	t.Parallel()
 	no, one := false, int32(1)
 	liveness := func(p *corev1.PodSpec) { p.Containers[0].LivenessProbe = httpProbe() }
-	both := func(p *corev1.PodSpec) {
+	short := func(p *corev1.PodSpec) {
 		p.Containers[0].LivenessProbe, p.Containers[0].StartupProbe = httpProbe(), httpProbe()
 	}
+	both := func(p *corev1.PodSpec) { short(p); p.Containers[0].StartupProbe.FailureThreshold = 12 }
 	running := func(ago time.Duration) corev1.ContainerState {
 		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}}
 	}
@@ -197,6 +199,8 @@ func TestALivenessProbeThatKillsTheWaitIsSaid(t *testing.T) {
 		"podfqdn gave up":                  {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(11, "podfqdn: gave up after 30s"), RestartCount: 2}, nil, false, false},
 		"a startupProbe":                   {both, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, false, false},
 		"no probe":                         {nil, corev1.ContainerStatus{State: running(time.Second)}, denied, false, false},
+		"a startupProbe that is too short": {short, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
+		"and the first time":               {short, corev1.ContainerStatus{State: running(time.Second), Started: &no}, denied, true, true},
 		"DNS agrees":                       {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, silent, false, false},
 		"it runs, and DNS was not asked":   {liveness, corev1.ContainerStatus{State: running(time.Second), Ready: true}, nil, false, false},
 	} {
@@ -244,7 +248,7 @@ func TestTheStartupProbeHasPodfqdnsPatience(t *testing.T) {
 	for timeout, want := range map[string]int32{"": 930, "1h": 3630, "0": 86430, "x": 930, "999999h": 86430} {
 		s := execs(func(p *corev1.PodSpec) { p.Containers[0].LivenessProbe = httpProbe() }, literal("PODFQDN_TIMEOUT", timeout))
 		j := judge{View: s.with(corev1.ContainerStatus{})}
-		if got := j.longProbe(); got.FailureThreshold != want || got.HTTPGet == nil {
+		if got := j.longProbe(httpProbe()); got.FailureThreshold != want || got.HTTPGet == nil {
 			t.Errorf("%q: %+v", timeout, got)
 		}
 	}
