@@ -69,7 +69,7 @@ func (j *judge) installed(mount corev1.VolumeMount) string {
 			return fmt.Sprintf("the command of container %+q: container %+q installs podfqdn in volume %+q as podfqdn", j.Container, c.Name, mount.Name)
 		}
 	}
-	return fmt.Sprintf("the variable PODFQDN_INSTALL of podfqdn's init container, which mounts volume %+q too: no container installs podfqdn in it", mount.Name)
+	return fmt.Sprintf("the variable PODFQDN_INSTALL of podfqdn's init container, which mounts volume %+q too: no container installs podfqdn in it; where the manifest has an image volume there, this Kubernetes does not know them", mount.Name)
 }
 
 // mountIdentity judges a container of podfqdn exec without a volume to publish in,
@@ -98,13 +98,13 @@ func (j *judge) publisher() {
 	}
 	dir = path.Clean(cmp.Or(dir, "/identity"))
 	mount, ok := mountAt(j.podfqdn.Container, dir)
-	writes := func(c part) bool {
-		return c.made() && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == mount.Name && !m.ReadOnly })
+	writes := func(c part) bool { // it may be podfqdn's, whatever it is called
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == mount.Name && !m.ReadOnly })
 	}
 	if !ok || !mount.ReadOnly || slices.ContainsFunc(parts(j.pod), writes) {
 		return
 	}
-	j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, and so waits for another container to publish there; no container of podfqdn's mounts it to write", j.Container, mount.Name, mount.MountPath),
+	j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, and so waits for another container to publish there; no container mounts it to write", j.Container, mount.Name, mount.MountPath),
 		fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; or an init container of podfqdn's that mounts it", j.Container, mount.Name),
 		j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
 }

@@ -333,7 +333,7 @@ func TestAContainerOfExecNeedsAVolume(t *testing.T) {
 			unmounted(p)
 			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
 		}, failed, "has no volume at /identity", ""},
-		"it reads what nobody writes":  {readOnly, waits, "no container of podfqdn's mounts it to write", `"readOnly":false`},
+		"it reads what nobody writes":  {readOnly, waits, "no container mounts it to write", `"readOnly":false`},
 		"it reads what another writes": {func(p *corev1.PodSpec) { readOnly(p); p.InitContainers = []corev1.Container{init} }, waits, "", ""},
 		"it writes":                    {nil, waits, "", ""},
 	} {
