@@ -446,6 +446,8 @@ func TestPodfqdnExecIsThereAndIsNotKilledByAProbe(t *testing.T) {
 				return e.Name == "PODFQDN_INSTALL" && e.Value == init.VolumeMounts[i].MountPath
 			}) {
 				t.Errorf("nothing is installed in volume %s, %+v", name, volume)
+			} else if init.VolumeMounts[i].MountPath == "/podfqdn" {
+				t.Error("a directory is mounted at /podfqdn, which is a file in podfqdn's image")
 			}
 		}
 	})
