@@ -51,12 +51,15 @@ func (j *judge) file() bool {
 		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q, which is mounted there, does not have it", why, mount.Name), j.installed(mount), nil)
 	default:
 		image := j.pod.Spec.Volumes[i].Image.Reference
+		why = fmt.Sprintf("%s: volume %+q, which is mounted there, is the image %+q", why, mount.Name, image)
+		change := "the container runtime: containerd before 2.1 does not mount image volumes, nor do some later builds; " + install
 		inside := path.Join("/", mount.SubPath, strings.TrimPrefix(path.Clean(file), path.Clean(mount.MountPath)))
-		c := j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q, which is mounted there, is the image %+q, and the container runtime of node %+q has mounted an empty directory in its place", why, mount.Name, image, j.pod.Spec.NodeName),
-			"the container runtime: containerd before 2.1 does not mount image volumes, nor do some later builds; "+install, nil)
-		if c.Guess = inside != "/podfqdn" || !ours(image); c.Guess {
-			c.Change = fmt.Sprintf("the command of container %+q: podfqdn's own image has it as /podfqdn, so it is %s; or %s", j.Container, path.Join(mount.MountPath, "podfqdn"), c.Change)
+		if inside == "/podfqdn" && ours(image) {
+			j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s, and the container runtime of node %+q has mounted an empty directory in its place", why, j.pod.Spec.NodeName), change, nil)
+			break
 		}
+		j.found(diagnosis.BinaryMissing, why+", which may not have it there; or the container runtime has mounted an empty directory in its place",
+			fmt.Sprintf("the volume, or the command of container %+q: podfqdn's own image has it as /podfqdn, so that it is %s; or %s", j.Container, path.Join(mount.MountPath, "podfqdn"), change), nil).Guess = true
 	}
 	return true
 }

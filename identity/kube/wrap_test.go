@@ -269,7 +269,7 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 	}{
 		"an image volume that is empty": {nil, noSuchFile, []string{`volume "podfqdn", which is mounted there, is the image "registry.example/podfqdn:1", and the container runtime of node "n1" has mounted an empty directory`, "containerd before 2.1", "PODFQDN_INSTALL"}, false},
 		"crun":                          {nil, "executable file `/podfqdn/podfqdn` not found: No such file or directory", []string{"has mounted an empty directory"}, false},
-		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so it is /podfqdn/podfqdn"}, true},
+		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so that it is /podfqdn/podfqdn"}, true},
 		"another image":                 {func(p *corev1.PodSpec) { p.Volumes[1].Image.Reference = "tools:1" }, noSuchFile, []string{`is the image "tools:1"`}, true},
 		"no volume":                     {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[:1] }, noSuchFile, []string{"no volume there", "this Kubernetes has dropped it"}, false},
 		"nothing is installed":          {func(p *corev1.PodSpec) { p.Volumes[1].VolumeSource = empty }, noSuchFile, []string{`volume "podfqdn", which is mounted there, does not have it`, "no container installs podfqdn in it"}, false},
