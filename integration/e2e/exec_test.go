@@ -100,6 +100,9 @@ func executed(t *testing.T, w world) {
 		if e := s.doctor("db-0"); e.State != "running" || e.Container != "app" {
 			s.Errorf("%s is %s", e.Container, e.State)
 		}
+		if out, _, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "-l", "app=db"); code != 0 || len(regexp.MustCompile(`(?m)^`+s.name+` +db-\d +running `).FindAllString(out, -1)) != 3 {
+			s.Errorf("exit code %d:\n%s", code, out)
+		}
 		s.crashes("db-0", 1)
 		s.becomes("db-0", 1, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
 		s.kubectl("wait", "--for=condition=Ready", "pod/db-0", "--timeout=3m")
@@ -141,6 +144,23 @@ func executed(t *testing.T, w world) {
 			}
 			s.well(pod)
 		}
+	})
+	w.parallel(t, "probes that run podfqdn", func(s *space) {
+		const before, after = "httpGet: {path: /healthz, port: 8080}", "exec: {command: [/podfqdn/podfqdn, "
+		s.example("exec.yaml", "replicas: 3", "replicas: 1", "  selector:\n    app: db\n---", "  selector:\n    app: another\n---",
+			before+"\n          periodSeconds: 1\n", after+"check]}\n          periodSeconds: 1\n",
+			"        livenessProbe:\n          "+before+"\n", "        livenessProbe:\n          "+after+"exec, --, /my-server, named, $(POD_FQDN)]}\n          periodSeconds: 1\n")
+		p := s.until("db-0", "podfqdn waits", func(p *corev1.Pod) bool { return application(p).State.Running != nil })
+		time.Sleep(time.Until(application(p).State.Running.StartedAt.Add(5 * time.Second))) // longer than the livenessProbe would
+		if e := s.doctor("db-0"); e.State != "waiting" {
+			s.Errorf("%s is %s", e.Container, e.State)
+		}
+		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
+		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+		b := s.becomes("db-0", 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
+		time.Sleep(time.Until(b.Now.Add(6 * time.Second))) // the livenessProbe has been asked for as long as it has patience
+		s.becomes("db-0", 0, b.Args...)
+		s.well("db-0")
 	})
 	w.parallel(t, "a livenessProbe and no startupProbe", killedByProbe)
 	w.parallel(t, "no volume", func(s *space) {

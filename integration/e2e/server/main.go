@@ -2,7 +2,8 @@
 // started with, on stdout, and listens until it is told to end.
 //
 //	server [--listen=ADDRESS] [--config=FILE] [ARG...]
-//	server crash    the server at :8080 ends with exit code 11, as podfqdn does
+//	server crash        the server at :8080 ends with exit code 11, as podfqdn does
+//	server named NAME   a probe: it fails if NAME is not the name of a Pod
 package main
 
 import (
@@ -29,6 +30,13 @@ type started struct {
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == "crash" {
 		_, _ = http.Get("http://127.0.0.1:8080/crash") // it ends before it answers
+		return
+	}
+	if len(os.Args) == 3 && os.Args[1] == "named" {
+		if !strings.Contains(os.Args[2], ".svc.") {
+			fmt.Println(os.Args[2])
+			os.Exit(1)
+		}
 		return
 	}
 	if err := run(os.Args[1:]); err != nil {
