@@ -20,7 +20,7 @@ import (
 
 // begun is what package server says of its start.
 type begun struct {
-	PID        int
+	PID, UID   int
 	Since, Now time.Time
 	Args, Env  []string
 	Config     string
@@ -83,98 +83,13 @@ func (s *space) becomes(pod string, restarts int32, args ...string) begun {
 
 // executed is podfqdn exec: the examples, and what may be wrong with them.
 func executed(t *testing.T, w world) {
-	w.parallel(t, "from an image volume", func(s *space) {
-		s.example("exec.yaml")
-		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
-		for _, pod := range s.pods("db", 3) {
-			fqdn := s.fqdn(pod, "db")
-			b := s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+fqdn+":8080")
-			if b.variable("POD_FQDN") != fqdn {
-				s.Errorf("%s has the variables %q", pod, b.Env)
-			}
-			if out, code := s.exec(pod, "app", "/podfqdn/podfqdn", "check"); code != 0 || strings.TrimSpace(out) != fqdn {
-				s.Errorf("%s: podfqdn check ends with %d: %s", pod, code, out)
-			}
-			s.well(pod)
-		}
-		if e := s.doctor("db-0"); e.State != "running" || e.Container != "app" {
-			s.Errorf("%s is %s", e.Container, e.State)
-		}
-		if out, _, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "-l", "app=db"); code != 0 || len(regexp.MustCompile(`(?m)^`+s.name+` +db-\d +running `).FindAllString(out, -1)) != 3 {
-			s.Errorf("exit code %d:\n%s", code, out)
-		}
-		s.crashes("db-0", 1)
-		s.becomes("db-0", 1, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
-		s.kubectl("wait", "--for=condition=Ready", "pod/db-0", "--timeout=3m")
-		if e := s.doctor("db-0"); !e.Healthy || e.State != "running" || strings.Contains(fmt.Sprint(e), "gave up") {
-			s.Errorf("the application's exit code 11 is explained: %+v", e)
-		}
-	})
-	w.parallel(t, "an image that is configured by variables", func(s *space) {
-		s.example("exec-variables.yaml")
-		for i, pod := range s.pods("kafka", 3) {
-			b := s.becomes(pod, 0, "/my-server")
-			if got, want := b.variable("ADVERTISED_LISTENERS"), "PLAINTEXT://"+s.fqdn(pod, "kafka")+":9092"; got != want {
-				s.Errorf("%s has ADVERTISED_LISTENERS=%s, want %s", pod, got, want)
-			}
-			if got, want := b.variable("NODE_ID"), fmt.Sprint(i+1); got != want {
-				s.Errorf("%s has NODE_ID=%s, want %s", pod, got, want)
-			}
-		}
-	})
-	w.parallel(t, "installed by an init container", func(s *space) {
-		// A user of the namespace's own, who is nobody in either image.
-		s.example("exec-install.yaml", "        runAsNonRoot: true\n", "        runAsNonRoot: true\n        runAsUser: 1000720000\n")
-		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
-		for _, pod := range s.pods("db", 3) {
-			s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn(pod, "db")+":8080")
-			s.well(pod)
-		}
-		s.crashes("db-0", 1)
-		s.becomes("db-0", 1, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
-	})
-	w.parallel(t, "a configuration file", func(s *space) {
-		s.example("render.yaml")
-		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
-		for i, pod := range s.pods("db", 3) {
-			fqdn := s.fqdn(pod, "db")
-			b := s.becomes(pod, 0, "/my-server", "--config=/etc/my-server/server.conf")
-			if want := fmt.Sprintf("# %s and %d are written here; every other byte stays.\nlisten = :8080\nadvertise = %s:8080\nid = %d\n", fqdn, i, fqdn, i); b.Config != want {
-				s.Errorf("%s reads %q, want %q", pod, b.Config, want)
-			}
-			s.well(pod)
-		}
-	})
-	w.parallel(t, "probes that run podfqdn", func(s *space) {
-		const before, after = "httpGet: {path: /healthz, port: 8080}", "exec: {command: [/podfqdn/podfqdn, "
-		s.example("exec.yaml", "replicas: 3", "replicas: 1", "  selector:\n    app: db\n---", "  selector:\n    app: another\n---",
-			before+"\n          periodSeconds: 1\n", after+"check]}\n          periodSeconds: 1\n",
-			"        livenessProbe:\n          "+before+"\n", "        livenessProbe:\n          "+after+"exec, --, /my-server, named, $(POD_FQDN)]}\n          periodSeconds: 1\n")
-		p := s.until("db-0", "podfqdn waits", func(p *corev1.Pod) bool { return application(p).State.Running != nil })
-		time.Sleep(time.Until(application(p).State.Running.StartedAt.Add(5 * time.Second))) // longer than the livenessProbe would
-		if e := s.doctor("db-0"); e.State != "waiting" {
-			s.Errorf("%s is %s", e.Container, e.State)
-		}
-		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
-		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
-		b := s.becomes("db-0", 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
-		time.Sleep(time.Until(b.Now.Add(6 * time.Second))) // the livenessProbe has been asked for as long as it has patience
-		s.becomes("db-0", 0, b.Args...)
-		s.well("db-0")
-	})
+	w.parallel(t, "from an image volume", fromAnImageVolume)
+	w.parallel(t, "an image that is configured by variables", byVariables)
+	w.parallel(t, "installed by an init container", installed)
+	w.parallel(t, "a configuration file", byConfigurationFile)
+	w.parallel(t, "probes that run podfqdn", probesOfPodfqdn)
 	w.parallel(t, "a livenessProbe and no startupProbe", killedByProbe)
-	w.parallel(t, "no volume", func(s *space) {
-		s.example("exec.yaml", "        - name: identity\n          mountPath: /identity\n", "", "replicas: 3", "replicas: 1")
-		end := s.fails("db-0", 13, "")
-		for _, words := range []string{"podfqdn: /identity is not a volume: ", "volumes: [{name: identity, emptyDir: {}}]", "volumeMounts: [{name: identity, mountPath: /identity}]"} {
-			if !strings.Contains(end.Message, words) {
-				s.Errorf("the termination message lacks %q: %s", words, end.Message)
-			}
-		}
-		s.does(s.finds("db-0", diagnosis.Volume, `container "app" has no volume at /identity`))
-		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
-		s.becomes("db-0", 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
-	})
+	w.parallel(t, "no volume", withoutAVolume)
 	w.parallel(t, "podfqdn is not there", func(s *space) {
 		s.example("exec.yaml", "        image:\n          reference: podfqdn:dev", "        emptyDir: {}", "replicas: 3", "replicas: 1")
 		s.fails("db-0", 128, "StartError")
@@ -188,6 +103,117 @@ func executed(t *testing.T, w world) {
 		}
 	})
 	w.parallel(t, "deleted while it waits", deletedWhileItWaits)
+}
+
+func fromAnImageVolume(s *space) {
+	s.example("exec.yaml")
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	for _, pod := range s.pods("db", 3) {
+		fqdn := s.fqdn(pod, "db")
+		b := s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+fqdn+":8080")
+		if b.variable("POD_FQDN") != fqdn {
+			s.Errorf("%s has the variables %q", pod, b.Env)
+		}
+		if out, code := s.exec(pod, "app", "/podfqdn/podfqdn", "check"); code != 0 || strings.TrimSpace(out) != fqdn {
+			s.Errorf("%s: podfqdn check ends with %d: %s", pod, code, out)
+		}
+		s.well(pod)
+	}
+	if e := s.doctor("db-0"); e.State != "running" || e.Container != "app" {
+		s.Errorf("%s is %s", e.Container, e.State)
+	}
+	if out, _, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "-l", "app=db"); code != 0 || len(regexp.MustCompile(`(?m)^`+s.name+` +db-\d +running `).FindAllString(out, -1)) != 3 {
+		s.Errorf("exit code %d:\n%s", code, out)
+	}
+	s.crashes("db-0", 1)
+	s.becomes("db-0", 1, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
+	s.kubectl("wait", "--for=condition=Ready", "pod/db-0", "--timeout=3m")
+	if e := s.doctor("db-0"); !e.Healthy || e.State != "running" || strings.Contains(fmt.Sprint(e), "gave up") {
+		s.Errorf("the application's exit code 11 is explained: %+v", e)
+	}
+	s.asAnybody()
+}
+
+func byVariables(s *space) {
+	s.example("exec-variables.yaml")
+	for i, pod := range s.pods("kafka", 3) {
+		b := s.becomes(pod, 0, "/my-server")
+		if got, want := b.variable("ADVERTISED_LISTENERS"), "PLAINTEXT://"+s.fqdn(pod, "kafka")+":9092"; got != want {
+			s.Errorf("%s has ADVERTISED_LISTENERS=%s, want %s", pod, got, want)
+		}
+		if got, want := b.variable("NODE_ID"), fmt.Sprint(i+1); got != want {
+			s.Errorf("%s has NODE_ID=%s, want %s", pod, got, want)
+		}
+	}
+}
+
+func installed(s *space) {
+	s.example("exec-install.yaml")
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	for _, pod := range s.pods("db", 3) {
+		s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn(pod, "db")+":8080")
+		s.well(pod)
+	}
+	s.crashes("db-0", 1)
+	s.becomes("db-0", 1, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
+	s.asAnybody()
+}
+
+// asAnybody makes the StatefulSet's Pods again, for a user of the namespace's own,
+// as some clusters have them, who is nobody in the images.
+func (s *space) asAnybody() {
+	s.Helper()
+	s.kubectl("patch", "statefulset/db", "--patch", `{"spec":{"template":{"spec":{"securityContext":{"runAsUser":1000720000}}}}}`)
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	for _, pod := range s.pods("db", 3) {
+		if b := s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn(pod, "db")+":8080"); b.UID != 1000720000 {
+			s.Errorf("%s runs as %d", pod, b.UID)
+		}
+	}
+}
+
+func byConfigurationFile(s *space) {
+	s.example("render.yaml")
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	for i, pod := range s.pods("db", 3) {
+		fqdn := s.fqdn(pod, "db")
+		b := s.becomes(pod, 0, "/my-server", "--config=/etc/my-server/server.conf")
+		if want := fmt.Sprintf("# %s and %d are written here; every other byte stays.\nlisten = :8080\nadvertise = %s:8080\nid = %d\n", fqdn, i, fqdn, i); b.Config != want {
+			s.Errorf("%s reads %q, want %q", pod, b.Config, want)
+		}
+		s.well(pod)
+	}
+}
+
+func probesOfPodfqdn(s *space) {
+	const before, after = "httpGet: {path: /healthz, port: 8080}", "exec: {command: [/podfqdn/podfqdn, "
+	s.example("exec.yaml", "replicas: 3", "replicas: 1", "  selector:\n    app: db\n---", "  selector:\n    app: another\n---",
+		before+"\n          periodSeconds: 1\n", after+"check]}\n          periodSeconds: 1\n",
+		"        livenessProbe:\n          "+before+"\n", "        livenessProbe:\n          "+after+"exec, --, /my-server, named, $(POD_FQDN)]}\n          periodSeconds: 1\n")
+	p := s.until("db-0", "podfqdn waits", func(p *corev1.Pod) bool { return application(p).State.Running != nil })
+	time.Sleep(time.Until(application(p).State.Running.StartedAt.Add(5 * time.Second))) // longer than the livenessProbe would
+	if e := s.doctor("db-0"); e.State != "waiting" {
+		s.Errorf("%s is %s", e.Container, e.State)
+	}
+	s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	b := s.becomes("db-0", 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
+	time.Sleep(time.Until(b.Now.Add(6 * time.Second))) // the livenessProbe has been asked for as long as it has patience
+	s.becomes("db-0", 0, b.Args...)
+	s.well("db-0")
+}
+
+func withoutAVolume(s *space) {
+	s.example("exec.yaml", "        - name: identity\n          mountPath: /identity\n", "", "replicas: 3", "replicas: 1")
+	end := s.fails("db-0", 13, "")
+	for _, words := range []string{"podfqdn: /identity is not a volume: ", "volumes: [{name: identity, emptyDir: {}}]", "volumeMounts: [{name: identity, mountPath: /identity}]"} {
+		if !strings.Contains(end.Message, words) {
+			s.Errorf("the termination message lacks %q: %s", words, end.Message)
+		}
+	}
+	s.does(s.finds("db-0", diagnosis.Volume, `container "app" has no volume at /identity`))
+	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+	s.becomes("db-0", 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn("db-0", "db")+":8080")
 }
 
 // crashes ends the application with 11, which is an exit code of podfqdn's too.

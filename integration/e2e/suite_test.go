@@ -245,13 +245,18 @@ done
 			return err
 		}
 	}
+	return w.loadStatic(ctx, dir)
+}
+
+// loadStatic makes the image of package server, which has nothing else, and no shell.
+func (w *world) loadStatic(ctx context.Context, dir string) error {
 	w.static = "podfqdn.test/static:1"
 	if err := programs.Own(dir, "./server"); err != nil {
 		return err
 	}
-	static := cluster.Image{Ref: w.static, User: "65534:65534", Entrypoint: []string{"/my-server"}, Files: map[string]string{"my-server": filepath.Join(dir, "server")}}
+	image := cluster.Image{Ref: w.static, User: "65534:65534", Entrypoint: []string{"/my-server"}, Files: map[string]string{"my-server": filepath.Join(dir, "server")}}
 	archive := filepath.Join(dir, "static.tar")
-	if err := static.Write(archive); err != nil {
+	if err := image.Write(archive); err != nil {
 		return err
 	}
 	return w.own.Load(ctx, archive)

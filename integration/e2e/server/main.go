@@ -20,6 +20,7 @@ import (
 // started is what the server was started with.
 type started struct {
 	PID    int
+	UID    int
 	Since  time.Time // the start of the process: podfqdn's, if podfqdn has become it
 	Now    time.Time
 	Args   []string
@@ -47,7 +48,7 @@ func main() {
 
 func run(args []string) error {
 	now, listen := time.Now(), ":8080"
-	s := started{PID: os.Getpid(), Now: now, Args: os.Args, Env: os.Environ()}
+	s := started{PID: os.Getpid(), UID: os.Getuid(), Now: now, Args: os.Args, Env: os.Environ()}
 	for _, arg := range args {
 		name, value, _ := strings.Cut(arg, "=")
 		switch name {
