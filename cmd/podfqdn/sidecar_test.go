@@ -351,6 +351,56 @@ func TestASidecarThatIsStartedAgainGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
+// Another container of the Pod may be of a newer version, which publishes more.
+func TestASidecarTakesNothingBackThatANewerVersionHasPublished(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		first := start(t, dir, agreed, "POD_UID=1")
+		time.Sleep(time.Second)
+		first.holds(true)
+		first.end()
+		current := filepath.Join(dir, "..data")
+		for name, edit := range map[string]func(string) string{
+			"peers":         func(string) string { return "db-1\n" },
+			"identity.env":  func(text string) string { return text + "POD_PEERS='db-1'\n" },
+			"identity.json": func(text string) string { return strings.Replace(text, "{", `{"peers": ["db-1"],`, 1) },
+		} {
+			text, _ := os.ReadFile(filepath.Join(current, name))
+			if err := os.WriteFile(filepath.Join(current, name), []byte(edit(string(text))), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("..data/peers", filepath.Join(dir, "peers")); err != nil {
+			t.Fatal(err)
+		}
+		before, err := os.Readlink(current)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second := start(t, dir, agreed)
+		for range 2 { // withdrawn in between, and published again
+			time.Sleep(10 * time.Minute)
+			second.holds(true)
+			if err := os.Remove(filepath.Join(dir, "verified")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		second.holds(true)
+		if after, err := os.Readlink(current); after != before || err != nil {
+			t.Errorf("another generation is published: %v", err)
+		}
+		if peers, err := os.ReadFile(filepath.Join(dir, "peers")); string(peers) != "db-1\n" {
+			t.Errorf("peers: %q, %v", peers, err)
+		}
+		if got := second.said("warn"); len(got) > 0 {
+			t.Errorf("warned of %q", got)
+		}
+		second.end()
+	})
+}
+
 func TestASidecarHasNoDeadline(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
