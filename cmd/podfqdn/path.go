@@ -123,7 +123,12 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 		return err
 	}
 
-	// Walk: verify until DNS agrees.
+	// Walk and publish.
+	return p.walk(ctx, facts, began)
+}
+
+// walk verifies until DNS agrees, and publishes what was proven. A sidecar goes on.
+func (p *path) walk(ctx context.Context, facts identity.Facts, began time.Time) error {
 	if p.dns == nil {
 		p.dns = resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
 	}
@@ -132,7 +137,7 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	defer tell.quiet()
 	walk := identity.Walk{Claim: p.claim, Resolver: p.dns, Agreed: p.name.stands.Load(), Witnesses: tell.witnesses}
 	if p.sidecar {
-		walk.Every, walk.Grace = time.Duration(cfg.Interval), time.Duration(cfg.Grace)
+		walk.Every, walk.Grace = time.Duration(p.cfg.Interval), time.Duration(p.cfg.Grace)
 	}
 	for _, n := range p.needs {
 		walk.Require = append(walk.Require, n.require)
@@ -150,12 +155,12 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 			agreed = true
 		} else if !errors.As(turn.Err, new(*identity.Mismatch)) {
 			return turn.Err // never
-		} else if turn.Lost && cfg.Withdraw {
+		} else if turn.Lost && p.cfg.Withdraw {
 			p.withdraw(turn)
 		}
 	}
 	if !agreed {
-		return tell.end(context.Cause(ctx), limit, time.Since(began))
+		return tell.end(context.Cause(ctx), time.Duration(p.cfg.Timeout), time.Since(began))
 	}
 	if p.sidecar {
 		p.log.Info("ended", zap.NamedError("by", context.Cause(ctx)), zap.Bool("verified", p.name.stands.Load()))
