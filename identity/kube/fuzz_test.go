@@ -137,6 +137,9 @@ func FuzzView(f *testing.F) {
 		[]byte(`{"metadata": {"name": "\u001b"}, "endpoints": [{"addresses": ["\u001b"], "hostname": "\u001b", "targetRef": {"kind": "Pod", "name": "\u001b"}}]}`),
 		[]byte(`{"metadata": {"name": "\u001b"}, "spec": {"podSelector": {"matchExpressions": [{"key": "\u001b", "operator": "\u001b"}]}}}`),
 		"import x\n", []byte(`{"schema": 1, "fqdn": "a.b.c.svc.\u001b", "reason": "x"}`))
+	f.Add([]byte(`{"metadata": {"name": "db-0", "namespace": "default", "labels": {"app": "db"}}, "spec": {"hostname": "db-0", "subdomain": "db", "containers": [{"name": "app", "command": ["/podfqdn/podfqdn", "exec", "/\u001b"], "volumeMounts": [{"name": "podfqdn", "mountPath": "/podfqdn", "subPath": "\u001b"}, {"name": "identity", "mountPath": "/identity", "readOnly": true}], "livenessProbe": {"exec": {"command": ["\u001b"]}, "periodSeconds": 2147483647, "failureThreshold": -1}}], "volumes": [{"name": "podfqdn", "image": {"reference": "podfqdn:\u001b"}}]}, "status": {"containerStatuses": [{"name": "app", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 143, "reason": "StartError", "message": "podfqdn: \u001b /podfqdn/podfqdn: no such file or directory"}}}]}}`),
+		[]byte(`{"metadata": {"name": "db", "namespace": "default"}, "spec": {"clusterIP": "None", "ipFamilies": ["IPv4"], "selector": {"app": "db"}}}`),
+		[]byte(`{"metadata": {"name": "db"}, "spec": {"replicas": 1}}`), false, []byte(`{}`), []byte(`{}`), ".:53 {\n kubernetes cluster.local\n}", []byte(`{"schema": 1, "reason": "\u001b"}`))
 	f.Fuzz(func(t *testing.T, pod, service, workload []byte, stateful bool, slice, policy []byte, text string, wire []byte) {
 		var p corev1.Pod
 		if json.Unmarshal(pod, &p) != nil {
