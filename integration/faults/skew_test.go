@@ -100,6 +100,25 @@ func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 			{of: present, command: "sidecar", kill: true, flips: true, ordinal: "0"},
 			{of: present, command: "init", ordinal: "0"},
 		}},
+		"exec, after an older init": {steps: []step{
+			{of: past, command: "init", flips: true},
+			{of: present, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
+			{of: present, command: "exec -- /usr/bin/test 0 = $(POD_ORDINAL)", flips: true, ordinal: "0"}, // which it proves again for
+			{of: past, command: "check", ordinal: "0"},
+			{of: past, command: "init", flips: true},
+			{of: present, command: "exec -- /bin/true"},
+		}},
+		"exec, then the older sidecar": {steps: []step{
+			{of: present, command: "exec -- /usr/bin/test 0 = $(POD_ORDINAL)", flips: true, ordinal: "0"},
+			{of: past, command: "check", ordinal: "0"},
+			{of: past, command: "sidecar", flips: true},
+			{of: present, command: "exec -- /bin/true"},
+		}},
+		"exec beside the older sidecar": {steps: []step{
+			{of: past, command: "sidecar", stays: true, flips: true},
+			{of: present, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
+			{of: present, command: "check"},
+		}},
 		"keys, then the older sidecar": {keys: true, steps: []step{
 			{of: present, command: "init", flips: true, ordinal: "0"},
 			{of: past, command: "sidecar", kill: true, flips: true},
