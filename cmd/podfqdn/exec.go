@@ -247,8 +247,7 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 func (p *path) rendered(claim identity.Claim) bool {
 	all, err := p.cfg.Render.Requirements(claim, p.others())
 	for _, r := range all {
-		o := outlet{Outlet: r.Outlet}
-		if files, stands, err := o.read(); err != nil || !stands || r.Outlet.Keeps(files) != nil {
+		if o := (outlet{Outlet: r.Outlet}); !o.holds() {
 			return false
 		}
 	}

@@ -51,6 +51,13 @@ func (o *outlet) read() (files []identity.File, stands bool, err error) {
 	return volume.ReadTree(o.Dir, o.Signal)
 }
 
+// holds reports whether what is this Pod's is published there. It takes no lock.
+func (o *outlet) holds() bool {
+	files, stands, err := o.read()
+	defer forget(files)
+	return err == nil && stands && o.Keeps(files) == nil
+}
+
 // forget overwrites what was read, which may be keys.
 func forget(files []identity.File) {
 	for _, f := range files {
@@ -104,6 +111,15 @@ func newNeed(p *path, r *identity.Requirement) *need {
 
 // settled reports whether the need is met for as long as its files stand.
 func (n *need) settled() bool { return n.Once && !n.path.afresh && n.stands.Load() }
+
+// checked is Check; but what becomes of a source after its files were published
+// once is for the next Pod.
+func (n *need) checked(ctx context.Context) error {
+	if n.Once && n.holds() {
+		return nil
+	}
+	return n.Check(ctx)
+}
 
 // prepare reads what can be read before DNS is asked, and sees that it can be
 // published.
