@@ -104,9 +104,12 @@ func (r *rendering) prepare() ([]string, error) {
 		}
 		for _, variable := range files[i].text.Needs() {
 			if !slices.Contains(r.has, variable) {
+				change := fmt.Sprintf("remove the reference, or write $$(%s) where $(%[1]s) has to stay", variable)
+				if variable == "POD_ORDINAL" {
+					change = "set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or " + change
+				}
 				return nil, identity.Refuse(identity.Misconfigured,
-					fmt.Errorf("%+q, line %d: this Pod does not have %s", at, files[i].text.At(variable), variable),
-					fmt.Sprintf("remove the reference, or write $$(%s) where $(%[1]s) has to stay", variable))
+					fmt.Errorf("%+q, line %d: this Pod does not have %s", at, files[i].text.At(variable), variable), change)
 			}
 		}
 		names = append(names, f.name)

@@ -133,6 +133,19 @@ func TestAReferenceThatCannotBeReplacedIsRefusedBeforeDNSIsAsked(t *testing.T) {
 	}
 }
 
+func TestAPodWithoutAnOrdinalIsToldHowToHaveOne(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	write(t, src, map[string]string{"a": "$(POD_ORDINAL+1)"})
+	web := podtest.Pod{Name: "web", Namespace: "default", Hostname: "web", Subdomain: "web"}
+	claim := podtest.Claim(web.Files("cluster.local", address), identity.Given{}, identity.Policy{})
+	_, err := requirement(t, claim, src).Prepare()
+	want := `line 1: this Pod does not have POD_ORDINAL: set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or remove the reference`
+	if !errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), want) {
+		t.Error(err)
+	}
+}
+
 func TestWhatIsTooLargeOnceItIsRenderedIsRefused(t *testing.T) {
 	t.Parallel()
 	src := t.TempDir()
