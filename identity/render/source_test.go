@@ -214,7 +214,7 @@ func TestAConfigMapThatChangesAllTheTimeIsNeverReadMixed(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for n := 1; n <= 300; n++ {
+		for n := 1; n <= 100; n++ {
 			flip(t, src, fmt.Sprintf("..v%d", n), version(n))
 		}
 	}()
