@@ -54,7 +54,7 @@ test: lint-root ## everything that needs no root: vet, staticcheck, tests with t
 
 faults: ## what podfqdn stands on breaks, one thing at a time, and what must be true then
 	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
-	@cd integration/faults && ../../bin/faults.test -test.timeout 5m
+	@cd integration/faults && ../../bin/faults.test -test.timeout 10m
 
 faults-long: ## the same with every fault at every place
 	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
