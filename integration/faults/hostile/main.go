@@ -2,6 +2,9 @@
 // FIFOs and folders where podfqdn is about to write, and takes away what podfqdn has just made, until its input ends.
 //
 //	hostile SECRET OUTSIDE VOLUME…
+//	hostile -install OUTSIDE VOLUME
+//
+// The second is for the volume of the program, in which it takes the lock now and then, too.
 //
 // OUTSIDE is a folder that its links lead to. It keeps a descriptor of each file that it plants, and afterwards tells
 // of those that hold something else now, and of files that it did not make, of another UID, and could read SECRET in.
@@ -25,6 +28,9 @@ const planted = "planted"
 // names are podfqdn's, in all volumes.
 var names = []string{"fqdn", "ip", "identity.json", "keytab", "krb5.conf", "server.conf", "conf.d", "turns", "..rendered", "verified", "..data", "..data_tmp"}
 
+// unfinished are what podfqdn is making.
+var unfinished = "..gen-*"
+
 // inner are those in a generation.
 var inner = []string{"probe", "fqdn", "identity.json", "keytab", "krb5.conf", "server.conf", "conf.d", "conf.d/a.conf", "conf.d/b.conf", "verified"}
 
@@ -38,6 +44,9 @@ type hostile struct {
 
 func main() {
 	h := hostile{secret: []byte(os.Args[1]), outside: os.Args[2]}
+	if os.Args[1] == "-install" {
+		names, unfinished = []string{"podfqdn", "..podfqdn-planted"}, "..podfqdn-*"
+	}
 	ended := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -75,11 +84,13 @@ func pick[T any](from []T) T { return from[rand.IntN(len(from))] }
 // turn spoils a name, if it is to, and whatever generation is being made.
 func (h *hostile) turn(volume string, door bool) {
 	path := filepath.Join(volume, pick(names))
-	if !door {
+	if !door && unfinished == "..gen-*" {
 		path = filepath.Join(volume, "..data_tmp")
+	} else if unfinished != "..gen-*" {
+		lock(volume)
 	}
 	h.plant(path)
-	generations, _ := filepath.Glob(filepath.Join(volume, "..gen-*"))
+	generations, _ := filepath.Glob(filepath.Join(volume, unfinished))
 	for _, generation := range generations {
 		h.look(generation)
 		switch rand.IntN(4) {
@@ -108,6 +119,21 @@ func (h *hostile) turn(volume string, door bool) {
 func isDirectory(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()
+}
+
+// lock holds the volume's lock for a moment, now and then.
+func lock(volume string) {
+	if rand.IntN(100) > 0 {
+		return
+	}
+	f, err := os.Open(volume)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+	}
 }
 
 // plant puts something where nothing stands, or in place of what stands there.
