@@ -13,6 +13,9 @@
 // For kubectl podfqdn, which publishes nothing, I1 is that no half an answer makes a Pod healthy or sick: what was not
 // seen is said, and what follows from less is a guess.
 //
+// For podfqdn exec I1 is, too, that the application begins with this Pod's name, or not at all; and for the program that init
+// installs I2 is that it is the one of before or this one, whole, and can be executed.
+//
 // They are checked after every single case, as far as it has them: a doctor and a check publish nothing and may ask while
 // another Pod's identity is there, so that of I1 to I3 the volume is as it was; the writer of the files' cases knows no DNS, so
 // that its only I1 is what it was given; a process that was killed has no exit code to hold I1 to, and what it had not begun to

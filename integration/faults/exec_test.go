@@ -202,6 +202,34 @@ func TestTwoThatExecAtOnce(t *testing.T) {
 	}
 }
 
+// In a volume in memory, which has the sticky bit, a container of another UID may not write where the first one has: but it may
+// read, and needs no more.
+func TestTwoThatExecAtOnceWithTwoUIDsInMemory(t *testing.T) {
+	t.Parallel()
+	l := newLife(t, "exec")
+	l.empty()
+	l.reachable()
+	l.allow(os.Chmod(l.dir(), os.ModeSticky|0o777))
+	var all []*running
+	for _, uid := range []uint32{own, stranger} {
+		cmd := executing(server...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		opened := l.opens(l.dir())
+		r := l.start(cmd)
+		if opened(); uid == own {
+			r.says("not yet")
+		}
+		all = append(all, r)
+	}
+	l.cluster.Publish(ours())
+	for _, r := range all {
+		e := r.wait()
+		if l.served(e); e.code != 0 {
+			t.Errorf("exit code %d: %s", e.code, e.reason)
+		}
+	}
+}
+
 // Before the application begins SIGTERM ends podfqdn with 143 and a reason; afterwards it is the application's own.
 func TestASignalBeforeAnApplicationBeginsAndAfterwards(t *testing.T) {
 	t.Parallel()
@@ -500,8 +528,8 @@ func TestTheMomentAtWhichASignalIsLost(t *testing.T) {
 		command []string
 		most    int
 	}{
-		"alone":          {[]string{application}, 100},
-		"behind podfqdn": {[]string{podfqdn, "exec", "--", application}, 250},
+		"alone":          {[]string{application}, 60},
+		"behind podfqdn": {[]string{podfqdn, "exec", "--", application}, 150},
 	} {
 		var span []time.Duration
 		for range 21 {
