@@ -28,6 +28,7 @@ type application struct {
 	args    []text            // the first is the command's name, as given
 	environ []text            // of NAME=value the value
 	values  map[string]string // the published lines of identity.env; nil while nothing is
+	kept    []string          // lines that stay, and that podfqdn here cannot prove again: of keys
 }
 
 // text is an argument of the application, or the value of a variable, and what to
@@ -278,8 +279,15 @@ func (p *path) ready() (bool, error) {
 	case p.name.vol == nil || p.name.stands.Load():
 		return true, nil
 	}
+	has := p.claim.Variables()
+	for _, name := range kerberos.Variables() {
+		if value, ok := p.app.values[name]; ok {
+			has = append(has, name)
+			p.app.kept = append(p.app.kept, name+"='"+value+"'")
+		}
+	}
 	p.app.values = nil
-	return false, p.unpublished(p.claim.Variables())
+	return false, p.unpublished(has)
 }
 
 // unpublished refuses an application that needs a variable that is not among names,

@@ -339,6 +339,9 @@ func (p *path) publish(turn identity.Turn) error {
 		}
 		environment = append(environment, n.Environment...)
 	}
+	if p.app != nil {
+		environment = append(environment, p.app.kept...)
+	}
 	proven := turn.Agreement.Addrs()
 	generation, err := identity.Render(turn.Agreement, environment...)
 	if err != nil {
