@@ -1,7 +1,11 @@
 // Command bench measures the time to identity in real Pods: podfqdn beside
 // what people use without it, in the same cluster and the same run.
 //
-//	cluster run -id bench -- bin/bench [-short] [-reps N] [-o FOLDER] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn
+//	cluster run -id bench -- bin/bench [-short] [-only running] [-reps N] [-o FOLDER] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn -app bin/app
+//
+// First comes what a user waits for: the time from a Pod's node to its
+// application's first instruction, for each way to wait and for none, see
+// measureRunning. Then what is podfqdn's own of it, the time to identity.
 //
 // Six Pods of a StatefulSet start together; that is one repetition of one
 // contender in one set-up of cluster DNS. Sets start one after another, the
@@ -48,18 +52,25 @@ type options struct {
 	folder  string
 	load    string
 	podfqdn string
+	app     string
+	only    string
 }
+
+// onlyRunning is the one value of -only.
+const onlyRunning = "running"
 
 func main() {
 	if len(os.Args) > 1 && modes[os.Args[1]] != nil {
 		exit(modes[os.Args[1]](os.Args[2:]))
 	}
 	var o options
-	flag.BoolVar(&o.short, "short", false, "two set-ups, two contenders, two repetitions")
+	flag.BoolVar(&o.short, "short", false, "each way once, two set-ups, two contenders, two repetitions")
 	flag.IntVar(&o.reps, "reps", 20, "repetitions of each contender in each set-up")
-	flag.StringVar(&o.folder, "o", "", "the `folder` for bench.md, bench.json and bench.svg")
+	flag.StringVar(&o.folder, "o", "", "the `folder` for bench.md, bench.json and bench.svg, and for running's")
 	flag.StringVar(&o.load, "load", "", "the `archive` with podfqdn's image")
 	flag.StringVar(&o.podfqdn, "podfqdn", "", "the podfqdn `binary`")
+	flag.StringVar(&o.app, "app", "", "the `binary` of the application, ./bench/app")
+	flag.StringVar(&o.only, "only", "", "running: only from scheduled to running")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -75,36 +86,62 @@ func exit(err error) {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
-	if o.load == "" || o.podfqdn == "" || flag.NArg() > 0 {
-		return errors.New("want -load ARCHIVE and -podfqdn BINARY, and no more arguments")
+	if o.load == "" || o.podfqdn == "" || o.app == "" || flag.NArg() > 0 {
+		return errors.New("want -load ARCHIVE, -podfqdn BINARY and -app BINARY, and no more arguments")
 	}
 	if o.reps < 1 {
 		return errors.New("-reps: want at least 1")
 	}
-	setups, contenders, counts := allSetups, allContenders, (o.reps+4)/5
+	if o.only != "" && o.only != onlyRunning {
+		return fmt.Errorf("-only %q: want %s", o.only, onlyRunning)
+	}
+	setups := allSetups
 	if o.short {
-		setups, contenders, o.reps, counts = []setup{allSetups[0], allSetups[1]}, short(allContenders), min(o.reps, 2), 0
+		setups = []setup{allSetups[0], allSetups[1]}
 	}
-	if err := require(setups); err != nil {
-		return err
+	if o.only == "" {
+		if err := require(setups); err != nil {
+			return err
+		}
 	}
-	w, err := open(ctx, os.Getenv("KUBECONFIG"), o.load)
+	w, err := open(ctx, os.Getenv("KUBECONFIG"), o)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	r := report{Reps: o.reps}
-	if r.Header, err = header(ctx, w.own, o); err != nil {
+	head, err := header(ctx, w.own, o)
+	if err != nil {
 		return err
 	}
-	// First, as the machine is idle still.
+	// First, as the machine is idle still, and cluster DNS as kubeadm has it.
+	failed := w.running(ctx, o, head, out)
+	if o.only == onlyRunning || ctx.Err() != nil {
+		return failed
+	}
+	return errors.Join(failed, w.identity(ctx, o, setups, head, out))
+}
+
+// running measures the time from scheduled to running.
+func (w *world) running(ctx context.Context, o options, head [][2]string, out io.Writer) error {
+	r, err := w.measureRunning(ctx, o)
+	r.Header = head
+	return errors.Join(err, write(o.folder, "running", r.markdown(), r.plot(), r, out))
+}
+
+// identity measures the time to identity, and the herd.
+func (w *world) identity(ctx context.Context, o options, setups []setup, head [][2]string, out io.Writer) (failed error) {
+	contenders, counts := allContenders, (o.reps+4)/5
+	if o.short {
+		contenders, o.reps, counts = short(allContenders), min(o.reps, 2), 0
+	}
+	r := report{Header: head, Reps: o.reps}
+	var err error
 	if r.Startup, err = startup(ctx, o); err != nil {
 		return err
 	}
 	for _, c := range contenders {
 		r.Contenders = append(r.Contenders, c.title)
 	}
-	var failed error
 	for _, s := range setups {
 		r.Setups = append(r.Setups, s.title)
 		if err := w.measure(ctx, s, contenders, o.reps, counts, &r); err != nil {
@@ -122,21 +159,25 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	return errors.Join(failed, r.write(o.folder, out))
 }
 
-// write puts the text to out, and with every number and the plot into the folder.
 func (r report) write(folder string, out io.Writer) error {
-	text := r.markdown()
+	return write(folder, "bench", r.markdown(), r.plot(), r, out)
+}
+
+// write puts the text to out, and with the plot and every number into the
+// folder, as files of that name.
+func write(folder, name, text, plot string, numbers any, out io.Writer) error {
 	if _, err := io.WriteString(out, text); err != nil || folder == "" {
 		return err
 	}
-	all, err := json.MarshalIndent(r, "", " ")
+	all, err := json.MarshalIndent(numbers, "", " ")
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	for name, content := range map[string]string{"bench.md": text, "bench.json": string(all) + "\n", "bench.svg": r.plot()} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o644); err != nil {
+	for suffix, content := range map[string]string{".md": text, ".json": string(all) + "\n", ".svg": plot} {
+		if err := os.WriteFile(filepath.Join(folder, name+suffix), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}

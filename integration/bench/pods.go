@@ -99,14 +99,14 @@ func (w *world) timed(ctx context.Context, s setup, contenders []contender, from
 			beside := len(slots) - 1
 			set, failed := w.start(ctx, s, c, true)
 			if failed == nil {
-				failed = w.until(ctx, set, isSettled)
+				failed = w.until(ctx, set, setSize, isSettled)
 			}
 			quiet.Unlock()
 			wg.Go(func() {
 				defer func() { <-slots }()
 				if failed == nil && ctx.Err() == nil {
 					// One that waits for ever is a sample, too: read says so.
-					_ = w.until(ctx, set, isRunning)
+					_ = w.until(ctx, set, setSize, isRunning)
 				}
 				quiet.Lock()
 				defer quiet.Unlock()
@@ -139,27 +139,17 @@ func (w *world) counted(ctx context.Context, s setup, c contender, servers []str
 	if err != nil {
 		return before, err
 	}
-	if err := w.until(ctx, set, isRunning); err != nil {
+	if err := w.until(ctx, set, setSize, isRunning); err != nil {
 		return before, err
 	}
 	after, err := w.scrape(ctx, s, servers)
 	return after.since(before), errors.Join(err, w.remove(ctx, set))
 }
 
-// start makes a Service and a StatefulSet of a name that nobody has asked for.
+// start makes a set whose Pods wait as the contender does, of a name that nobody has asked for.
 func (w *world) start(ctx context.Context, s setup, c contender, probes bool) (set string, err error) {
 	set = c.key + strconv.FormatInt(time.Now().UnixMilli(), 36)
-	service := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: set},
-		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true, Selector: map[string]string{label: set}},
-	}
-	if _, err := w.kube.CoreV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
-		return "", err
-	}
-	field := func(name, path string) corev1.EnvVar {
-		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
-	}
-	env := []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("POD_IP", "status.podIP"), {Name: "FQDN", Value: w.fqdn(set, "$(POD_NAME)")}}
+	env := w.env(set)
 	app := corev1.Container{Name: "app", Image: imageBench, Env: env, Command: []string{"bench", "probe", "$(FQDN)", "$(POD_IP)"}}
 	if !probes {
 		app.Command = []string{"bench", "idle"}
@@ -168,33 +158,53 @@ func (w *world) start(ctx context.Context, s setup, c contender, probes bool) (s
 	if c.script != "" { // podfqdn finds out by itself
 		wait.Env = env
 	}
-	pods, no, ndots, grace := int32(setSize), false, "5", int64(1)
-	search := "svc." + w.own.Domain
-	stateful := &appsv1.StatefulSet{
+	ndots, search := "5", "svc."+w.own.Domain
+	return set, w.create(ctx, set, setSize, corev1.PodSpec{
+		InitContainers: []corev1.Container{wait},
+		Containers:     []corev1.Container{app},
+		Volumes:        []corev1.Volume{emptyDir("identity")},
+		// As the kubelet would write it, but for the nameserver.
+		DNSPolicy: corev1.DNSNone,
+		DNSConfig: &corev1.PodDNSConfig{
+			Nameservers: []string{s.nameserver()},
+			Searches:    []string{namespace + "." + search, search, w.own.Domain},
+			Options:     []corev1.PodDNSConfigOption{{Name: "ndots", Value: &ndots}},
+		},
+	})
+}
+
+// env returns the variables from which a loop or a plain application knows its Pod.
+func (w *world) env(set string) []corev1.EnvVar {
+	field := func(name, path string) corev1.EnvVar {
+		return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
+	}
+	return []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("POD_IP", "status.podIP"), {Name: "FQDN", Value: w.fqdn(set, "$(POD_NAME)")}}
+}
+
+func emptyDir(name string) corev1.Volume {
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// create makes a governing Service and a StatefulSet, all of whose Pods start together.
+func (w *world) create(ctx context.Context, set string, pods int32, spec corev1.PodSpec) error {
+	service := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: set},
+		Spec:       corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, PublishNotReadyAddresses: true, Selector: map[string]string{label: set}},
+	}
+	if _, err := w.kube.CoreV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	no, grace := false, int64(1)
+	spec.AutomountServiceAccountToken, spec.EnableServiceLinks, spec.TerminationGracePeriodSeconds = &no, &no, &grace
+	_, err := w.kube.AppsV1().StatefulSets(namespace).Create(ctx, &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: set},
 		Spec: appsv1.StatefulSetSpec{
 			Replicas: &pods, ServiceName: set, PodManagementPolicy: appsv1.ParallelPodManagement,
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{label: set}},
-			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{label: set}},
-				Spec: corev1.PodSpec{
-					InitContainers: []corev1.Container{wait},
-					Containers:     []corev1.Container{app},
-					Volumes:        []corev1.Volume{{Name: "identity", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-					// As the kubelet would write it, but for the nameserver.
-					DNSPolicy: corev1.DNSNone,
-					DNSConfig: &corev1.PodDNSConfig{
-						Nameservers: []string{s.nameserver()},
-						Searches:    []string{namespace + "." + search, search, w.own.Domain},
-						Options:     []corev1.PodDNSConfigOption{{Name: "ndots", Value: &ndots}},
-					},
-					AutomountServiceAccountToken: &no, EnableServiceLinks: &no, TerminationGracePeriodSeconds: &grace,
-				},
-			},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{label: set}}, Spec: spec},
 		},
-	}
-	_, err = w.kube.AppsV1().StatefulSets(namespace).Create(ctx, stateful, metav1.CreateOptions{})
-	return set, err
+	}, metav1.CreateOptions{})
+	return err
 }
 
 // of gives the Pods of a set.
@@ -207,8 +217,8 @@ func (w *world) of(set string) (pods []*corev1.Pod) {
 	return pods
 }
 
-// until waits until all Pods of a set are as said.
-func (w *world) until(ctx context.Context, set string, is func(*corev1.Pod) bool) error {
+// until waits until all Pods of a set, which are so many, are as said.
+func (w *world) until(ctx context.Context, set string, pods int, is func(*corev1.Pod) bool) error {
 	return eventually(ctx, set, func() (bool, error) {
 		n := 0
 		for _, p := range w.of(set) {
@@ -221,7 +231,7 @@ func (w *world) until(ctx context.Context, set string, is func(*corev1.Pod) bool
 				n++
 			}
 		}
-		return n == setSize, nil
+		return n == pods, nil
 	})
 }
 

@@ -81,8 +81,11 @@ func header(ctx context.Context, c *cluster.Cluster, o options) ([][2]string, er
 		}
 	}
 	command := fmt.Sprintf("make bench REPS=%d", o.reps)
-	if o.short {
+	switch {
+	case o.short:
 		command = "make bench BENCH=short"
+	case o.only != "":
+		command += " BENCH=" + o.only
 	}
 	return [][2]string{
 		{"command", command},

@@ -25,7 +25,7 @@ import (
 
 const (
 	namespace  = "bench"
-	imageBench = "podfqdn.test/bench:1" // a shell, busybox's commands and this program
+	imageBench = "podfqdn.test/bench:1" // a shell, busybox's commands, this program and app
 )
 
 // world is the cluster to measure in.
@@ -41,10 +41,11 @@ type world struct {
 	mu      sync.Mutex
 	observe func(name string)              // of the set-up now, or nil
 	seen    map[string]map[string]sighting // name, replica
+	bound   map[string]time.Time           // Pod; when the watch said that it has a node
 }
 
 // open reaches the cluster, and loads and makes the images.
-func open(ctx context.Context, kubeconfig, archive string) (w *world, err error) {
+func open(ctx context.Context, kubeconfig string, o options) (w *world, err error) {
 	w = &world{}
 	if w.own, err = ours(kubeconfig); err != nil {
 		return nil, err
@@ -72,12 +73,12 @@ func open(ctx context.Context, kubeconfig, archive string) (w *world, err error)
 	if err != nil {
 		return nil, err
 	}
-	image.Ref, image.Files["bin/bench"] = imageBench, w.program
+	image.Ref, image.Files["bin/bench"], image.Files["bin/app"] = imageBench, w.program, o.app
 	tar := filepath.Join(w.folder, "image.tar")
 	if err := image.Write(tar); err != nil {
 		return nil, err
 	}
-	for _, tar := range []string{archive, tar} {
+	for _, tar := range []string{o.load, tar} {
 		if err := w.own.Load(ctx, tar); err != nil {
 			return nil, err
 		}
@@ -104,23 +105,16 @@ func open(ctx context.Context, kubeconfig, archive string) (w *world, err error)
 	return w, w.follow(ctx)
 }
 
-// follow keeps a copy of all Pods, and has those observed that get an address:
-// no record is there before.
+// follow keeps a copy of all Pods, and notices those that get a node or an address.
 func (w *world) follow(ctx context.Context) error {
 	ctx, w.end = context.WithCancel(ctx)
+	w.bound = map[string]time.Time{}
 	source := cache.NewListWatchFromClient(w.kube.CoreV1().RESTClient(), "pods", namespace, fields.Everything())
 	w.pods = cache.NewSharedInformer(source, &corev1.Pod{}, 0)
-	if _, err := w.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(before, after any) {
-		p := after.(*corev1.Pod)
-		if before.(*corev1.Pod).Status.PodIP != "" || p.Status.PodIP == "" {
-			return
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if w.observe != nil {
-			w.observe(w.fqdn(p.Labels[label], p.Name))
-		}
-	}}); err != nil {
+	if _, err := w.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(p any) { w.notice(&corev1.Pod{}, p.(*corev1.Pod)) },
+		UpdateFunc: func(before, after any) { w.notice(before.(*corev1.Pod), after.(*corev1.Pod)) },
+	}); err != nil {
 		return err
 	}
 	go w.pods.Run(ctx.Done())
@@ -128,6 +122,20 @@ func (w *world) follow(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// notice takes down when a Pod got a node, and has one observed that got an
+// address: no record is there before.
+func (w *world) notice(before, after *corev1.Pod) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if before.Spec.NodeName == "" && after.Spec.NodeName != "" {
+		w.bound[after.Name] = now
+	}
+	if before.Status.PodIP == "" && after.Status.PodIP != "" && w.observe != nil {
+		w.observe(w.fqdn(after.Labels[label], after.Name))
+	}
 }
 
 // close gives cluster DNS back as it was.

@@ -1,0 +1,72 @@
+package main
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// The ways' names.
+const (
+	wayNothing = "nothing"
+	waySleep   = "sleep 0.15"
+	wayLoop    = "until nslookup"
+	wayInit    = "init"
+	waySidecar = "sidecar"
+	wayBoth    = "init, then sidecar"
+)
+
+// way is what a Pod does before its application's first instruction.
+type way struct {
+	Name  string
+	Title string // in Markdown
+	spec  func(env []corev1.EnvVar) corev1.PodSpec
+}
+
+// allWays are all of them, in the order of the tables.
+var allWays = []way{
+	{wayNothing, "nothing", func([]corev1.EnvVar) corev1.PodSpec { return before() }},
+	{waySleep, "an init container that sleeps 0.15 s", func([]corev1.EnvVar) corev1.PodSpec {
+		return before(corev1.Container{Name: "wait", Image: imageBench, Command: []string{"sleep", "0.15"}})
+	}},
+	{wayLoop, "`until nslookup $FQDN; do sleep 1; done` as init container", func(env []corev1.EnvVar) corev1.PodSpec {
+		return before(corev1.Container{Name: "wait", Image: imageBench, Env: env, Command: []string{"sh", "-c", `until nslookup "$FQDN"; do sleep 1; done`}})
+	}},
+	{wayInit, "`podfqdn init` as init container", func([]corev1.EnvVar) corev1.PodSpec { return before(initContainer()) }},
+	{waySidecar, "`podfqdn sidecar` with a startup probe every second", func([]corev1.EnvVar) corev1.PodSpec { return before(sidecar()) }},
+	{wayBoth, "`podfqdn init`, and then such a sidecar", func([]corev1.EnvVar) corev1.PodSpec { return before(initContainer(), sidecar()) }},
+}
+
+// before returns a Pod that starts these containers before its application, which reads the volume that they write.
+func before(containers ...corev1.Container) corev1.PodSpec {
+	spec := corev1.PodSpec{
+		InitContainers: containers,
+		Containers:     []corev1.Container{{Name: "app", Image: imageBench, Command: []string{"app"}}},
+	}
+	for _, c := range containers {
+		if c.Image == imagePodfqdn {
+			app := &spec.Containers[0]
+			app.VolumeMounts = []corev1.VolumeMount{{Name: "identity", MountPath: "/identity", ReadOnly: true}}
+			spec.Volumes = []corev1.Volume{emptyDir("identity")}
+		}
+	}
+	return spec
+}
+
+// initContainer is podfqdn's, as in the README.
+func initContainer() corev1.Container {
+	return corev1.Container{Name: "init", Image: imagePodfqdn, VolumeMounts: []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}}}
+}
+
+// sidecar is podfqdn's, as in examples/sidecar.yaml.
+func sidecar() corev1.Container {
+	always := corev1.ContainerRestartPolicyAlways
+	return corev1.Container{
+		Name: "sidecar", Image: imagePodfqdn, Args: []string{"sidecar"}, RestartPolicy: &always,
+		Env: []corev1.EnvVar{{Name: "PODFQDN_LISTEN", Value: ":8053"}},
+		StartupProbe: &corev1.Probe{
+			ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromInt32(8053)}},
+			PeriodSeconds: 1, FailureThreshold: 3600,
+		},
+		VolumeMounts: []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}},
+	}
+}
