@@ -13,6 +13,8 @@ const (
 	wayInit    = "init"
 	waySidecar = "sidecar"
 	wayBoth    = "init, then sidecar"
+	wayExec    = "exec, image volume"
+	wayTools   = "exec, installed"
 )
 
 // way is what a Pod does before its application's first instruction.
@@ -34,6 +36,8 @@ var allWays = []way{
 	{wayInit, "`podfqdn init` as init container", func([]corev1.EnvVar) corev1.PodSpec { return before(initContainer()) }},
 	{waySidecar, "`podfqdn sidecar` with a startup probe every second", func([]corev1.EnvVar) corev1.PodSpec { return before(sidecar()) }},
 	{wayBoth, "`podfqdn init`, and then such a sidecar", func([]corev1.EnvVar) corev1.PodSpec { return before(initContainer(), sidecar()) }},
+	{wayExec, "`podfqdn exec` in the application's container, from an image volume", func([]corev1.EnvVar) corev1.PodSpec { return execFromImage() }},
+	{wayTools, "`podfqdn init` with `PODFQDN_INSTALL`, and `podfqdn exec` in the application's container", func([]corev1.EnvVar) corev1.PodSpec { return execInstalled() }},
 }
 
 // before returns a Pod that starts these containers before its application, which reads the volume that they write.
@@ -69,4 +73,29 @@ func sidecar() corev1.Container {
 		},
 		VolumeMounts: []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}},
 	}
+}
+
+// execFromImage returns a Pod whose application's container proves the name itself.
+func execFromImage() corev1.PodSpec {
+	spec := before()
+	spec.Volumes = []corev1.Volume{emptyDir("identity"), {Name: "podfqdn", VolumeSource: corev1.VolumeSource{
+		Image: &corev1.ImageVolumeSource{Reference: imagePodfqdn, PullPolicy: corev1.PullIfNotPresent},
+	}}}
+	app := &spec.Containers[0]
+	app.Command = []string{"/podfqdn/podfqdn", "exec", "--", "app"}
+	app.VolumeMounts = []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}, {Name: "podfqdn", MountPath: "/podfqdn", ReadOnly: true}}
+	return spec
+}
+
+// execInstalled returns a Pod whose init container proves the name, and leaves podfqdn to the application's.
+func execInstalled() corev1.PodSpec {
+	wait := initContainer()
+	wait.Env = []corev1.EnvVar{{Name: "PODFQDN_INSTALL", Value: "/tools"}}
+	wait.VolumeMounts = append(wait.VolumeMounts, corev1.VolumeMount{Name: "tools", MountPath: "/tools"})
+	spec := before(wait)
+	spec.Volumes = append(spec.Volumes, emptyDir("tools"))
+	app := &spec.Containers[0]
+	app.Command = []string{"/tools/podfqdn", "exec", "--", "app"}
+	app.VolumeMounts = append(app.VolumeMounts, corev1.VolumeMount{Name: "tools", MountPath: "/tools", ReadOnly: true})
+	return spec
 }
