@@ -15,6 +15,7 @@ const (
 	wayBoth    = "init, then sidecar"
 	wayExec    = "exec, image volume"
 	wayTools   = "exec, installed"
+	wayPair    = "sidecar and exec"
 )
 
 // way is what a Pod does before its application's first instruction.
@@ -38,6 +39,7 @@ var allWays = []way{
 	{wayBoth, "`podfqdn init`, and then such a sidecar", func([]corev1.EnvVar) corev1.PodSpec { return before(initContainer(), sidecar()) }},
 	{wayExec, "`podfqdn exec` in the application's container, from an image volume", func([]corev1.EnvVar) corev1.PodSpec { return execFromImage() }},
 	{wayTools, "`podfqdn init` with `PODFQDN_INSTALL`, and `podfqdn exec` in the application's container", func([]corev1.EnvVar) corev1.PodSpec { return execInstalled() }},
+	{wayPair, "`podfqdn sidecar` without a startup probe, and `podfqdn exec` in the application's container", func([]corev1.EnvVar) corev1.PodSpec { return sidecarAndExec() }},
 }
 
 // before returns a Pod that starts these containers before its application, which reads the volume that they write.
@@ -78,9 +80,7 @@ func sidecar() corev1.Container {
 // execFromImage returns a Pod whose application's container proves the name itself.
 func execFromImage() corev1.PodSpec {
 	spec := before()
-	spec.Volumes = []corev1.Volume{emptyDir("identity"), {Name: "podfqdn", VolumeSource: corev1.VolumeSource{
-		Image: &corev1.ImageVolumeSource{Reference: imagePodfqdn, PullPolicy: corev1.PullIfNotPresent},
-	}}}
+	spec.Volumes = []corev1.Volume{emptyDir("identity"), imageVolume()}
 	app := &spec.Containers[0]
 	app.Command = []string{"/podfqdn/podfqdn", "exec", "--", "app"}
 	app.VolumeMounts = []corev1.VolumeMount{{Name: "identity", MountPath: "/identity"}, {Name: "podfqdn", MountPath: "/podfqdn", ReadOnly: true}}
@@ -98,4 +98,23 @@ func execInstalled() corev1.PodSpec {
 	app.Command = []string{"/tools/podfqdn", "exec", "--", "app"}
 	app.VolumeMounts = append(app.VolumeMounts, corev1.VolumeMount{Name: "tools", MountPath: "/tools", ReadOnly: true})
 	return spec
+}
+
+// sidecarAndExec returns a Pod whose application's container waits for what the sidecar publishes: the kubelet does not.
+func sidecarAndExec() corev1.PodSpec {
+	publisher := sidecar()
+	publisher.StartupProbe = nil
+	spec := before(publisher)
+	spec.Volumes = append(spec.Volumes, imageVolume())
+	app := &spec.Containers[0]
+	app.Command = []string{"/podfqdn/podfqdn", "exec", "--", "app"}
+	app.VolumeMounts = append(app.VolumeMounts, corev1.VolumeMount{Name: "podfqdn", MountPath: "/podfqdn", ReadOnly: true})
+	return spec
+}
+
+// imageVolume has podfqdn's image as its content.
+func imageVolume() corev1.Volume {
+	return corev1.Volume{Name: "podfqdn", VolumeSource: corev1.VolumeSource{
+		Image: &corev1.ImageVolumeSource{Reference: imagePodfqdn, PullPolicy: corev1.PullIfNotPresent},
+	}}
 }
