@@ -61,7 +61,7 @@ func Parse(text string, documented []string) (Text, error) {
 		switch {
 		case p.why != "":
 			return Text{}, t.malformed(p)
-		case p.variable != "" && t.At(p.variable) == 0:
+		case p.variable != "" && !t.needs(p.variable):
 			t.first = append(t.first, place{p.variable, p.from})
 		}
 	}
@@ -76,6 +76,11 @@ func (t Text) Needs() []string {
 		names = append(names, f.variable)
 	}
 	return names
+}
+
+// needs reports whether a reference to variable was found.
+func (t Text) needs(variable string) bool {
+	return slices.ContainsFunc(t.first, func(f place) bool { return f.variable == variable })
 }
 
 // At returns the line of the first reference to variable, from 1; 0 if there is

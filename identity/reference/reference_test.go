@@ -139,6 +139,7 @@ func TestALargeTextIsReadAtOnce(t *testing.T) {
 		"one long name":    "$(" + strings.Repeat("A", 8<<20),
 		"unknown names":    strings.Repeat("$(POD_FQDNS)", 8<<20/12),
 		"known references": strings.Repeat("$(POD_FQDN)", 8<<20/11),
+		"behind lines":     strings.Repeat("\n", 4<<20) + strings.Repeat("$(POD_FQDN)", 4<<20/11),
 	} {
 		begin := time.Now()
 		parsed, err := reference.Parse(text, documented)
