@@ -304,10 +304,12 @@ func (p *path) unpublished(names []string) error {
 // await takes the name's volume for "exec". Where another process has it, or where
 // it is mounted read-only, others publish: then it takes nothing, asks DNS nothing,
 // and waits until this Pod's identity stands there. Nor does it need the volume for
-// itself once that stands.
+// itself once that stands, but to render what nobody else has rendered: for that it
+// tries for a moment, since another application gives the volume back as it begins.
 func (p *path) await(ctx context.Context, keeps func([]identity.File) error) error {
-	const pause = 20 * time.Millisecond
+	const pause, moment = 20 * time.Millisecond, 2 * time.Second
 	began, told := time.Now(), hintAfter
+	var stood time.Time // since when the identity does
 	readOnly := isReadOnly(p.cfg.Dir)
 	for {
 		why, waits := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir), true
@@ -322,9 +324,12 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 			}
 		}
 		stands, because := p.meets(keeps)
+		if stands && stood.IsZero() {
+			stood = time.Now()
+		}
 		lacks := errors.As(because, new(*identity.Refusal))
 		switch {
-		case stands:
+		case stands && (!waits || readOnly || time.Since(stood) >= moment || p.rendered(p.claim)):
 			return nil
 		case !waits:
 			return why
