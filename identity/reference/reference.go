@@ -44,7 +44,7 @@ type place struct {
 // Malformed is a reference to a documented variable that has none of the forms.
 type Malformed struct {
 	Line      int    // from 1
-	Reference string // as written, cut where it is long
+	Reference string // as written, or its beginning where it has no end or is long
 	Why       string // "only POD_ORDINAL takes +N"
 	Want      string // "write $(POD_FQDN)"
 }
@@ -220,16 +220,17 @@ func (p piece) value(values map[string]string) (string, error) {
 func (t Text) malformed(p piece) *Malformed {
 	const most = 64
 	written := t.text[p.from:]
-	if end := strings.IndexAny(written, ")\n"); end >= 0 && written[end] == ')' {
-		written = written[:end+1]
-	} else if end >= 0 {
-		written = written[:end]
+	// What has no end may have anything behind it, such as a password.
+	start := len("$("+p.variable) + 1
+	end := start + 1 + strings.IndexAny(written[start:], ")$ \t\r\n\"'")
+	if end <= start || end > most || written[end-1] != ')' {
+		end = start
 	}
 	want := "write $(" + p.variable + ")"
 	if p.variable == ordinal {
 		want += " or $(" + ordinal + "+1)"
 	}
-	return &Malformed{t.line(p.from), written[:min(len(written), most)], p.why, want}
+	return &Malformed{t.line(p.from), written[:end], p.why, want}
 }
 
 func (t Text) line(at int) int { return 1 + strings.Count(t.text[:at], "\n") }
