@@ -65,8 +65,8 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 
 // Holds reports whether a file that stands has all that want has, which this
 // version would write in its place: the same bytes and permissions; but
-// identity.json may have more fields, and identity.env more lines, of another
-// version or of one that was asked for more.
+// identity.json may have more fields, and identity.env more lines, each of a name of
+// its own, of another version or of one that was asked for more.
 func Holds(standing, want File) bool {
 	if standing.Name != want.Name || standing.Mode != want.Mode {
 		return false
@@ -85,7 +85,8 @@ func Holds(standing, want File) bool {
 				return false
 			}
 		}
-		return len(lines) > 0
+		// Of a name that is there twice a shell takes the last, and fileKeyRef the first.
+		return len(lines) > 0 && bytes.Count(has, []byte{'\n'}) == len(all)
 	}
 	return bytes.Equal(has, wanted)
 }

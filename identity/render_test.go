@@ -283,6 +283,7 @@ func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 		{"no line of identity.env", with("identity.env", env+"KRB5_KTNAME"), "its file identity.env is torn"},
 		{"half a line of it", with("identity.env", env+"KRB5_KTNAME='/krb5/"), "its file identity.env is torn"},
 		{"a quote in it", with("identity.env", env+"KRB5_KTNAME='/krb5/' 'x'\n"), "its file identity.env is torn"},
+		{"a line twice, of which a shell takes the last", with("identity.env", env+"POD_FQDN='db-1.db.default.svc.cluster.local'\n"), "its file identity.env is torn"},
 		{"an identity.json without its last byte", with("identity.json", strings.TrimSuffix(string(file(rendered(t, claim), "identity.json")), "\n")), "its file identity.json is torn"},
 		{"an identity.json without a field", edit("verified", map[string]any{"forward": "only"}), "its file identity.json is torn"},
 		{"a field in upper case", with("identity.json", strings.Replace(string(file(rendered(t, claim), "identity.json")), "hostname", "HOSTNAME", 1)), "its file identity.json is torn"},
