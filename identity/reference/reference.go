@@ -111,21 +111,25 @@ func (t Text) Size(values map[string]string) (int, error) {
 // says is not looked at again. The error says which variable has no value, or whose
 // value is not a number for +N.
 func (t Text) Expand(values map[string]string) (string, error) {
+	text, err := t.Bytes(values)
+	return string(text), err
+}
+
+// Bytes is Expand for a text that may be large.
+func (t Text) Bytes(values map[string]string) ([]byte, error) {
 	size, err := t.Size(values)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var b strings.Builder
-	b.Grow(size)
+	b := make([]byte, 0, size)
 	end := 0 // of the last piece
 	for p := range t.pieces() {
 		value, _ := p.value(values)
-		b.WriteString(t.text[end:p.from])
-		b.WriteString(value)
+		b = append(b, t.text[end:p.from]...)
+		b = append(b, value...)
 		end = p.to
 	}
-	b.WriteString(t.text[end:])
-	return b.String(), nil
+	return append(b, t.text[end:]...), nil
 }
 
 // piece is a part of the text that does not stay: a reference, or the "$" in front

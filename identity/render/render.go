@@ -144,8 +144,8 @@ func (r *rendering) require(_ context.Context, a identity.Agreement) ([]identity
 		if left -= size; left < 0 {
 			return nil, refuse(r.src, fmt.Errorf("has more than %d MiB when it is rendered", maxBytes>>20), fewer)
 		}
-		text, _ := f.text.Expand(values)
-		rendered = append(rendered, identity.File{Name: f.name, Data: []byte(text), Mode: f.mode})
+		text, _ := f.text.Bytes(values)
+		rendered = append(rendered, identity.File{Name: f.name, Data: text, Mode: f.mode})
 	}
 	return rendered, nil
 }
