@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -263,6 +264,11 @@ func (p *path) open(ctx context.Context) error {
 	for _, n := range p.needs {
 		if n.Dir == "" {
 			continue
+		}
+		if n.Signal != "" { // a container's own layer is lost with that, and no other has it
+			if err := mounted(os.DirFS(p.cfg.Root), n.Dir, "config"); err != nil {
+				return fmt.Errorf("%s: %w", n.From, err)
+			}
 		}
 		keeps := n.Keeps
 		if len(p.standing) == 0 {
