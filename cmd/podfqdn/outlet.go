@@ -203,6 +203,11 @@ func (n *need) publish(g identity.Generation) error {
 	if len(g.Files()) == 0 {
 		unread, refused := n.check(n.Keeps)
 		if err := cmp.Or(unread, refused); err != nil {
+			// For a name that comes back they are made again. One that stands is not
+			// put at risk by what their source has become.
+			if n.Once && !n.path.name.stands.Load() {
+				n.stands.Store(false)
+			}
 			return fmt.Errorf("the %s in %+q do not stand any more: %w", n.Name, n.Dir, err)
 		}
 		return nil

@@ -124,3 +124,25 @@ func TestANameDoesNotStandWithoutWhatWasRendered(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatIsLostWhileTheNameIsWithdrawnIsRenderedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		k := startRendering(t, agreed, dir, "PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=0")
+		k.has(http0)
+		time.Sleep(time.Minute)
+		k.holds(true)
+		k.turns(without)
+		time.Sleep(5 * time.Minute)
+		k.holds(false)
+		if err := os.Remove(filepath.Join(dir, "dst", "..data")); err != nil {
+			t.Fatal(err)
+		}
+		k.turns(agreed)
+		time.Sleep(5 * time.Minute)
+		k.holds(true)
+		k.shows("db-0.db.default.svc.cluster.local " + k.keys + "/keytab\n")
+		k.end()
+	})
+}
