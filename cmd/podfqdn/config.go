@@ -21,6 +21,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/reference"
 	"github.com/podfqdn/podfqdn/identity/render"
 )
 
@@ -203,7 +204,7 @@ func nearest(name string, known []variable) string {
 		if len(short) > 3 && strings.HasPrefix(v.name, name) {
 			begins = append(begins, v.name)
 		}
-		if d := distance(name, v.name); d < least {
+		if d := reference.Distance(name, v.name); d < least {
 			best, least = v.name, d
 		}
 	}
@@ -211,28 +212,6 @@ func nearest(name string, known []variable) string {
 		return begins[0]
 	}
 	return best
-}
-
-// distance counts the letters to add, leave out or change to make b of a
-// (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // duration is a time.Duration that a person writes with its unit; 0 needs none.

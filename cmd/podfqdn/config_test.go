@@ -146,31 +146,6 @@ func TestNoVariableIsANearMissOfAnother(t *testing.T) {
 	}
 }
 
-func TestDistance(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0},
-		{"", "abc", 3},
-		{"abc", "abc", 0},
-		{"abc", "abd", 1},
-		{"abc", "bc", 1},
-		{"abc", "ab", 1},
-		{"abc", "acb", 2},
-		{"kitten", "sitting", 3},
-		{"saturday", "sunday", 3},
-	} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("%q, %q: %d, not %d", c.a, c.b, got, c.want)
-		}
-		if got := distance(c.b, c.a); got != c.want {
-			t.Errorf("%q, %q: %d, not %d", c.b, c.a, got, c.want)
-		}
-	}
-}
-
 func TestVariablesThatKubernetesInjects(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{

@@ -88,7 +88,7 @@ func newApplication(args, environ []string) (*application, error) {
 		a.environ = append(a.environ, parse("variable "+strings.TrimSuffix(name, "="), name, value))
 	}
 	if len(a.args[0].Needs()) > 0 {
-		mistakes = append(mistakes, misconfigured(fmt.Sprintf("the command %+q has a reference", args[0]), "write its path as it is: only arguments, variables and rendered files may have references"))
+		mistakes = append(mistakes, misconfigured(fmt.Sprintf("the command %+q has a reference", args[0]), "write its path as it is, since only arguments, variables and rendered files may have references"))
 	}
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
@@ -233,6 +233,11 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 		return false, err
 	}
 	p.app = app
+	for _, t := range slices.Concat(app.args, app.environ) {
+		for _, slip := range t.Slips() {
+			p.log.Warn("a reference stays as it is", zap.String("where", t.where), zap.String("reference", slip.Written), zap.String("did_you_mean", "$("+slip.Meant+")"))
+		}
+	}
 	if err := mounted(os.DirFS(cfg.Root), cfg.Dir, "identity"); err != nil {
 		return false, exit{exitVolume, err}
 	}
@@ -255,6 +260,14 @@ func (p *path) rendered(claim identity.Claim) bool {
 	return err == nil
 }
 
+// noOrdinal is why a variable that is made of a label is empty, and what to do.
+const noOrdinal = "this Pod does not have the label apps.kubernetes.io/pod-index, which only StatefulSets and Indexed Jobs set; write the number, or leave it out"
+
+// blank reports whether a variable is set and empty.
+func (a *application) blank(variable string) bool {
+	return slices.ContainsFunc(a.environ, func(t text) bool { return t.assign == variable+"=" && t.String() == "" })
+}
+
 // available refuses an application that needs what this Pod's identity does not
 // have. Keys for Kerberos come from another container.
 func (p *path) available() error {
@@ -263,8 +276,11 @@ func (p *path) available() error {
 		return nil
 	}
 	change := "leave the reference out"
-	if variable == "POD_ORDINAL" {
-		change = "set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or leave the reference out"
+	switch {
+	case variable == "POD_ORDINAL" && p.app.blank(variable):
+		return misconfigured(where+" refers to POD_ORDINAL, which is set and empty", noOrdinal)
+	case variable == "POD_ORDINAL":
+		change = "in a StatefulSet or an Indexed Job set POD_ORDINAL from the label apps.kubernetes.io/pod-index; elsewhere leave the reference out"
 	}
 	return misconfigured(fmt.Sprintf("%s refers to %s, which %s does not have", where, variable, p.claim.Name()), change)
 }
@@ -313,6 +329,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 	readOnly := isReadOnly(p.cfg.Dir)
 	for {
 		why, waits := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir), true
+		hint := "have podfqdn init or podfqdn sidecar in a container that mounts the volume to write, or leave readOnly out here"
 		if !readOnly {
 			now, cancel := context.WithDeadline(ctx, time.Now()) // for one try
 			why = p.name.open(now, keeps)
@@ -321,6 +338,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 			}
 			if waits = errors.As(why, new(*volume.Busy)); waits {
 				why = fmt.Errorf("another podfqdn has %s and has not published this Pod's identity there yet", p.cfg.Dir)
+				hint = "look at the log of the container that runs it"
 			}
 		}
 		stands, because := p.meets(keeps)
@@ -347,7 +365,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 			if waited >= warnAfter {
 				level = zap.WarnLevel
 			}
-			fields := []zap.Field{zap.String("reason", why.Error()), zap.Duration("waited", waited)}
+			fields := []zap.Field{zap.String("reason", why.Error()), zap.Duration("waited", waited), zap.String("hint", hint)}
 			if ends, ok := ctx.Deadline(); ok {
 				fields = append(fields, zap.String("gives_up", ends.UTC().Format(time.RFC3339)))
 			}
@@ -356,7 +374,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return p.inVain(ctx, time.Since(began), why)
+			return p.inVain(ctx, time.Since(began), why, hint)
 		}
 	}
 }
@@ -391,11 +409,11 @@ func isReadOnly(dir string) bool {
 }
 
 // inVain is why await ended without an identity.
-func (p *path) inVain(ctx context.Context, waited time.Duration, why error) error {
+func (p *path) inVain(ctx context.Context, waited time.Duration, why error, hint string) error {
 	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
 		return exit{signal.code, fmt.Errorf("ended by %w after %s: %w", signal, waited.Round(10*time.Millisecond), why)}
 	}
-	return exit{exitDeadline, fmt.Errorf("gave up after %s: %w: look at the container that runs podfqdn init or podfqdn sidecar", time.Duration(p.cfg.Timeout), why)}
+	return exit{exitDeadline, fmt.Errorf("gave up after %s: %w: %s", time.Duration(p.cfg.Timeout), why, hint)}
 }
 
 // become replaces this process by the application. It returns only if it could
@@ -407,6 +425,9 @@ func (p *path) become(ctx context.Context) error {
 	}
 	if len(differ) > 0 {
 		p.log.Warn("published values replace other ones", zap.Strings("variables", differ))
+	}
+	if p.app.values["POD_ORDINAL"] == "" && p.app.blank("POD_ORDINAL") {
+		p.log.Warn("POD_ORDINAL is set and empty, so that the kubelet has put nothing in place of $(POD_ORDINAL)", zap.String("because", noOrdinal))
 	}
 	_ = p.log.Sync()
 	if signal, ok := errors.AsType[exit](settled(ctx)); ok {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,9 @@ func runPath(ctx context.Context, command string, args, environ []string, stderr
 	}
 	defer p.log.Sync()
 	code := exitCode(err)
+	if command == "exec" && code == exitSignal+int(syscall.SIGTERM) {
+		err = fmt.Errorf("%w; if nobody has stopped this Pod, a livenessProbe without a startupProbe has", err)
+	}
 	if err != nil {
 		p.log.Error(failed, zap.String("reason", err.Error()), zap.Int("exit", code))
 		if command == "exec" { // whose container is the application's

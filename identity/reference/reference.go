@@ -68,6 +68,9 @@ func Parse(text string, documented []string) (Text, error) {
 	return t, nil
 }
 
+// String returns the text as it was parsed.
+func (t Text) String() string { return t.text }
+
 // Needs returns the variables that the text refers to, each once, in the order of
 // their first reference.
 func (t Text) Needs() []string {

@@ -74,6 +74,7 @@ func (p Pairs) Requirements(claim identity.Claim, others Others) ([]*identity.Re
 			Name: "rendered files", Title: "Rendered files", From: "PODFQDN_RENDER", Wants: []string{one.src},
 			Prepare: r.prepare, Once: true, Require: r.require,
 			Check:  func(context.Context) error { _, err := r.prepare(); return err },
+			Remark: r.remark,
 			Outlet: identity.Outlet{Dir: one.dst, Signal: signal, Keeps: r.keeps, Published: r.published},
 		})
 	}
@@ -86,7 +87,8 @@ type rendering struct {
 	claim           identity.Claim
 	documented, has []string // variables
 	environment     []string
-	files           []file // nil: not read, or not needed any more
+	slips           []string // which nobody has been told of yet
+	files           []file   // nil: not read, or not needed any more
 }
 
 // prepare reads the source and finds its references, and returns the files' names.
@@ -96,6 +98,7 @@ func (r *rendering) prepare() ([]string, error) {
 		return nil, err
 	}
 	names := []string{signal}
+	r.slips = nil
 	for i, f := range files {
 		at := filepath.Join(r.src, f.name)
 		files[i].text, err = reference.Parse(f.raw, r.documented)
@@ -106,16 +109,28 @@ func (r *rendering) prepare() ([]string, error) {
 			if !slices.Contains(r.has, variable) {
 				change := fmt.Sprintf("remove the reference, or write $$(%s) where $(%[1]s) has to stay", variable)
 				if variable == "POD_ORDINAL" {
-					change = "set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or " + change
+					change = "in a StatefulSet or an Indexed Job set POD_ORDINAL from the label apps.kubernetes.io/pod-index; elsewhere " + change
 				}
 				return nil, identity.Refuse(identity.Misconfigured,
 					fmt.Errorf("%+q, line %d: this Pod does not have %s", at, files[i].text.At(variable), variable), change)
 			}
 		}
+		for _, slip := range files[i].text.Slips() {
+			r.slips = append(r.slips, fmt.Sprintf("%+q, line %d: %s; did you mean $(%s)?", at, slip.Line, slip.Written, slip.Meant))
+		}
 		names = append(names, f.name)
 	}
 	r.files = files
 	return names, nil
+}
+
+// remark returns one slip of a reference.
+func (r *rendering) remark() (message, details string) {
+	if len(r.slips) == 0 {
+		return "", ""
+	}
+	details, r.slips = r.slips[0], r.slips[1:]
+	return "a reference stays as it is", details
 }
 
 // require returns the rendered files for a Pod whose name was proven. The error is a

@@ -140,7 +140,7 @@ func TestAPodWithoutAnOrdinalIsToldHowToHaveOne(t *testing.T) {
 	web := podtest.Pod{Name: "web", Namespace: "default", Hostname: "web", Subdomain: "web"}
 	claim := podtest.Claim(web.Files("cluster.local", address), identity.Given{}, identity.Policy{})
 	_, err := requirement(t, claim, src).Prepare()
-	want := `line 1: this Pod does not have POD_ORDINAL: set POD_ORDINAL from the label apps.kubernetes.io/pod-index, or remove the reference`
+	want := `line 1: this Pod does not have POD_ORDINAL: in a StatefulSet or an Indexed Job set POD_ORDINAL from the label apps.kubernetes.io/pod-index; elsewhere remove the reference`
 	if !errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), want) {
 		t.Error(err)
 	}
