@@ -178,7 +178,7 @@ func byConfigurationFile(s *space) {
 	for i, pod := range s.pods("db", 3) {
 		fqdn := s.fqdn(pod, "db")
 		b := s.becomes(pod, 0, "/my-server", "--config=/etc/my-server/server.conf")
-		if want := fmt.Sprintf("# %s and %d are written here; every other byte stays.\nlisten = :8080\nadvertise = %s:8080\nid = %d\n", fqdn, i, fqdn, i); b.Config != want {
+		if want := fmt.Sprintf("# podfqdn writes the name and the number of the Pod here; every other byte stays.\nlisten = :8080\nadvertise = %s:8080\nid = %d\n", fqdn, i); b.Config != want {
 			s.Errorf("%s reads %q, want %q", pod, b.Config, want)
 		}
 		s.well(pod)
