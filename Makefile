@@ -142,7 +142,7 @@ e2e: image-tar plugin ## every scenario in real Pods (root; K8S=1.36, ONLY=7), o
 		$(E2ECLUSTER) -- $(E2E) -only $(ONLY) && \
 		$(E2ECLUSTER) -domain example.internal -- $(E2E) -only 5; fi
 
-bench: build image-tar ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short three minutes)
+bench: build image-tar ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short four minutes)
 	$(call stage,build bench,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
 		$(PLAIN) go -C integration build -trimpath -ldflags "-s -w" -o $(CURDIR)/bin/ ./bench ./bench/app)
 	@cd integration && timeout --foreground 5h ../bin/cluster run -id bench-$(CLUSTER) -k8s "$(K8S)" -- \
