@@ -278,40 +278,40 @@ func examine(ctx context.Context, client *kube.Client, namespace, pod, container
 	if err != nil {
 		return report{}, err
 	}
-	r := report{Schema: 1, Use: view.Use, Facts: view.Facts(), Lacks: view.Lacks, Trouble: view.Trouble}
+	r := report{Schema: 1, Lacks: view.Lacks, Trouble: view.Trouble}
 	each := view.Each()
-	wires := make([]*diagnosis.Diagnosis, len(each))
-	for i, v := range each {
+	wires, noWires := map[*kube.View]*diagnosis.Diagnosis{}, map[*kube.View]string{}
+	for _, v := range each {
 		wire, err := client.Exec(ctx, v)
 		var (
 			forbidden *kube.Forbidden
 			noWire    *kube.NoWire
-			why       string
 		)
 		switch {
 		case err == nil:
-			wires[i] = wire
+			wires[v] = wire
+			v.Hear(wire)
 		case errors.As(err, &forbidden):
-			why = forbidden.Error()
+			noWires[v] = forbidden.Error()
 			if !slices.Contains(r.Lacks, forbidden.Right) {
 				r.Lacks = append(r.Lacks, forbidden.Right)
 			}
 		case errors.As(err, &noWire):
-			why = noWire.Error()
+			noWires[v] = noWire.Error()
 		default:
 			return report{}, err
 		}
-		if i == 0 {
-			r.Wire, r.NoWire = wire, why
-		} else {
-			r.Others = append(r.Others, other{v.Container, wire, why})
-		}
+	}
+	kube.Rank(each)
+	r.Use, r.Facts, r.Wire, r.NoWire = each[0].Use, each[0].Facts(), wires[each[0]], noWires[each[0]]
+	for _, v := range each[1:] {
+		r.Others = append(r.Others, other{v.Container, wires[v], noWires[v]})
 	}
 	for i, v := range each {
-		wire := wires[i]
+		wire := wires[v]
 		if wire == nil { // another container asks for the same name over the same path
-			if same := slices.IndexFunc(each, func(o *kube.View) bool { return v.SameName(o) && wires[slices.Index(each, o)] != nil }); same >= 0 {
-				wire = wires[same]
+			if same := slices.IndexFunc(each, func(o *kube.View) bool { return v.SameName(o) && wires[o] != nil }); same >= 0 {
+				wire = wires[each[same]]
 			}
 		}
 		for n, cause := range v.Causes(wire) {

@@ -195,18 +195,18 @@ func why(err error) string {
 
 // seen reports what the volume holds.
 func (h held) seen(dir string) diagnosis.Seen {
-	seen := diagnosis.Seen{Name: "volume", From: dir}
+	seen := diagnosis.Seen{Name: diagnosis.FactVolume, From: dir}
 	switch {
 	case h.unread != nil:
 		seen.Value = h.unread.Error()
 	case len(h.files) == 0:
-		seen.Value = "nothing is published"
+		seen.Value = diagnosis.NothingPublished
 	case h.undecided():
 		seen.Value = "published, but nothing tells whether it is this Pod's"
 	case h.foreign != nil:
 		seen.Value = "not this Pod's identity: " + h.foreign.Error()
 	case h.verified:
-		seen.Value = "published and verified"
+		seen.Value = diagnosis.Verified
 	default:
 		seen.Value = "published, but not verified"
 	}

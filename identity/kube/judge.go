@@ -25,8 +25,13 @@ func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 
 func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	ended := v.State == Refused || v.State == GaveUp || v.State == Failed
-	if v.State == Over || wire != nil && wire.Healthy && !ended {
+	if v.State == Over {
 		return nil
+	}
+	if wire != nil && wire.Healthy && !ended {
+		j := judge{View: v, wire: wire}
+		j.unpublished()
+		return j.commands()
 	}
 	unasked := wire == nil
 	if unasked || wire.Healthy { // in another container, DNS agrees: that is not why this one has ended
@@ -41,6 +46,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if !j.file() && v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
+	j.publisher()
 	waits := v.State != Unused && (!unasked || !v.proven())
 	if waits {
 		j.volume()
@@ -69,12 +75,17 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if waits && v.State != Running {
 		j.slipped()
 	}
+	return j.commands()
+}
+
+// commands returns the causes, each with its command.
+func (j *judge) commands() []cause {
 	for i := range j.causes {
 		c := &j.causes[i]
 		if slices.ContainsFunc(c.mend, func(s step) bool { return s.recreate }) {
 			c.Change += "; with strategy: {type: Recreate}, or the old Pod and the new one would wait for each other"
 		}
-		c.Command = c.mend.command(v.kubectl)
+		c.Command = c.mend.command(j.kubectl)
 	}
 	return j.causes
 }

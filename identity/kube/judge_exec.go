@@ -95,21 +95,22 @@ func (j *judge) mountIdentity(dir string) {
 // publisher judges a container of podfqdn exec that only reads, and for which
 // nobody writes.
 func (j *judge) publisher() {
-	dir, _, known := j.told("PODFQDN_DIR")
-	if !j.podfqdn.wraps() || j.knows("PODFQDN_DIR") && !known {
-		return
-	}
-	dir = path.Clean(cmp.Or(dir, "/identity"))
-	mount, ok := mountAt(j.podfqdn.Container, dir)
-	writes := func(c part) bool { // it may be podfqdn's, whatever it is called
-		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == mount.Name && !m.ReadOnly })
-	}
-	if !ok || !mount.ReadOnly || slices.ContainsFunc(parts(j.pod), writes) {
+	mount, ok := j.unwritten()
+	if !ok || j.holds != "" && j.holds != diagnosis.NothingPublished {
 		return
 	}
 	j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, and so waits for another container to publish there; no container mounts it to write", j.Container, mount.Name, mount.MountPath),
 		fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; or an init container of podfqdn's that mounts it", j.Container, mount.Name),
 		j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
+}
+
+// unpublished says why podfqdn exec has published nothing, although DNS agrees.
+func (j *judge) unpublished() {
+	j.publisher()
+	if len(j.causes) == 0 && j.holds == diagnosis.NothingPublished {
+		j.found(diagnosis.Unexplained, fmt.Sprintf("DNS agrees now, and nothing is published for container %+q: podfqdn has not asked since, or does not run in it", j.Container),
+			fmt.Sprintf("nothing, if the next look finds it published; else what container %+q runs, and what it logs", j.Container), nil).Guess = true
+	}
 }
 
 // killedByProbe adds that the kubelet has killed podfqdn in the application's

@@ -65,7 +65,6 @@ const (
 
 // volume judges what is mounted where podfqdn publishes.
 func (j *judge) volume() {
-	j.publisher()
 	if j.State != Failed && j.State != Pending && j.code != exitVolume {
 		return // it is open, or was not the reason
 	}

@@ -188,9 +188,12 @@ func statusOf(all []corev1.ContainerStatus, name string) corev1.ContainerStatus 
 }
 
 // use reads a Pod's status: that of podfqdn's container which is worst off.
-func use(p *corev1.Pod, chosen string) Use {
-	all := uses(p, chosen)
+func use(p *corev1.Pod, chosen string) Use { return together(uses(p, chosen)) }
+
+// together returns the first, and with it what is said of all.
+func together(all []Use) Use {
 	u := all[0]
+	u.Containers = nil
 	if len(all) > 1 {
 		for _, o := range all {
 			u.Containers = append(u.Containers, Contained{o.Container, o.State, o.Healthy, o.Reason})
@@ -201,6 +204,9 @@ func use(p *corev1.Pod, chosen string) Use {
 
 // worse are the states of a container next to another one, the worst last.
 var worse = []State{Over, Published, Running, Pending, Waiting, GaveUp, Failed, Refused}
+
+// byWorst puts the worst off first.
+func byWorst(a, b Use) int { return slices.Index(worse, b.State) - slices.Index(worse, a.State) }
 
 // uses returns what podfqdn does in each of its containers, the worst off first;
 // one that is Unused where there is none.
@@ -221,7 +227,7 @@ func uses(p *corev1.Pod, chosen string) []Use {
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Use) int { return slices.Index(worse, b.State) - slices.Index(worse, a.State) })
+	slices.SortStableFunc(all, byWorst)
 	return all
 }
 
@@ -234,7 +240,7 @@ func useOf(p *corev1.Pod, c part) Use {
 	case loops(c.status) && c.speaks(last):
 		u.ended(last)
 	case state.Running != nil && c.wraps():
-		u.goesOn(c)
+		u.goesOn(p, c)
 	case state.Running != nil:
 		u.State, u.For = Waiting, since(state.Running.StartedAt)
 		if c.sidecar && deref(c.status.Started, false) && c.status.Ready {
@@ -252,9 +258,7 @@ func useOf(p *corev1.Pod, c part) Use {
 		u.State = Pending
 		u.Reason = unstarted(p, state.Waiting)
 	}
-	if u.State == Waiting && last != nil && last.ExitCode != 0 && c.speaks(last) {
-		u.Reason, u.code = "before that: "+said(last), last.ExitCode
-	}
+	u.previously(c)
 	u.Healthy = u.State == Published || u.State == Running || u.State == Over
 	return u
 }

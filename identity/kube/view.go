@@ -30,6 +30,7 @@ type View struct {
 	pod     *corev1.Pod
 	podfqdn part             // the zero value where there is none
 	heard   []diagnosis.Seen // what podfqdn doctor found in the Pod; nil where it was not asked
+	holds   string           // what it found in the container's own volume; "" where it was not asked there
 	owner   owner
 	claim   claim
 
@@ -65,6 +66,18 @@ func (v *View) Each() (all []*View) {
 		all = append(all, &each)
 	}
 	return all
+}
+
+// Rank puts the worst off of a Pod's containers first again, once they are heard.
+func Rank(views []*View) {
+	slices.SortStableFunc(views, func(a, b *View) int { return byWorst(a.Use, b.Use) })
+	var all []Use
+	for _, v := range views {
+		all = append(all, v.Use)
+	}
+	for _, v := range views {
+		v.Containers = together(all).Containers
+	}
 }
 
 // claim is the name that podfqdn claims, as far as the Pod's spec shows it.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // A container of `podfqdn exec` is the application's: podfqdn waits in it, and
@@ -154,12 +156,62 @@ func (c part) mayHaveWaited(end *corev1.ContainerStateTerminated) bool {
 }
 
 // goesOn reads a container that runs, of podfqdn or of what it became.
-func (u *Use) goesOn(c part) {
+func (u *Use) goesOn(p *corev1.Pod, c part) {
 	passed, known := c.passed()
 	u.State, u.For = either(passed, Running, Waiting), since(c.status.State.Running.StartedAt)
-	if !known {
+	_, waits := (&View{Use: *u, pod: p, podfqdn: c}).unwritten()
+	switch {
+	case known:
+	case waits:
+		u.State = Waiting
+	default:
 		u.Reason = "the container has no startupProbe and no readinessProbe, so the API does not show whether podfqdn waits or the application runs"
 	}
+}
+
+// previously adds how podfqdn ended last to a container in which it waits again.
+func (u *Use) previously(c part) {
+	if last := c.status.LastTerminationState.Terminated; u.State == Waiting && last != nil && last.ExitCode != 0 && c.speaks(last) {
+		u.Reason, u.code = "before that: "+said(last), last.ExitCode
+	}
+}
+
+// Hear takes in what podfqdn doctor found in the container itself: podfqdn exec
+// becomes the application only behind what is published.
+func (v *View) Hear(wire *diagnosis.Diagnosis) {
+	i := slices.IndexFunc(wire.Facts, func(f diagnosis.Seen) bool { return f.Name == diagnosis.FactVolume })
+	if i < 0 || !v.podfqdn.wraps() {
+		return
+	}
+	v.holds = wire.Facts[i].Value
+	_, known := v.podfqdn.passed()
+	if v.State != Running && v.State != Waiting || known && v.holds == diagnosis.Verified {
+		return
+	}
+	switch v.holds {
+	case diagnosis.NothingPublished:
+		v.Healthy = false
+		if !known {
+			v.State, v.Reason = Waiting, ""
+			v.previously(v.podfqdn)
+		}
+	case diagnosis.Verified: // it goes on at once
+		v.State, v.Reason, v.Healthy = Running, "", true
+	}
+}
+
+// unwritten returns the mount in which podfqdn exec waits for another container
+// to publish, where no container can.
+func (v *View) unwritten() (mount corev1.VolumeMount, ok bool) {
+	dir, _, known := v.told("PODFQDN_DIR")
+	if !v.podfqdn.wraps() || v.knows("PODFQDN_DIR") && !known {
+		return mount, false
+	}
+	mount, ok = mountAt(v.podfqdn.Container, path.Clean(cmp.Or(dir, "/identity")))
+	writes := func(c part) bool { // it may be podfqdn's, whatever it is called
+		return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == mount.Name && !m.ReadOnly })
+	}
+	return mount, ok && mount.ReadOnly && !slices.ContainsFunc(parts(v.pod), writes)
 }
 
 // handedOver reads how the application ended that podfqdn had become.

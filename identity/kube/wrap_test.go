@@ -358,6 +358,97 @@ func TestAContainerOfExecNeedsAVolume(t *testing.T) {
 	}
 }
 
+// holding is what podfqdn doctor says where DNS agrees, and the volume holds so much.
+func holding(volume string) *diagnosis.Diagnosis {
+	return &diagnosis.Diagnosis{Schema: 1, Healthy: true, FQDN: podfqdnsName, Facts: []diagnosis.Seen{{Name: diagnosis.FactVolume, Value: volume, From: "/identity"}}}
+}
+
+// heard makes the View of a Pod in whose container podfqdn doctor says so.
+func (s situation) heard(status corev1.ContainerStatus, wire *diagnosis.Diagnosis) *View {
+	v := s.with(status)
+	if wire != nil {
+		v.Hear(wire)
+	}
+	return v
+}
+
+// The spec shows that nobody publishes, whatever the container does.
+func TestAVolumeThatNobodyWritesIsACauseInEveryState(t *testing.T) {
+	t.Parallel()
+	yes := true
+	killed := corev1.ContainerState{Terminated: end(137, "OOMKilled", "", time.Hour, 0)}
+	gaveUp := corev1.ContainerState{Terminated: end(11, "Error", "podfqdn: gave up after 15m", time.Hour, 0)}
+	for name, c := range map[string]struct {
+		status corev1.ContainerStatus
+		wire   *diagnosis.Diagnosis
+		state  State
+		cause  bool
+	}{
+		"it runs":                         {corev1.ContainerStatus{State: runs0, Ready: true, Started: &yes}, holding(diagnosis.NothingPublished), Waiting, true},
+		"it runs, and cannot be asked":    {corev1.ContainerStatus{State: runs0, Ready: true, Started: &yes}, nil, Waiting, true},
+		"it runs again after a deadline":  {corev1.ContainerStatus{State: runs0, LastTerminationState: gaveUp, RestartCount: 1}, holding(diagnosis.NothingPublished), Waiting, true},
+		"it has not started":              {corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}}, nil, Pending, true},
+		"it gave up":                      {corev1.ContainerStatus{State: gaveUp}, nil, GaveUp, true},
+		"it was killed, and said nothing": {corev1.ContainerStatus{State: killed}, nil, Published, true},
+		"something is published":          {corev1.ContainerStatus{State: runs0}, holding(diagnosis.Verified), Running, false},
+	} {
+		s := execs(func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[0].ReadOnly = true })
+		v := s.heard(c.status, c.wire)
+		causes := v.Causes(c.wire)
+		if v.State != c.state || (len(causes) > 0) != c.cause || c.cause && (causes[0].Kind != diagnosis.Volume || causes[0].Guess || !strings.Contains(causes[0].Why, "no container mounts it to write")) {
+			t.Errorf("%s: %s, %+v", name, v.State, causes)
+		}
+		if v.State == Waiting && (v.Healthy || !strings.Contains(v.Reason, either(c.status.RestartCount > 0, "before that: gave up", ""))) {
+			t.Errorf("%s: healthy: %v, %q", name, v.Healthy, v.Reason)
+		}
+	}
+}
+
+func TestAPodWithNothingPublishedIsNotHealthy(t *testing.T) {
+	t.Parallel()
+	yes := true
+	runs := corev1.ContainerStatus{State: runs0, Ready: true, Started: &yes}
+	for name, c := range map[string]struct {
+		probed bool
+		wire   *diagnosis.Diagnosis
+		state  State
+		well   bool
+	}{
+		"nothing is published":                      {false, holding(diagnosis.NothingPublished), Waiting, false},
+		"nothing is, and yet the application runs":  {true, holding(diagnosis.NothingPublished), Running, false},
+		"published and verified":                    {false, holding(diagnosis.Verified), Running, true},
+		"a doctor that does not look at the volume": {false, &diagnosis.Diagnosis{Schema: 1, Healthy: true}, Running, true},
+	} {
+		s := execs(func(p *corev1.PodSpec) {
+			if c.probed {
+				p.Containers[0].ReadinessProbe = httpProbe()
+			}
+		})
+		v := s.heard(runs, c.wire)
+		causes := v.Causes(c.wire)
+		if v.State != c.state || v.Healthy != c.well || (len(causes) == 0) != c.well || !c.well && (!causes[0].Guess || !strings.Contains(causes[0].Why, "nothing is published")) {
+			t.Errorf("%s: %s, healthy: %v, %+v", name, v.State, v.Healthy, causes)
+		}
+	}
+}
+
+func TestTheWorstContainerIsFirstAgainOnceItIsHeard(t *testing.T) {
+	t.Parallel()
+	s := execs(func(p *corev1.PodSpec) {
+		second := wrapped()
+		second.Name = "second"
+		p.Containers = append(p.Containers, second)
+	})
+	v := s.with(corev1.ContainerStatus{State: runs0})
+	v.pod.Status.ContainerStatuses = append(v.pod.Status.ContainerStatuses, corev1.ContainerStatus{Name: "second", State: runs0})
+	each := v.Each()
+	each[1].Hear(holding(diagnosis.NothingPublished))
+	Rank(each)
+	if u := each[0].Use; u.Container != "second" || u.State != Waiting || len(u.Containers) != 2 || u.Containers[0].State != Waiting || u.Containers[1].State != Running {
+		t.Errorf("%+v", u)
+	}
+}
+
 // The kubelet starts the application again, and podfqdn in it: it is a loss to
 // delete the Pod.
 func TestAnApplicationThatPodfqdnBecameRuns(t *testing.T) {
