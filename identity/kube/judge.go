@@ -92,7 +92,7 @@ func (j *judge) commands() []cause {
 
 // proven reports whether the API alone shows that DNS has agreed.
 func (v *View) proven() bool {
-	return v.State == Published || v.State == Running && v.podfqdn.probed()
+	return v.State == Published || v.State == Running && (v.podfqdn.probed() || v.podfqdn.outwaits())
 }
 
 // judge finds the causes, one subject after the other.

@@ -165,6 +165,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		nothing = "the kubelet ends podfqdn again each time that it waits too long for the livenessProbe, and starts it again, after growing pauses"
 	case passes:
 		nothing = "it is likely to pass by itself, and podfqdn goes on then"
+	case v.unsure():
+		nothing = "podfqdn goes on waiting, or the application runs on: nothing shows which"
 	case v.State == Published, v.State == Running:
 		nothing = "the application runs on; others may not find it by its name"
 	case v.State == Unused:
@@ -185,6 +187,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	switch {
 	case v.owner.kind == "":
 		deleted = "a loss: nothing makes this Pod again"
+	case v.unsure():
+		deleted = "a loss if the application runs; its owner makes the Pod again with the same spec"
 	case started:
 		deleted = "a loss while it lasts: the application runs, and its owner makes the Pod again with the same spec"
 	case passes:

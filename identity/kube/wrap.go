@@ -80,15 +80,35 @@ func installs(c corev1.Container, volume string) bool {
 }
 
 // passed reports whether podfqdn has become the application in a container that
-// runs, and whether that is known: only a probe shows it.
+// runs, and whether that is known: a probe shows it, or that it runs for longer
+// than podfqdn waits.
 func (c part) passed() (passed, known bool) {
 	switch {
 	case c.StartupProbe != nil:
 		return deref(c.status.Started, false), true
 	case c.ReadinessProbe != nil:
 		return c.status.Ready, true
+	case c.outwaits():
+		return true, true
 	}
 	return true, false
+}
+
+// outwaits reports whether a container runs for longer than podfqdn exec waits in it,
+// and a minute.
+func (c part) outwaits() bool {
+	now := c.status.State.Running
+	unread := len(c.EnvFrom) > 0 || slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+		return e.Name == "PODFQDN_TIMEOUT" && (e.ValueFrom != nil || strings.Contains(e.Value, "$("))
+	})
+	return c.wraps() && !unread && c.patience() < day && now != nil && since(now.StartedAt) > c.patience()+time.Minute
+}
+
+// unsure reports whether nothing shows if podfqdn waits in a container that runs,
+// or the application runs that it became.
+func (v *View) unsure() bool {
+	_, known := v.podfqdn.passed()
+	return v.State == Running && v.podfqdn.wraps() && !known && v.holds != diagnosis.Verified
 }
 
 // speaks reports whether podfqdn itself ended a container, and not the
@@ -165,7 +185,7 @@ func (u *Use) goesOn(p *corev1.Pod, c part) {
 	case waits:
 		u.State = Waiting
 	default:
-		u.Reason = "the container has no startupProbe and no readinessProbe, so the API does not show whether podfqdn waits or the application runs"
+		u.Reason = "no probe shows whether podfqdn waits or the application runs"
 	}
 }
 

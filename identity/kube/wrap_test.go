@@ -114,7 +114,8 @@ func TestWhatEndsAContainerOfExecIsPodfqdnsOnlyIfItSaysSo(t *testing.T) {
 		"started up":                           {startup, corev1.ContainerStatus{State: running, Started: &yes}, Running, ""},
 		"not ready":                            {readiness, corev1.ContainerStatus{State: running, Started: &yes}, Waiting, ""},
 		"ready":                                {readiness, corev1.ContainerStatus{State: running, Started: &yes, Ready: true}, Running, ""},
-		"without a probe":                      {none, corev1.ContainerStatus{State: running, Started: &yes, Ready: true}, Running, "no startupProbe and no readinessProbe"},
+		"without a probe":                      {none, corev1.ContainerStatus{State: running, Started: &yes, Ready: true}, Running, "no probe shows"},
+		"without a probe, for long":            {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-17 * time.Minute))}}}, Running, ""},
 		"the application ended with 11":        {none, corev1.ContainerStatus{State: ended(end(11, "Error", "", time.Hour, 0))}, Published, "the application that podfqdn became ended with 11 (Error)"},
 		"and with a message":                   {none, corev1.ContainerStatus{State: ended(end(10, "Error", "fatal: no podfqdn: x", time.Hour, 0))}, Published, "ended with 10"},
 		"and is in a crash loop":               {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(1, "Error", "", time.Second, 0)), RestartCount: 5}, Published, "ended with 1"},
@@ -132,7 +133,7 @@ func TestWhatEndsAContainerOfExecIsPodfqdnsOnlyIfItSaysSo(t *testing.T) {
 		"podfqdn is killed while it waits":     {liveness, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(143, "Error", waitedAndKilled, 30*time.Second, 0)), RestartCount: 1}, Failed, "ended by SIGTERM after 30s"},
 		"podfqdn's file is not there":          {none, corev1.ContainerStatus{State: back, LastTerminationState: ended(end(128, "StartError", noSuchFile, 0, 0)), RestartCount: 1}, Failed, "no such file or directory"},
 		"it ends at once, again and again":     {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, LastTerminationState: ended(end(10, "Error", "podfqdn: x", 0, 0)), RestartCount: 1, Ready: true, Started: &yes}, Refused, "x"},
-		"the application does, and not it":     {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, LastTerminationState: ended(end(10, "Error", "x", 0, 0)), RestartCount: 1, Ready: true, Started: &yes}, Running, "does not show"},
+		"the application does, and not it":     {none, corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}, LastTerminationState: ended(end(10, "Error", "x", 0, 0)), RestartCount: 1, Ready: true, Started: &yes}, Running, "no probe shows"},
 		"the file is not there, as Docker has": {none, corev1.ContainerStatus{State: ended(end(127, "ContainerCannotRun", noSuchFile, 0, 0))}, Failed, "no such file"},
 	} {
 		app := wrapped()
@@ -428,6 +429,44 @@ func TestAPodWithNothingPublishedIsNotHealthy(t *testing.T) {
 		causes := v.Causes(c.wire)
 		if v.State != c.state || v.Healthy != c.well || (len(causes) == 0) != c.well || !c.well && (!causes[0].Guess || !strings.Contains(causes[0].Why, "nothing is published")) {
 			t.Errorf("%s: %s, healthy: %v, %+v", name, v.State, v.Healthy, causes)
+		}
+	}
+}
+
+// What nothing shows is not claimed.
+func TestTheProspectsOfAContainerOfExec(t *testing.T) {
+	t.Parallel()
+	from := literal("PODFQDN_TIMEOUT", "$(TIMEOUT)")
+	runs := func(ago time.Duration) corev1.ContainerState {
+		return corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(time.Now().Add(-ago))}}
+	}
+	for name, c := range map[string]struct {
+		state            corev1.ContainerState
+		env              []corev1.EnvVar
+		volume           string // as podfqdn doctor says; "" where it cannot be asked
+		nothing, deleted string
+	}{
+		"it waits":                       {runs(time.Minute), nil, diagnosis.NothingPublished, "podfqdn gives up 15m after its start", "useless"},
+		"it does not":                    {runs(time.Minute), nil, diagnosis.Verified, "the application runs on", "the application runs"},
+		"nobody was asked":               {runs(time.Minute), nil, "", "nothing shows which", "a loss if the application runs"},
+		"nor for longer than it waits":   {runs(17 * time.Minute), nil, "", "the application runs on", "the application runs"},
+		"which is not known":             {runs(17 * time.Minute), []corev1.EnvVar{from}, "", "nothing shows which", "a loss if the application runs"},
+		"which is not yet":               {runs(17 * time.Minute), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "1h")}, "", "nothing shows which", "a loss if the application runs"},
+		"which is without end":           {runs(48 * time.Hour), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0")}, "", "nothing shows which", "a loss if the application runs"},
+		"an identity that is not its":    {runs(time.Minute), nil, "not this Pod's identity: x", "nothing shows which", "a loss if the application runs"},
+		"nothing is published, for long": {runs(17 * time.Minute), nil, diagnosis.NothingPublished, "the application runs on", "the application runs"},
+	} {
+		s := execs(func(p *corev1.PodSpec) { p.Subdomain = "other" }, c.env...)
+		s.owner = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}}
+		var wire *diagnosis.Diagnosis
+		if c.volume != "" {
+			wire = asked("missing", denial("cluster.local"))
+			wire.Facts = holding(c.volume).Facts
+		}
+		v := s.heard(corev1.ContainerStatus{State: c.state}, wire)
+		nothing, deleted := v.Prospects([]diagnosis.Cause{{Kind: diagnosis.SubdomainMismatch}})
+		if !strings.Contains(nothing, c.nothing) || !strings.Contains(deleted, c.deleted) {
+			t.Errorf("%s: %q, %q", name, nothing, deleted)
 		}
 	}
 }
