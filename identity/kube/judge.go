@@ -68,6 +68,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofWire)
 	j.pass(ofServers)
 	j.killedByProbe()
+	j.entrypoint(false)
 	if len(j.causes) == 0 {
 		j.rest()
 	}

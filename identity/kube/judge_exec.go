@@ -107,10 +107,29 @@ func (j *judge) publisher() {
 // unpublished says why podfqdn exec has published nothing, although DNS agrees.
 func (j *judge) unpublished() {
 	j.publisher()
+	j.entrypoint(true)
 	if len(j.causes) == 0 && j.holds == diagnosis.NothingPublished {
 		j.found(diagnosis.Unexplained, fmt.Sprintf("DNS agrees now, and nothing is published for container %+q: podfqdn has not asked since, or does not run in it", j.Container),
 			fmt.Sprintf("nothing, if the next look finds it published; else what container %+q runs, and what it logs", j.Container), nil).Guess = true
 	}
+}
+
+// entrypoint judges podfqdn exec in args alone: where the ENTRYPOINT does not run
+// it, nothing is published, or the server does not know its arguments and ends.
+func (j *judge) entrypoint(dnsAgrees bool) {
+	end := j.podfqdn.end()
+	ran := end != nil && j.podfqdn.speaks(end)
+	crashed := end != nil && end.ExitCode != 0 && j.podfqdn.status.State.Running == nil
+	if !j.podfqdn.passedOn() || ran || !crashed && j.holds != diagnosis.NothingPublished {
+		return
+	}
+	command, err := json.Marshal(j.podfqdn.Args)
+	if err != nil {
+		panic(err) // it came as JSON
+	}
+	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("container %+q has podfqdn exec in args and no command: the image's ENTRYPOINT runs with it", j.Container),
+		fmt.Sprintf("container %+q: move it to command: command: %s", j.Container, command), nil)
+	c.Guess = !dnsAgrees
 }
 
 // killedByProbe adds that the kubelet has killed podfqdn in the application's

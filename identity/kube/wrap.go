@@ -53,6 +53,14 @@ func (c part) wraps() bool {
 	return command == "exec" || len(c.Command) == 0 && len(c.Args) > 0 && c.Args[0] == "exec" && ours(c.Image)
 }
 
+// passedOn reports whether podfqdn exec is in a container's args alone, which are
+// arguments of its image's ENTRYPOINT: one such as tini runs them, and a server's
+// own does not.
+func (c part) passedOn() bool {
+	file, _ := c.runs()
+	return file != "" && c.wraps() && len(c.Command) == 0 && !ours(c.Image)
+}
+
 // ours reports whether an image is podfqdn's by its name, from any registry.
 func ours(image string) bool {
 	name, _, _ := strings.Cut(path.Base(image), "@")
@@ -211,7 +219,8 @@ func (v *View) Hear(wire *diagnosis.Diagnosis) {
 	switch v.holds {
 	case diagnosis.NothingPublished:
 		v.Healthy = false
-		if !known {
+		if !known && !v.podfqdn.passedOn() { // else nothing shows that podfqdn is there
+
 			v.State, v.Reason = Waiting, ""
 			v.previously(v.podfqdn)
 		}

@@ -471,6 +471,56 @@ func TestTheProspectsOfAContainerOfExec(t *testing.T) {
 	}
 }
 
+func TestExecInArgsAloneIsTheEntrypointsArgument(t *testing.T) {
+	t.Parallel()
+	run := corev1.ContainerStatus{State: runs0}
+	ended := func(message string) corev1.ContainerStatus {
+		return corev1.ContainerStatus{State: corev1.ContainerState{Terminated: end(2, "Error", message, time.Second, 0)}, RestartCount: 3}
+	}
+	denied := asked("missing", denial("cluster.local"))
+	denied.Facts = holding(diagnosis.NothingPublished).Facts
+	command := func(c *corev1.Container) { c.Command, c.Args = c.Args[:1], c.Args[1:] }
+	for name, c := range map[string]struct {
+		change func(*corev1.Container)
+		status corev1.ContainerStatus
+		wire   *diagnosis.Diagnosis
+		found  bool
+		guess  bool
+	}{
+		"nothing is published":           {nil, run, holding(diagnosis.NothingPublished), true, false},
+		"nor does DNS agree":             {nil, run, denied, true, true},
+		"the ENTRYPOINT ran podfqdn":     {nil, run, holding(diagnosis.Verified), false, false},
+		"the ENTRYPOINT refuses it":      {nil, ended("unknown argument: exec"), nil, true, true},
+		"podfqdn did":                    {nil, ended("podfqdn: no hostname: set spec.hostname"), nil, false, false},
+		"nobody was asked":               {nil, run, nil, false, false},
+		"podfqdn's own image":            {func(c *corev1.Container) { c.Image = "podfqdn:1" }, run, holding(diagnosis.NothingPublished), false, false},
+		"a command, and it publishes on": {command, run, holding(diagnosis.NothingPublished), false, false},
+	} {
+		s := execs(func(p *corev1.PodSpec) {
+			app := &p.Containers[0]
+			app.Command, app.Args = nil, app.Command
+			if c.change != nil {
+				c.change(app)
+			}
+		})
+		v := s.heard(c.status, c.wire)
+		causes := v.Causes(c.wire)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool {
+			return c.Kind == diagnosis.Misconfigured && strings.Contains(c.Why, "args")
+		})
+		if (i >= 0) != c.found || c.found && (causes[i].Guess != c.guess || causes[i].Why != `container "app" has podfqdn exec in args and no command: the image's ENTRYPOINT runs with it` ||
+			causes[i].Change != `container "app": move it to command: command: ["/podfqdn/podfqdn","exec","--","/server"]`) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+		if !c.found || c.guess {
+			continue
+		}
+		if nothing, _ := v.Prospects(causes); v.Healthy || v.State != Running || !strings.Contains(nothing, "nothing shows which") {
+			t.Errorf("%s: %s, healthy: %v, %s", name, v.State, v.Healthy, nothing)
+		}
+	}
+}
+
 func TestTheWorstContainerIsFirstAgainOnceItIsHeard(t *testing.T) {
 	t.Parallel()
 	s := execs(func(p *corev1.PodSpec) {
