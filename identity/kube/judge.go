@@ -53,6 +53,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		j.compare()
 		j.spec()
 		j.refused()
+		j.commandless()
 	}
 	if unasked {
 		j.down()

@@ -26,6 +26,18 @@ func (c part) end() *corev1.ContainerStateTerminated {
 	return cmp.Or(c.status.State.Terminated, c.status.LastTerminationState.Terminated)
 }
 
+// commandless says that podfqdn exec did not find the command that it is to
+// become, or may not execute it, which it knows before it asks DNS (README, exit
+// codes).
+func (j *judge) commandless() {
+	why, again := strings.CutPrefix(j.Reason, "before that: ")
+	end := j.podfqdn.end()
+	if !j.podfqdn.wraps() || end == nil || !strings.HasPrefix(end.Message, signed) || j.code != 126 && j.code != 127 || j.State != Failed && !again {
+		return
+	}
+	j.found(diagnosis.Misconfigured, why, fmt.Sprintf("the command behind podfqdn exec in container %+q: the path of a file that the container has, and may execute", j.Container), nil)
+}
+
 // file judges a command that names podfqdn where it is not, and reports whether
 // it does. runc says `exec: "/podfqdn/podfqdn": stat /podfqdn/podfqdn: no such
 // file or directory`, and of a name without a slash that it is not found in

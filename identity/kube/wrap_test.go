@@ -521,6 +521,33 @@ func TestExecInArgsAloneIsTheEntrypointsArgument(t *testing.T) {
 	}
 }
 
+// podfqdn knows it as surely as what it refuses.
+func TestACommandThatPodfqdnCannotBecomeIsSaid(t *testing.T) {
+	t.Parallel()
+	const missing, denied = `the command "/my-sever" does not exist in this container`, `the command "/my-server": permission denied`
+	back := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	ended := func(code int32, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: end(code, "Error", message, time.Second, time.Minute)}
+	}
+	for name, c := range map[string]struct {
+		status corev1.ContainerStatus
+		why    string // "" for no such cause
+	}{
+		"not found":              {corev1.ContainerStatus{State: back, LastTerminationState: ended(127, signed+" "+missing), RestartCount: 2}, missing},
+		"not executable":         {corev1.ContainerStatus{State: ended(126, signed+" "+denied)}, denied},
+		"and the container runs": {corev1.ContainerStatus{State: runs0, LastTerminationState: ended(127, signed+" "+missing), RestartCount: 2}, missing},
+		"the application's own":  {corev1.ContainerStatus{State: back, LastTerminationState: ended(127, "sh: x: not found"), RestartCount: 2}, ""},
+		"another end":            {corev1.ContainerStatus{State: back, LastTerminationState: ended(1, "podfqdn: x"), RestartCount: 2}, ""},
+	} {
+		v := execs(func(p *corev1.PodSpec) { p.Containers[0].ReadinessProbe = httpProbe() }).with(c.status)
+		causes := v.Causes(nil)
+		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.Misconfigured })
+		if (i == 0) != (c.why != "") || i > 0 || i == 0 && (len(causes) != 1 || causes[0].Guess || causes[0].Why != c.why || !strings.HasPrefix(causes[0].Change, `the command behind podfqdn exec in container "app"`)) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
 func TestTheWorstContainerIsFirstAgainOnceItIsHeard(t *testing.T) {
 	t.Parallel()
 	s := execs(func(p *corev1.PodSpec) {
