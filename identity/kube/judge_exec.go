@@ -46,34 +46,108 @@ func (j *judge) file() bool {
 	file, _ := j.podfqdn.runs()
 	said := strings.ToLower(j.Reason)
 	absent := strings.Contains(said, "no such file or directory") || strings.Contains(said, "not found")
-	if file == "" || !absent || !strings.Contains(said, strings.ToLower(file)) || !j.unstarted() && j.State != Pending {
+	denied := strings.Contains(said, "permission denied") || strings.Contains(said, "is a directory")
+	if file == "" || !strings.Contains(said, strings.ToLower(file)) || !j.unstarted() && j.State != Pending {
 		return false
 	}
 	why := fmt.Sprintf("container %+q was not started, as it has no %s", j.Container, file)
-	mount, ok := mountAt(j.podfqdn.Container, path.Clean(file))
-	i := slices.IndexFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return ok && v.Name == mount.Name })
-	const install = "or install podfqdn from an init container, by PODFQDN_INSTALL, for which any Kubernetes will do"
-	switch {
+	mount, mounted := mountAt(j.podfqdn.Container, path.Clean(file))
+	switch words := slices.Concat(j.podfqdn.Command, j.podfqdn.Args); {
+	case denied && mounted && path.Clean(file) == path.Clean(mount.MountPath):
+		j.found(diagnosis.BinaryMissing, fmt.Sprintf("container %+q was not started: %s is the directory where volume %+q is mounted", j.Container, file, mount.Name),
+			fmt.Sprintf("the command of container %+q: write %s", j.Container, path.Join(file, "podfqdn")), nil)
+	case !absent:
+		return false
+	case strings.ContainsAny(words[0], " \t\n"):
+		j.found(diagnosis.BinaryMissing, fmt.Sprintf("container %+q was not started: the command is one string with blanks, %+q", j.Container, words[0]),
+			fmt.Sprintf("the command of container %+q: write it as a list: %s", j.Container, list(strings.Fields(words[0]))), nil)
 	case !strings.Contains(file, "/"):
 		j.found(diagnosis.BinaryMissing, why+" in its $PATH", fmt.Sprintf("the command of container %+q: the whole path of podfqdn in the volume that brings it", j.Container), nil)
-	case i < 0:
-		j.found(diagnosis.BinaryMissing, why+", and no volume there; where its manifest has an image volume, this Kubernetes has dropped it: they are on from 1.35",
-			fmt.Sprintf("volumeMounts of container %+q: an image volume of podfqdn's image at %s, %s", j.Container, path.Dir(file), install), nil)
-	case j.pod.Spec.Volumes[i].Image == nil:
-		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q, which is mounted there, does not have it", why, mount.Name), j.installed(mount), nil)
+	case j.broughtElsewhere(why, file, mount):
 	default:
-		image := j.pod.Spec.Volumes[i].Image.Reference
-		why = fmt.Sprintf("%s: volume %+q, which is mounted there, is the image %+q", why, mount.Name, image)
-		change := "the container runtime: containerd before 2.1 does not mount image volumes, nor do some later builds; " + install
-		inside := path.Join("/", mount.SubPath, strings.TrimPrefix(path.Clean(file), path.Clean(mount.MountPath)))
-		if inside == "/podfqdn" && ours(image) {
-			j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s, and the container runtime of node %+q has mounted an empty directory in its place", why, j.pod.Spec.NodeName), change, nil)
-			break
-		}
-		j.found(diagnosis.BinaryMissing, why+", which may not have it there; or the container runtime has mounted an empty directory in its place",
-			fmt.Sprintf("the volume, or the command of container %+q: podfqdn's own image has it as /podfqdn, so that it is %s; or %s", j.Container, path.Join(mount.MountPath, "podfqdn"), change), nil).Guess = true
+		j.notInVolume(why, file, mount)
 	}
 	return true
+}
+
+// list returns words as a list of YAML.
+func list(words []string) string {
+	line, err := json.Marshal(words)
+	if err != nil {
+		panic(err) // they came as JSON
+	}
+	return string(line)
+}
+
+// broughtElsewhere judges a command that names podfqdn where it is not, and a
+// volume of the Pod that has it: it is mounted at another path, or not at all.
+func (j *judge) broughtElsewhere(why, file string, mount corev1.VolumeMount) bool {
+	if mount.Name != "" && brings(j.pod, mount.Name) {
+		return false
+	}
+	i := slices.IndexFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return brings(j.pod, v.Name) })
+	if i < 0 {
+		return false
+	}
+	volume := j.pod.Spec.Volumes[i].Name
+	if at := slices.IndexFunc(j.podfqdn.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume }); at >= 0 {
+		dir := j.podfqdn.VolumeMounts[at].MountPath
+		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q is mounted at %s", why, volume, dir),
+			fmt.Sprintf("the command of container %+q: write %s", j.Container, path.Join(dir, "podfqdn")), nil)
+		return true
+	}
+	dir := path.Dir(file)
+	change := fmt.Sprintf("volumeMounts of container %+q: volume %+q at %s", j.Container, volume, dir)
+	mend := j.mounts(object{"name": volume, "mountPath": dir, "readOnly": true})
+	if dir == "/" || path.Base(file) != "podfqdn" { // nothing can be mounted at /
+		dir, mend = either(dir == "/", "/podfqdn", dir), nil
+		change = fmt.Sprintf("volumeMounts of container %+q: volume %+q at %s; and its command: write %s", j.Container, volume, dir, path.Join(dir, "podfqdn"))
+	}
+	j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q is not mounted in it", why, volume), change, mend)
+	return true
+}
+
+// notInVolume judges a command that names podfqdn where no volume brings it. The
+// cluster may be the reason only where the spec has what it should.
+func (j *judge) notInVolume(why, file string, mount corev1.VolumeMount) {
+	const install = "or install podfqdn from an init container, by PODFQDN_INSTALL, for which any Kubernetes will do"
+	i := slices.IndexFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
+	switch {
+	case i < 0:
+		why += ", and no volume there"
+		if !j.imageVolumes() {
+			why += "; where its manifest has an image volume, this Kubernetes has dropped it: they are on from 1.35"
+		}
+		j.found(diagnosis.BinaryMissing, why, fmt.Sprintf("volumeMounts of container %+q: an image volume of podfqdn's image at %s, %s", j.Container, path.Dir(file), install), nil)
+		return
+	case j.pod.Spec.Volumes[i].Image == nil:
+		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s: volume %+q, which is mounted there, does not have it", why, mount.Name), j.installed(mount), nil)
+		return
+	}
+	image := j.pod.Spec.Volumes[i].Image.Reference
+	why = fmt.Sprintf("%s: volume %+q, which is mounted there, is the image %+q", why, mount.Name, image)
+	runtime := "the container runtime: containerd before 2.1 does not mount image volumes, nor do some later builds; " + install
+	there := path.Join(mount.MountPath, "podfqdn")
+	own := fmt.Sprintf("podfqdn's own image has it as /podfqdn, so that it is %s", there)
+	switch exact := path.Clean(file) == there; {
+	case ours(image) && exact && mount.SubPath == "":
+		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s, and the container runtime of node %+q has mounted an empty directory in its place", why, j.pod.Spec.NodeName), runtime, nil)
+	case ours(image) && mount.SubPath == "":
+		j.found(diagnosis.BinaryMissing, why, fmt.Sprintf("the command of container %+q: %s", j.Container, own), nil)
+	default:
+		change := fmt.Sprintf("the volume, or the command of container %+q: %s", j.Container, own)
+		why += ", which may not have it there"
+		if exact {
+			why, change = why+"; or the container runtime has mounted an empty directory in its place", change+"; or "+runtime
+		}
+		j.found(diagnosis.BinaryMissing, why, change, nil).Guess = true
+	}
+}
+
+// imageVolumes reports whether the Pod has an image volume: this Kubernetes knows
+// them then.
+func (j *judge) imageVolumes() bool {
+	return slices.ContainsFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil })
 }
 
 // installed says what to change where a volume that is not an image does not have
@@ -84,7 +158,11 @@ func (j *judge) installed(mount corev1.VolumeMount) string {
 			return fmt.Sprintf("the command of container %+q: container %+q installs podfqdn in volume %+q as podfqdn", j.Container, c.Name, mount.Name)
 		}
 	}
-	return fmt.Sprintf("the variable PODFQDN_INSTALL of podfqdn's init container, which mounts volume %+q too: no container installs podfqdn in it; where the manifest has an image volume there, this Kubernetes does not know them", mount.Name)
+	change := fmt.Sprintf("the variable PODFQDN_INSTALL of podfqdn's init container, which mounts volume %+q too: no container installs podfqdn in it", mount.Name)
+	if !j.imageVolumes() {
+		change += "; where the manifest has an image volume there, this Kubernetes does not know them"
+	}
+	return change
 }
 
 // mountIdentity judges a container of podfqdn exec without a volume to publish in,
@@ -135,12 +213,8 @@ func (j *judge) entrypoint(dnsAgrees bool) {
 	if !j.podfqdn.passedOn() || ran || !crashed && j.holds != diagnosis.NothingPublished {
 		return
 	}
-	command, err := json.Marshal(j.podfqdn.Args)
-	if err != nil {
-		panic(err) // it came as JSON
-	}
 	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("container %+q has podfqdn exec in args and no command: the image's ENTRYPOINT runs with it", j.Container),
-		fmt.Sprintf("container %+q: move it to command: command: %s", j.Container, command), nil)
+		fmt.Sprintf("container %+q: move it to command: command: %s", j.Container, list(j.podfqdn.Args)), nil)
 	c.Guess = !dnsAgrees
 }
 

@@ -261,6 +261,9 @@ func TestTheStartupProbeHasPodfqdnsPatience(t *testing.T) {
 func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 	t.Parallel()
 	empty := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	// The mistake is in the manifest, and the cluster is not blamed for it.
+	manifests := []string{"another path in the image", "a volume that is not mounted", "nor can it be, at that path", "a volume that is mounted elsewhere",
+		"another volume is mounted there", "one string", "installed with its own name", "no path"}
 	said := func(file string) string { return strings.ReplaceAll(noSuchFile, "/podfqdn/podfqdn", file) }
 	for name, c := range map[string]struct {
 		pod   func(*corev1.PodSpec)
@@ -270,10 +273,22 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 	}{
 		"an image volume that is empty": {nil, noSuchFile, []string{`volume "podfqdn", which is mounted there, is the image "registry.example/podfqdn:1", and the container runtime of node "n1" has mounted an empty directory`, "containerd before 2.1", "PODFQDN_INSTALL"}, false},
 		"crun":                          {nil, "executable file `/podfqdn/podfqdn` not found: No such file or directory", []string{"has mounted an empty directory"}, false},
-		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so that it is /podfqdn/podfqdn"}, true},
+		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so that it is /podfqdn/podfqdn"}, false},
 		"another image":                 {func(p *corev1.PodSpec) { p.Volumes[1].Image.Reference = "tools:1" }, noSuchFile, []string{`is the image "tools:1"`}, true},
-		"no volume":                     {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[:1] }, noSuchFile, []string{"no volume there", "this Kubernetes has dropped it"}, false},
-		"nothing is installed":          {func(p *corev1.PodSpec) { p.Volumes[1].VolumeSource = empty }, noSuchFile, []string{`volume "podfqdn", which is mounted there, does not have it`, "no container installs podfqdn in it"}, false},
+		"no volume": {func(p *corev1.PodSpec) {
+			p.Containers[0].VolumeMounts, p.Volumes = p.Containers[0].VolumeMounts[:1], p.Volumes[:1]
+		}, noSuchFile, []string{"no volume there", "this Kubernetes has dropped it"}, false},
+		"a volume that is not mounted": {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[:1] }, noSuchFile, []string{`volume "podfqdn" is not mounted in it`, `volumeMounts of container "app": volume "podfqdn" at /podfqdn`}, false},
+		"nor can it be, at that path": {func(p *corev1.PodSpec) {
+			p.Containers[0].VolumeMounts, p.Containers[0].Command[0] = p.Containers[0].VolumeMounts[:1], "/podfqdn"
+		}, said("/podfqdn"), []string{`volume "podfqdn" at /podfqdn; and its command: write /podfqdn/podfqdn`}, false},
+		"a volume that is mounted elsewhere": {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[1].MountPath = "/opt/podfqdn" }, noSuchFile, []string{`volume "podfqdn" is mounted at /opt/podfqdn`, "write /opt/podfqdn/podfqdn"}, false},
+		"another volume is mounted there": {func(p *corev1.PodSpec) {
+			p.Containers[0].VolumeMounts[1].Name = "identity"
+		}, noSuchFile, []string{`volume "podfqdn" is not mounted in it`}, false},
+		"one string":           {func(p *corev1.PodSpec) { p.Containers[0].Command = []string{"/podfqdn/podfqdn exec -- /server"} }, said("/podfqdn/podfqdn exec -- /server"), []string{`the command is one string with blanks, "/podfqdn/podfqdn exec -- /server"`, `write it as a list: ["/podfqdn/podfqdn","exec","--","/server"]`}, false},
+		"a part of the image":  {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[1].SubPath = "bin" }, noSuchFile, []string{"may not have it there; or the container runtime"}, true},
+		"nothing is installed": {func(p *corev1.PodSpec) { p.Volumes[1].VolumeSource = empty }, noSuchFile, []string{`volume "podfqdn", which is mounted there, does not have it`, "no container installs podfqdn in it"}, false},
 		"installed with its own name": {func(p *corev1.PodSpec) {
 			p.Volumes[1].VolumeSource = empty
 			p.InitContainers = []corev1.Container{{Name: "podfqdn", Image: "podfqdn:1", Env: []corev1.EnvVar{literal("PODFQDN_INSTALL", "/tools")}, VolumeMounts: []corev1.VolumeMount{{Name: "podfqdn", MountPath: "/tools"}}}}
@@ -300,6 +315,10 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 		if len(causes) == 0 || (causes[0].Kind == diagnosis.BinaryMissing) != (c.words != nil) || c.words != nil && (len(causes) != 1 || causes[0].Guess != c.guess) {
 			t.Errorf("%s: %+v", name, causes)
 			continue
+		}
+		cluster := strings.Contains(causes[0].Why+causes[0].Change, "this Kubernetes") || strings.Contains(causes[0].Why+causes[0].Change, "the container runtime")
+		if c.words != nil && cluster == slices.Contains(manifests, name) {
+			t.Errorf("%s: the cluster is blamed: %v: %+v", name, cluster, causes[0])
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
