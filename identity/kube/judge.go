@@ -252,9 +252,9 @@ func (j *judge) refused() {
 	if len(j.causes) > 0 && (name == "" || slices.ContainsFunc(j.causes, func(c cause) bool { return strings.Contains(c.Why, name) })) {
 		return
 	}
-	// podfqdn ends a refusal with what to change.
+	// podfqdn ends a refusal with what to change; several are not to be told apart.
 	change := fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
-	if i := strings.LastIndex(why, ": "); i > 0 {
+	if i := strings.LastIndex(why, ": "); i > 0 && !strings.Contains(why[:i], "; ") {
 		why, change = why[:i], why[i+2:]
 	}
 	if name != "" && strings.HasPrefix(change, "must be ") {

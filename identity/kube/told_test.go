@@ -288,6 +288,23 @@ func TestARefusalIsNotHidden(t *testing.T) {
 	}
 }
 
+// What to change is cut off only where it is surely that.
+func TestSeveralRefusalsAreNotCutInTwo(t *testing.T) {
+	t.Parallel()
+	const one, two = "PODFQDN_FORWRD is no variable of podfqdn: did you mean PODFQDN_FORWARD?", "PODFQDN_TIMOUT is no variable of podfqdn: did you mean PODFQDN_TIMEOUT?"
+	for reason, want := range map[string][2]string{
+		one:              {"PODFQDN_FORWRD is no variable of podfqdn", "did you mean PODFQDN_FORWARD?"},
+		one + "; " + two: {one + "; " + two, "what podfqdn says; `kubectl --namespace default logs db-0 --container podfqdn` has all of it"},
+		`exec has no option "-x": write podfqdn exec COMMAND; settings are variables`: {`exec has no option "-x"`, "write podfqdn exec COMMAND; settings are variables"},
+	} {
+		v := situation{services: true, slices: true}.view()
+		v.State, v.code, v.Reason = Refused, exitRefused, reason
+		if causes := v.Causes(nil); len(causes) != 1 || causes[0].Why != want[0] || causes[0].Change != want[1] {
+			t.Errorf("%s: %+v", reason, causes)
+		}
+	}
+}
+
 func TestWhatAgreesWithThePodIsNotBlamed(t *testing.T) {
 	t.Parallel()
 	for name, env := range map[string][]corev1.EnvVar{
