@@ -43,7 +43,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		seen.claim = c // else a container's word would be in a command
 	}
 	j := judge{View: &seen, wire: wire}
-	if !j.file() && v.State == Pending && v.Reason != "" {
+	if !j.file() && !j.overItself() && v.State == Pending && v.Reason != "" {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
 	j.publisher()

@@ -70,6 +70,21 @@ func (j *judge) file() bool {
 	return true
 }
 
+// overItself judges a volume that is mounted over podfqdn's file in its own image,
+// and reports whether one is: runc says that it is not a directory.
+func (j *judge) overItself() bool {
+	mount, _ := mountAt(j.podfqdn.Container, "/podfqdn")
+	if !ours(j.podfqdn.Image) || path.Clean(mount.MountPath) != "/podfqdn" || !strings.Contains(strings.ToLower(j.Reason), "not a directory") || !j.unstarted() && j.State != Pending {
+		return false
+	}
+	change := fmt.Sprintf("volumeMounts of container %+q: another path for volume %+q, such as /tools", j.Container, mount.Name)
+	if path.Clean(j.value("PODFQDN_INSTALL")) == "/podfqdn" {
+		change += ", and the same in PODFQDN_INSTALL; the application's container may keep its own"
+	}
+	j.found(diagnosis.Volume, fmt.Sprintf("container %+q was not started: volume %+q is mounted at /podfqdn, which is podfqdn's own file in its image", j.Container, mount.Name), change, nil)
+	return true
+}
+
 // list returns words as a list of YAML.
 func list(words []string) string {
 	line, err := json.Marshal(words)

@@ -333,6 +333,41 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 	}
 }
 
+// podfqdn's file in its image is /podfqdn, and so is the usual mount of an image
+// volume in another container: the two are taken for each other.
+func TestAFileAndADirectoryOfTheSameNameAreToldApart(t *testing.T) {
+	t.Parallel()
+	const over = `failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: error during container init: error mounting "/var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/podfqdn" to rootfs at "/podfqdn": create mountpoint for /podfqdn mount: cannot create directory at /run/rootfs/podfqdn: not a directory`
+	installing := func(at string) func(*corev1.PodSpec) {
+		return func(p *corev1.PodSpec) {
+			p.Volumes[1].VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+			p.Containers[0].Name, p.Containers[0].Image, p.Containers[0].Command, p.Containers[0].Args = "app", "podfqdn:1", nil, []string{"init"}
+			p.Containers[0].Env, p.Containers[0].VolumeMounts[1] = []corev1.EnvVar{literal("PODFQDN_INSTALL", at)}, corev1.VolumeMount{Name: "podfqdn", MountPath: at}
+		}
+	}
+	directory := func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn" }
+	for name, c := range map[string]struct {
+		pod         func(*corev1.PodSpec)
+		said        string
+		kind        diagnosis.Kind
+		why, change string
+	}{
+		"installed over itself":  {installing("/podfqdn"), over, diagnosis.Volume, `container "app" was not started: volume "podfqdn" is mounted at /podfqdn, which is podfqdn's own file in its image`, "and the same in PODFQDN_INSTALL"},
+		"installed elsewhere":    {installing("/tools"), over, diagnosis.Unexplained, "could not be started", ""},
+		"and something else":     {installing("/podfqdn"), "no space left on device", diagnosis.Unexplained, "could not be started", ""},
+		"a directory is run":     {directory, `exec: "/podfqdn": permission denied`, diagnosis.BinaryMissing, `/podfqdn is the directory where volume "podfqdn" is mounted`, "write /podfqdn/podfqdn"},
+		"as others say it":       {directory, `exec: "/podfqdn": is a directory`, diagnosis.BinaryMissing, "is the directory where", "write /podfqdn/podfqdn"},
+		"a file may not be run":  {nil, `exec: "/podfqdn/podfqdn": permission denied`, diagnosis.Unexplained, "could not be started", ""},
+		"and another file is it": {directory, `exec: "/server": permission denied`, diagnosis.Unexplained, "could not be started", ""},
+	} {
+		v := execs(c.pod).with(corev1.ContainerStatus{LastTerminationState: corev1.ContainerState{Terminated: end(128, "StartError", c.said, 0, 0)}, RestartCount: 1})
+		causes := v.Causes(nil)
+		if len(causes) != 1 || causes[0].Kind != c.kind || causes[0].Guess != (c.kind == diagnosis.Unexplained) || !strings.Contains(causes[0].Why, c.why) || !strings.Contains(causes[0].Change, c.change) {
+			t.Errorf("%s: %+v", name, causes)
+		}
+	}
+}
+
 func TestAContainerOfExecNeedsAVolume(t *testing.T) {
 	t.Parallel()
 	one := int32(1)
