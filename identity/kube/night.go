@@ -206,7 +206,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 func (v *View) appRuns() bool {
 	became := func(c part) bool {
 		passed, known := c.passed()
-		return c.wraps() && c.status.State.Running != nil && passed && known
+		waits := c.Name == v.Container && v.State == Waiting // by what its volume holds, whatever its age
+		return c.wraps() && c.status.State.Running != nil && passed && known && !waits
 	}
 	return slices.ContainsFunc(parts(v.pod), became) || slices.ContainsFunc(v.pod.Spec.Containers, func(c corev1.Container) bool {
 		ours := c.Name == v.Container || slices.ContainsFunc(find(v.pod, ""), func(p part) bool { return p.Name == c.Name })

@@ -189,10 +189,9 @@ func (u *Use) goesOn(p *corev1.Pod, c part) {
 	u.State, u.For = either(passed, Running, Waiting), since(c.status.State.Running.StartedAt)
 	_, waits := (&View{Use: *u, pod: p, podfqdn: c}).unwritten()
 	switch {
-	case known:
-	case waits:
+	case waits && !c.probed():
 		u.State = Waiting
-	default:
+	case !known:
 		u.Reason = "no probe shows whether podfqdn waits or the application runs"
 	}
 }
@@ -212,19 +211,19 @@ func (v *View) Hear(wire *diagnosis.Diagnosis) {
 		return
 	}
 	v.holds = wire.Facts[i].Value
-	_, known := v.podfqdn.passed()
-	if v.State != Running && v.State != Waiting || known && v.holds == diagnosis.Verified {
+	if v.State != Running && v.State != Waiting {
 		return
 	}
-	switch v.holds {
-	case diagnosis.NothingPublished:
+	probed := v.podfqdn.probed()
+	switch {
+	case v.holds == diagnosis.NothingPublished:
 		v.Healthy = false
-		if !known && !v.podfqdn.passedOn() { // else nothing shows that podfqdn is there
+		if !probed && !v.podfqdn.passedOn() { // else nothing shows that podfqdn is there
 
 			v.State, v.Reason = Waiting, ""
 			v.previously(v.podfqdn)
 		}
-	case diagnosis.Verified: // it goes on at once
+	case v.holds == diagnosis.Verified && !probed: // it goes on at once
 		v.State, v.Reason, v.Healthy = Running, "", true
 	}
 }

@@ -508,7 +508,7 @@ func TestTheProspectsOfAContainerOfExec(t *testing.T) {
 		"which is not yet":               {runs(17 * time.Minute), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "1h")}, "", "nothing shows which", "a loss if the application runs"},
 		"which is without end":           {runs(48 * time.Hour), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0")}, "", "nothing shows which", "a loss if the application runs"},
 		"an identity that is not its":    {runs(time.Minute), nil, "not this Pod's identity: x", "nothing shows which", "a loss if the application runs"},
-		"nothing is published, for long": {runs(17 * time.Minute), nil, diagnosis.NothingPublished, "the application runs on", "the application runs"},
+		"nothing is published, for long": {runs(17 * time.Minute), nil, diagnosis.NothingPublished, "podfqdn gives up 15m after its start", "useless"},
 	} {
 		s := execs(func(p *corev1.PodSpec) { p.Subdomain = "other" }, c.env...)
 		s.owner = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}}
