@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 )
@@ -124,6 +125,26 @@ func TestRunningPlotIsXML(t *testing.T) {
 		if want := map[string]int{"launched": 2 + 4}[name]; circles != want {
 			t.Errorf("%s: %d circles, want %d", name, circles, want)
 		}
+	}
+}
+
+// TestTheDocumentShowsWhatWasMeasured compares docs/starting.md with the results.
+func TestTheDocumentShowsWhatWasMeasured(t *testing.T) {
+	results, err := os.ReadFile("results/running.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, from, _ := strings.Cut(string(results), "| before the application |")
+	measured, _, _ := strings.Cut(from, "\n\n")
+	document, err := os.ReadFile("../../docs/starting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rows := strings.Count(measured, "\n"); rows < 1+len(allWays) {
+		t.Errorf("results/running.md has %d lines of a table for %d ways", rows, len(allWays))
+	}
+	if !strings.Contains(string(document), measured) {
+		t.Errorf("docs/starting.md does not have the table of results/running.md:%s", measured)
 	}
 }
 
