@@ -103,9 +103,12 @@ func (w *world) launched(ctx context.Context, p *corev1.Pod) (launch, error) {
 	if err != nil {
 		return launch{}, err
 	}
+	if len(lines) == 0 {
+		return launch{}, fmt.Errorf("the application of Pod %s says nothing, want a time in nanoseconds", p.Name)
+	}
 	first, err := strconv.ParseInt(lines[0].text, 10, 64)
 	if err != nil {
-		return launch{}, fmt.Errorf("Pod %s: the application says %q, want a time in nanoseconds", p.Name, lines[0].text)
+		return launch{}, fmt.Errorf("the application of Pod %s says %q, want a time in nanoseconds", p.Name, lines[0].text)
 	}
 	ordinal, err := strconv.Atoi(p.Name[strings.LastIndexByte(p.Name, '-')+1:])
 	if err != nil {
@@ -115,7 +118,7 @@ func (w *world) launched(ctx context.Context, p *corev1.Pod) (launch, error) {
 	defer w.mu.Unlock()
 	bound, ok := w.bound[p.Name]
 	if !ok {
-		return launch{}, fmt.Errorf("Pod %s: the watch did not say when it got a node", p.Name)
+		return launch{}, fmt.Errorf("the watch did not say when Pod %s got a node", p.Name)
 	}
 	return launch{Pod: ordinal, Took: time.Unix(0, first).Sub(bound).Seconds()}, nil
 }
