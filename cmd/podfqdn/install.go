@@ -44,7 +44,7 @@ func within(path, dir string) bool {
 }
 
 // install makes the program in file what dir has as "podfqdn", for every uid to
-// run. Whoever starts it meanwhile gets the old one or the new one, whole. If it
+// run. A process that starts it meanwhile gets the old one or the new one, whole. If it
 // is there already nothing is written, and changed is false. step is called before
 // each change.
 func install(ctx context.Context, file, dir string, step func(string) error) (changed bool, err error) {

@@ -145,7 +145,7 @@ type piece struct {
 	why      string
 }
 
-// pieces yields the pieces of the text in order. They are found anew each time:
+// pieces yields the pieces of the text in order. They are found each time:
 // a text of some MiB can have a million.
 func (t Text) pieces() iter.Seq[piece] {
 	return func(yield func(piece) bool) {
