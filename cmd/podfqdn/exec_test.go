@@ -113,7 +113,7 @@ func TestTheEnvironmentIsPassedOnByteForByteButForReferencesInValues(t *testing.
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Whoever writes to the volume decides on no other variable.
+			// A writer to the volume decides on no other variable.
 			a.published("POD_FQDN='db-0'\nLD_PRELOAD='/identity/x.so'\n")
 			_, environ, differ, err := a.expand()
 			want := test.want

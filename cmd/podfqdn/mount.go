@@ -18,7 +18,7 @@ func isReadOnly(dir string) bool {
 
 // mounted refuses a directory that is not on a volume, as the mount table of the
 // process says, since what a container keeps in its own layer is lost when it is
-// started again. Where there is no table nobody knows. name is what to call it.
+// started again. Without a table it refuses nothing. name is what the volume is to be called.
 func mounted(root fs.FS, dir, name string) error {
 	table, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {
