@@ -21,6 +21,8 @@ type Claim struct {
 	uid    string
 	// ordinal is the Pod's number among those of its set, in decimal; "" where it has none.
 	ordinal string
+	// sought: the name is another server's, and any address proves it. See Search.
+	sought bool
 	// instead is what DNS publishes for our addresses where spec.hostname is
 	// empty: seeing it means that name will never come.
 	instead []Name
@@ -46,6 +48,9 @@ func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 
 // Rounds returns how many rounds of questions the proof takes.
 func (c Claim) Rounds() int { return cmp.Or(int(c.policy.Rounds), 2) }
+
+// Reverse returns what the policy asks of PTR records.
+func (c Claim) Reverse() ReverseRule { return c.policy.Reverse }
 
 // Hostname returns the first label of the name.
 func (c Claim) Hostname() string { return c.parts.hostname }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Keeps returns the addresses, primary first, of the files of an earlier
@@ -55,6 +56,9 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 		}
 	}
 	lines := Environment(files)
+	if peers, there := content[FilePeers]; there && lines[VariablePeers] != strings.ReplaceAll(strings.TrimSuffix(string(peers), "\n"), "\n", ",") {
+		return nil, fmt.Errorf("its file %s is torn", FilePeers)
+	}
 	for _, v := range values { // what is known and absent is absent everywhere
 		if _, there := content[v.file]; there != (v.of(r) != "") || lines[v.variable] != v.of(r) {
 			return nil, fmt.Errorf("its file %s is torn", v.file)

@@ -87,6 +87,7 @@ type Answer struct {
 	Names  []Name        // of Reverse
 	Zone   Name          // whose SOA vouches for NoData and Denied; zero without one
 	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
+	By     uint16        // of Exists: which probe type; for comparison alone
 	// Again is how long the answer stays the same, as it comes from a cache:
 	// asking earlier is useless.
 	Again time.Duration

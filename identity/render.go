@@ -18,7 +18,16 @@ const (
 
 	fileOrdinal     = "ordinal"
 	variableOrdinal = "POD_ORDINAL"
+
+	// Of package peers, by way of an Addition.
+	FilePeers     = "peers"
+	VariablePeers = "POD_PEERS"
 )
+
+// maxLine is how long a line of identity.env may be: the kubelet's fileKeyRef reads
+// lines of up to 64 KiB (bufio.Scanner in pkg/kubelet/util/env), and after a longer
+// one no other; execve(2) takes variables of up to 128 KiB.
+const maxLine = 32 << 10
 
 // value is a file, and its line of identity.env, which has commas where the file
 // has lines.
@@ -40,7 +49,8 @@ var values = []value{
 	{fileOrdinal, variableOrdinal, func(r record) string { return r.ordinal }},
 }
 
-// Files lists every name that a Generation may hold, in order.
+// Files lists every name that a Generation may hold, in order. Those of Requirements
+// come in addition.
 func Files() []string {
 	names := []string{fileJSON, fileEnv}
 	for _, v := range values {
@@ -80,7 +90,7 @@ func (c Claim) Variables() []string {
 // Environment returns the lines NAME='value' of identity.env among the files of a
 // generation, by name and without quotes; of a name that is there twice the first,
 // as the kubelet does. It is empty where there is no identity.env, or where one of
-// its lines has another form.
+// its lines has another form. POD_PEERS is there too if it was too long for a line.
 func Environment(files []File) map[string]string {
 	all := map[string]string{}
 	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileEnv })
@@ -92,6 +102,10 @@ func Environment(files []File) map[string]string {
 		if _, twice := all[name]; !twice {
 			all[name] = strings.TrimSuffix(value, "'\n")
 		}
+	}
+	i = slices.IndexFunc(files, func(f File) bool { return f.Name == FilePeers })
+	if _, there := all[VariablePeers]; !there && i >= 0 {
+		all[VariablePeers] = strings.ReplaceAll(strings.TrimSuffix(string(files[i].Data), "\n"), "\n", ",")
 	}
 	return all
 }
@@ -116,6 +130,8 @@ type record struct {
 		Reverse  string `json:"reverse"`
 		Families string `json:"families"`
 		Rounds   int    `json:"rounds"`
+		// Required are the Words of what was required in addition.
+		Required []string `json:"required,omitempty"`
 	} `json:"verified"`
 
 	// ordinal is in its file and in identity.env alone: of a field that it does not
@@ -154,19 +170,57 @@ func (r record) ips() string {
 	return strings.Join(all, ",")
 }
 
-// Render writes an Agreement down, with more lines for identity.env, each
-// NAME='value' with a value that no quote ends. The zero Agreement is refused.
-func Render(a Agreement, environment ...string) (Generation, error) {
+// Render writes an Agreement down, with what Requirements add to it. A line of more
+// than 32 KiB is left out of identity.env. The zero Agreement is refused.
+func Render(a Agreement, more ...Addition) (Generation, error) {
 	if len(a.addrs) == 0 {
 		return Generation{}, errors.New("nothing was proven, so nothing can be published")
 	}
-	files := a.claim.record(a.addrs).files()
+	r := a.claim.record(a.addrs)
+	for _, m := range more {
+		if m.Word != "" {
+			r.Verified.Required = append(r.Verified.Required, m.Word)
+		}
+	}
+	files := r.files()
 	env := &files[len(files)-1].Data
-	for _, line := range environment {
-		*env = append(*env, line+"\n"...)
+	for _, m := range more {
+		for _, line := range m.Environment {
+			if len(line) <= maxLine {
+				*env = append(*env, line+"\n"...)
+			}
+		}
+	}
+	for _, m := range more {
+		files = append(files, m.Files...)
 	}
 	slices.SortFunc(files, byName)
 	return Generation{files}, nil
+}
+
+// Lacks returns the first of what a Requirement adds that a published generation does
+// not have: a variable, a file or a word; "" if it has all.
+func (m Addition) Lacks(files []File) string {
+	lines := Environment(files)
+	for _, line := range m.Environment {
+		name, value, _ := strings.Cut(line, "=")
+		if lines[name] != strings.Trim(value, "'") {
+			return name
+		}
+	}
+	for _, want := range m.Files {
+		if !slices.ContainsFunc(files, func(f File) bool { return Holds(f, want) }) {
+			return want.Name
+		}
+	}
+	var r record
+	if i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileJSON }); i >= 0 {
+		_ = json.Unmarshal(files[i].Data, &r) // a torn one has nothing
+	}
+	if m.Word != "" && !slices.Contains(r.Verified.Required, m.Word) {
+		return m.Word
+	}
+	return ""
 }
 
 func byName(a, b File) int { return strings.Compare(a.Name, b.Name) }

@@ -402,7 +402,7 @@ func TestKeepsAcceptsMoreLinesOfIdentityEnv(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	generation, err := identity.Render(agreement, "KRB5_KTNAME='/krb5/keytab'", "KRB5_CONFIG='/krb5/krb5.conf'")
+	generation, err := identity.Render(agreement, identity.Addition{Environment: []string{"KRB5_KTNAME='/krb5/keytab'", "KRB5_CONFIG='/krb5/krb5.conf'"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +428,7 @@ func TestFilesAreReadableByEverybody(t *testing.T) {
 }
 
 func TestNoVerbShowsWhatAGenerationHolds(t *testing.T) {
-	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, "")), "KEY='canary'")
+	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, "")), identity.Addition{Environment: []string{"KEY='canary'"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,19 +20,38 @@ type Requirement struct {
 	// Once: only "init" calls Prepare and Require again where the files stand.
 	Once bool
 	// Require returns the files to publish for a Pod whose name was proven; the
-	// caller clears them. The error is a *Mismatch, which NotYet makes of a reason
-	// of its own; a *Refusal where only another Pod spec can help; or the end of
-	// ctx.
-	Require func(context.Context, Agreement) ([]File, error)
+	// caller clears them. What it asks DNS it asks the Resolver, so that it is
+	// counted. The error is a *Mismatch, which NotYet makes of a reason of its own; a
+	// *Refusal where only another Pod spec can help; or the end of ctx.
+	Require func(context.Context, Agreement, Resolver) ([]File, error)
 	// Check returns the error that Require would return, for a doctor, which has
 	// no proof and publishes nothing.
-	Check func(context.Context) error
+	Check func(context.Context, Resolver) error
+	// Found says what Require found when it was met last, for the log, such as the
+	// serial number of a certificate. It may be nil.
+	Found func() string
 	// Remark returns one thing that is worth a warning since Require was called last, a
 	// message and its details; "" and "" where there is no more. It may be nil.
 	Remark func() (message, details string)
 
-	Outlet      Outlet   // where the files go; without a Dir there are none, and Require returns none
-	Environment []string // lines for identity.env, as Render wants them
+	Outlet Outlet  // where the files go; without a Dir there are none, and Require returns none
+	Gauges []Gauge // what a sidecar tells Prometheus of it
+	Addition
+}
+
+// Addition is what a Requirement adds to the published identity. It is known before
+// anything is proven.
+type Addition struct {
+	Environment []string // lines of identity.env, each NAME='value' with a value that no quote ends
+	Files       []File   // with names of their own among those of Files
+	Word        string   // what was required, in identity.json's verified.required: "certificate"; or ""
+}
+
+// Gauge is a number for Prometheus. Value is called from another goroutine; ok is
+// false as long as there is none.
+type Gauge struct {
+	Name, Help string
+	Value      func() (value float64, ok bool)
 }
 
 // Outlet is a volume to publish in, and what may stand there.

@@ -34,7 +34,9 @@ const (
 	ReverseRefused Verdict = "reverse-refused"
 
 	// Of what is needed in addition to DNS.
-	Keyless Verdict = "keyless" // DNS agrees; the source lacks Kerberos keys of the Pod
+	Keyless     Verdict = "keyless"     // DNS agrees; the source lacks Kerberos keys of the Pod
+	Peerless    Verdict = "peerless"    // DNS agrees; it lacks peers that the Pod waits for
+	Uncertified Verdict = "uncertified" // DNS agrees; no valid certificate covers the name
 
 	// Absent: the name exists but has no address of this family, which a
 	// Service of one family never gives. No Turn comes to it.
@@ -45,7 +47,8 @@ const (
 func Verdicts() []Verdict {
 	return []Verdict{
 		Agrees, Shared, Stale, Missing, Hidden, Unnamed, Poisoned, Withheld, ForeignServer, Unanswered, Unsettled,
-		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused, Keyless,
+		ReverseExtra, ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused,
+		Keyless, Peerless, Uncertified,
 	}
 }
 
@@ -134,6 +137,20 @@ func (m *Mismatch) Error() string {
 	}
 	return m.Finding.String()
 }
+
+// Unwrap returns the reason that NotYet was given; nil for an answer.
+func (m *Mismatch) Unwrap() error { return m.why }
+
+// Unreached is the reason of a Pod that waits for other names.
+type Unreached struct {
+	Names []Name // those that are known to be missing
+	Topic string // the same as long as little has changed, for the log
+	Err   error
+}
+
+func (u *Unreached) Error() string { return u.Err.Error() }
+
+func (u *Unreached) Unwrap() error { return u.Err }
 
 // Again returns how long it is useless to look again.
 func (m *Mismatch) Again() time.Duration { return m.Answer.Again }

@@ -56,6 +56,11 @@ func (a Also) has(all Also) bool { return a&all == all }
 // The error is a *Mismatch where DNS does not agree yet, and the end of ctx
 // otherwise. The Report holds every question asked, in any case.
 func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Report, error) {
+	return verify(ctx, r, c, also, nil)
+}
+
+// verify is Verify with what is known of the server's probe types.
+func verify(ctx context.Context, r Resolver, c Claim, also Also, t truths) (Agreement, Report, error) {
 	var (
 		report Report
 		agreed []netip.Addr
@@ -65,7 +70,7 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 		if i == rounds-1 {
 			also |= others
 		}
-		round, addrs, err := ask(ctx, r, c, also, report.last())
+		round, addrs, err := ask(ctx, r, c, also, report.last(), t)
 		report = append(report, round)
 		if err != nil {
 			return Agreement{}, report, err
@@ -83,12 +88,12 @@ func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Rep
 // Ask asks one round of questions and returns the addresses for which forward
 // and reverse agree. It proves nothing; the error is as Verify's.
 func Ask(ctx context.Context, r Resolver, c Claim, also Also) (Round, []netip.Addr, error) {
-	return ask(ctx, r, c, also, Round{})
+	return ask(ctx, r, c, also, Round{}, nil)
 }
 
 // ask is Ask after the round before in the same proof, if there was one.
-func ask(ctx context.Context, r Resolver, c Claim, also Also, before Round) (Round, []netip.Addr, error) {
-	a := asker{claim: c, also: also, before: before, Round: Round{tried: before.tried}}
+func ask(ctx context.Context, r Resolver, c Claim, also Also, before Round, t truths) (Round, []netip.Addr, error) {
+	a := asker{claim: c, also: also, before: before, truthful: t, Round: Round{tried: before.tried}}
 	addrs, err := a.run(ctx, r)
 	if Over(ctx) {
 		addrs, err = nil, context.Cause(ctx)
@@ -161,6 +166,8 @@ type asker struct {
 	also   Also
 	before Round // the one before in the same proof
 	from   Exchange
+
+	truthful truths // of earlier rounds about other names; nil if nobody keeps them
 }
 
 // run returns the addresses for which forward and reverse agree, or a *Mismatch.
@@ -176,6 +183,9 @@ func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 	defer exchange.Close()
 	a.from = exchange
 
+	if a.claim.sought {
+		return a.sought(ctx)
+	}
 	addrs, err := a.forward(ctx)
 	if err != nil {
 		if m, ok := errors.AsType[*Mismatch](err); ok && a.also.has(Attest) && a.claim.misses(m) {
@@ -254,7 +264,7 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 		// A denial or silence is no lie that does harm; a second refusal is believed, and
 		// so is a type that has told the truth in the round before.
 		switch {
-		case f.Verdict != Agrees, f.Is == Refused && refused, first && a.before.tried && !lied && !a.also.has(Warily) && f.Is != Refused:
+		case f.Verdict != Agrees, f.Is == Refused && refused, (first && a.before.tried && !lied || a.truthful[truth{f.Server, f.By}]) && !a.also.has(Warily) && f.Is != Refused:
 			a.hides = false
 			return f, nil
 		case f.Is == Refused:
@@ -265,6 +275,8 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 		at := len(a.Findings) - 1
 		if a.hides, err = a.lies(ctx, a.claim.name); a.hides {
 			a.Findings[at].Verdict = Hidden
+		} else if a.truthful != nil && a.Findings[len(a.Findings)-1].Is == Denied {
+			a.truthful[truth{f.Server, f.By}] = true
 		}
 		if err != nil || lied || !a.hides {
 			return f, err

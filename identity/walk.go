@@ -25,10 +25,11 @@ type Walk struct {
 	Grace time.Duration
 
 	// Require are called in order once DNS has agreed, each for the files of a
-	// Requirement. After a *Mismatch and a pause all are called again, without a
-	// question to DNS, until each has what it needs; if that took long, DNS is asked
-	// once more. A *Refusal ends the walk. Files that no Turn gets are cleared.
-	Require []func(context.Context, Agreement) ([]File, error)
+	// Requirement. After a *Mismatch and a pause, as long as it says itself, all are
+	// called again until each has what it needs; the Pod's own name is not asked for
+	// meanwhile, and once more if that took long. A *Refusal ends the walk. Files that
+	// no Turn gets are cleared.
+	Require []func(context.Context, Agreement, Resolver) ([]File, error)
 
 	// Witnesses asks about other names, for people, why DNS does not agree; nil is
 	// nobody. It is called when a wait has lasted 3 s, and each time that it has
@@ -50,6 +51,8 @@ type Turn struct {
 	Report Report
 	// Unfinished has those since the turn before for which no probe type was left.
 	Unfinished Report
+	// Others has what Walk.Require asked about other names.
+	Others Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
@@ -94,51 +97,18 @@ type walker struct {
 	proven     Agreement     // and waits for Require since then; zero if none does
 	since      time.Time
 	unfinished Report // of no turn yet
+	truthful   truths // nil where each turn finds out for itself
 }
 
 // turn verifies once, yields what came of it and sleeps until the next turn. It
 // reports whether there is one.
 func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
-	begin := time.Now()
-	t := w.prove(ctx, w.also(begin.Sub(w.start)))
+	t, goesOn := w.look(ctx)
 	if ctx.Err() != nil {
 		forget(t.Required)
 		return false
 	}
-	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
-	w.plainly.heard(t)
-	hidden := w.blindly.heard(t)
-	if r := t.Report.last(); r.withheld {
-		w.compare = 0
-	} else if r.compared {
-		w.compare = max(time.Second, 2*t.Waited)
-	}
-	goesOn := true
 	m, isMismatch := errors.AsType[*Mismatch](t.Err)
-	switch {
-	case !isMismatch && (t.Err != nil || w.Every == 0):
-		goesOn = false
-	case !isMismatch:
-		if !w.Agreed {
-			w.people = curiosity{}
-		}
-		w.Agreed, w.gone = true, absence{}
-		t.Pause = w.rest()
-	case w.Agreed:
-		w.proven = Agreement{} // DNS is asked each time
-		t.Lost = w.gone.saw(begin, w.Walk, m, t.Report)
-		t.Pause = w.rest()
-	default:
-		if refusal := w.unnamed.saw(m, t.Waited); refusal != nil {
-			t.Err, goesOn = refusal, false
-			break
-		}
-		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
-			w.slow = 0 // it answers applications at once
-		}
-		w.late = w.late || m.Answered()
-		t.Pause = pause(t.Waited, w.slow, max(m.Again(), hidden))
-	}
 	if isMismatch && m.unasked() {
 		w.unfinished = append(w.unfinished, t.Report...)
 		return sleep(ctx, t.Pause)
@@ -154,6 +124,55 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	}
 	t.Unfinished, w.unfinished = w.unfinished, nil
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
+}
+
+// look verifies once, and reports whether there is a next time, after t.Pause. Where
+// ctx has ended it means nothing.
+func (w *walker) look(ctx context.Context) (t Turn, goesOn bool) {
+	begin := time.Now()
+	t = w.prove(ctx, w.also(begin.Sub(w.start)))
+	if ctx.Err() != nil {
+		return t, false
+	}
+	t.Agreed, t.Waited = w.Agreed, time.Since(w.start)
+	w.plainly.heard(t)
+	hidden := w.blindly.heard(t)
+	if r := t.Report.last(); r.withheld {
+		w.compare = 0
+	} else if r.compared {
+		w.compare = max(time.Second, 2*t.Waited)
+	}
+	goesOn = true
+	m, isMismatch := errors.AsType[*Mismatch](t.Err)
+	switch {
+	case !isMismatch && (t.Err != nil || w.Every == 0):
+		goesOn = false
+	case !isMismatch:
+		if !w.Agreed {
+			w.people = curiosity{}
+		}
+		w.Agreed, w.gone = true, absence{}
+		t.Pause = w.rest()
+	case w.Agreed:
+		w.proven = Agreement{} // DNS is asked each time
+		t.Lost = w.gone.saw(begin, w.Walk, m, t.Report)
+		t.Pause = w.rest()
+	case len(w.proven.addrs) > 0: // and something is required in addition
+		if t.Pause = m.Again(); t.Pause == 0 {
+			t.Pause = pause(time.Since(w.since), 0, 0)
+		}
+	default:
+		if refusal := w.unnamed.saw(m, t.Waited); refusal != nil {
+			t.Err, goesOn = refusal, false
+			break
+		}
+		if w.slow = slower(w.slow, time.Since(begin), m); w.plainly.seen > 0 {
+			w.slow = 0 // it answers applications at once
+		}
+		w.late = w.late || m.Answered()
+		t.Pause = pause(t.Waited, w.slow, max(m.Again(), hidden))
+	}
+	return t, goesOn
 }
 
 // also returns what a turn that begins after so long asks in addition to the proof.
@@ -185,13 +204,13 @@ func (w *walker) also(waited time.Duration) (also Also) {
 // prove verifies, unless an agreement waits for Require, and requires.
 func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 	if len(w.proven.addrs) == 0 {
-		t.Agreement, t.Report, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
+		t.Agreement, t.Report, t.Err = verify(ctx, w.Resolver, w.Claim, also, w.truthful)
 		if t.Err != nil || len(w.Require) == 0 {
 			return t
 		}
 		w.proven, w.since = t.Agreement, time.Now()
 	}
-	required, err := w.require(ctx)
+	required, err := w.require(ctx, &t.Others)
 	if err != nil {
 		t.Agreement, t.Err = Agreement{}, err
 		return t
@@ -205,7 +224,7 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 			// The files may tell of addresses that DNS does not give the name any more.
 			forget(required)
 			w.proven, w.since = t.Agreement, time.Now()
-			if required, t.Err = w.require(ctx); t.Err != nil {
+			if required, t.Err = w.require(ctx, &t.Others); t.Err != nil {
 				t.Agreement = Agreement{}
 				return t
 			}
@@ -220,10 +239,11 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 	return t
 }
 
-// require returns the files of each of Require, for what was proven.
-func (w *walker) require(ctx context.Context) (required []Generation, err error) {
+// require returns the files of each of Require, for what was proven, and adds what
+// they ask to others.
+func (w *walker) require(ctx context.Context, others *Report) (required []Generation, err error) {
 	for _, require := range w.Require {
-		files, err := require(ctx, w.proven)
+		files, err := require(ctx, w.proven, noting{w.Resolver, others})
 		if err != nil {
 			forget(required)
 			if m, ok := errors.AsType[*Mismatch](err); ok && m.unasked() {

@@ -265,7 +265,7 @@ func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		s := podtest.Agreeing(t, claim)
-		slow := func(context.Context, identity.Agreement) ([]identity.File, error) {
+		slow := func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error) {
 			time.Sleep(2 * time.Second)
 			return []identity.File{{Name: "x", Data: []byte("x"), Mode: 0o644}}, nil
 		}
@@ -290,7 +290,7 @@ func TestFilesAreRequiredForTheAddressesThatAreProvenLast(t *testing.T) {
 		s := podtest.Agreeing(t, claim)
 		s.Later(time.Second, "AAAA: nodata")
 		var files []string
-		slow := func(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+		slow := func(_ context.Context, a identity.Agreement, _ identity.Resolver) ([]identity.File, error) {
 			time.Sleep(2 * time.Second)
 			files = append(files, show(a.Addrs()))
 			return []identity.File{{Name: "x", Data: []byte(show(a.Addrs())), Mode: 0o644}}, nil
@@ -398,7 +398,9 @@ func TestARequirementWithoutAReasonIsToldOf(t *testing.T) {
 			&identity.Mismatch{Finding: identity.Finding{Verdict: identity.Keyless}},
 			identity.NotYet(identity.Keyless, nil, 0),
 		} {
-			require := func(context.Context, identity.Agreement) ([]identity.File, error) { return nil, missing }
+			require := func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error) {
+				return nil, missing
+			}
 			turns, _ := walk(t, identity.Walk{Claim: claim, Resolver: podtest.Agreeing(t, claim), Require: requires(require)}, time.Minute)
 			if len(turns) < 10 || turns[0].Err.Error() != "no reason is given for keyless" {
 				t.Errorf("%d turns", len(turns))
@@ -850,7 +852,7 @@ type keysOf struct {
 	given []identity.File
 }
 
-func (k *keysOf) require(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+func (k *keysOf) require(_ context.Context, a identity.Agreement, _ identity.Resolver) ([]identity.File, error) {
 	k.asked++
 	switch {
 	case k.never != nil:
@@ -865,8 +867,8 @@ func (k *keysOf) require(_ context.Context, a identity.Agreement) ([]identity.Fi
 }
 
 // requires makes a Walk's Require of one.
-func requires(one func(context.Context, identity.Agreement) ([]identity.File, error)) []func(context.Context, identity.Agreement) ([]identity.File, error) {
-	return []func(context.Context, identity.Agreement) ([]identity.File, error){one}
+func requires(one func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error)) []func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error) {
+	return []func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error){one}
 }
 
 func TestWalkAsksForWhatIsRequiredOnlyOnceDNSAgrees(t *testing.T) {

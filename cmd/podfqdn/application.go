@@ -13,7 +13,6 @@ import (
 	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
@@ -24,6 +23,9 @@ type application struct {
 	environ []text            // of NAME=value the value
 	values  map[string]string // the published lines of identity.env; nil while nothing is
 	kept    []string          // lines that stay, and that podfqdn here cannot prove again: of keys
+
+	required []*identity.Requirement
+	unmet    *identity.Requirement // one that what is published was not published with; or nil
 }
 
 // text is an argument of the application, or the value of a variable, and what to
@@ -36,13 +38,20 @@ type text struct {
 
 // publishable are the variables that may be published, and nothing else in a volume
 // is for the application's environment: LD_PRELOAD, for one.
-func publishable() []string { return slices.Concat(identity.Variables(), kerberos.Variables()) }
+func publishable() []string { return slices.Concat(identity.Variables(), requiredVariables()) }
 
 // take has the application use what is published in files.
 func (a *application) take(files []identity.File) {
 	known := publishable()
 	a.values = identity.Environment(files)
 	maps.DeleteFunc(a.values, func(name, _ string) bool { return !slices.Contains(known, name) })
+	a.unmet = nil
+	for _, r := range a.required {
+		if r.Lacks(files) != "" {
+			a.unmet = r
+			break
+		}
+	}
 }
 
 const usage = "write podfqdn exec -- COMMAND [ARG...]"
@@ -169,7 +178,7 @@ func (a *application) lacks(names []string) (variable, where string) {
 // complete reports whether what is published has all that the application needs.
 func (a *application) complete() bool {
 	variable, _ := a.lacks(slices.Collect(maps.Keys(a.values)))
-	return a.values != nil && variable == ""
+	return a.values != nil && variable == "" && a.unmet == nil
 }
 
 // expand returns the application's arguments and variables with the published

@@ -21,6 +21,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/reference"
 	"github.com/podfqdn/podfqdn/identity/render"
 )
@@ -36,6 +37,7 @@ type config struct {
 	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
 	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
+	Peers     peers.Config
 	Install   string       `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
 	Render    render.Pairs `env:"PODFQDN_RENDER" doc:"SRC:DST,…: writes the text files of the directory SRC, such as a ConfigMap, into the volume DST, with references such as $(POD_FQDN) replaced"`
 	Root      string       `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`

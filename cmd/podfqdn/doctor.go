@@ -102,7 +102,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	var unmet error // which is for after DNS, as on the path
 	for _, n := range p.needs {
 		seen := diagnosis.Seen{Name: n.Title, From: n.From, Value: "of " + identity.List(n.Wants)}
-		if err := n.checked(ctx); err != nil {
+		if err := n.checked(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), h.stands()); err != nil {
 			seen.Value = "missing"
 			unmet = cmp.Or(unmet, err)
 		}

@@ -7,13 +7,13 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/volume"
 )
 
@@ -48,13 +48,16 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 	if err != nil || !h.stands() {
 		return false, nil // what is wrong is said by who looks next
 	}
+	if app.required, err = p.requirements(h.claim); err != nil {
+		return false, nil
+	}
 	app.take(h.files)
 	return app.complete() && p.rendered(h.claim), nil
 }
 
 // rendered reports whether all that is to be rendered stands for a claim.
 func (p *path) rendered(claim identity.Claim) bool {
-	all, err := p.cfg.Render.Requirements(claim, p.others())
+	all, err := p.cfg.Render.Requirements(claim, p.others(p.app.required))
 	for _, r := range all {
 		if o := (outlet{Outlet: r.Outlet}); !o.holds() {
 			return false
@@ -64,9 +67,9 @@ func (p *path) rendered(claim identity.Claim) bool {
 }
 
 // available refuses an application that needs what this Pod's identity does not
-// have. Keys for Kerberos come from another container.
+// have. What is required in addition may come from another container.
 func (p *path) available() error {
-	variable, where := p.app.lacks(slices.Concat(p.claim.Variables(), kerberos.Variables()))
+	variable, where := p.app.lacks(slices.Concat(p.claim.Variables(), requiredVariables()))
 	if variable == "" {
 		return nil
 	}
@@ -91,8 +94,14 @@ func (p *path) ready() (bool, error) {
 		return true, nil
 	}
 	has := p.claim.Variables()
-	for _, name := range kerberos.Variables() {
-		if value, ok := p.app.values[name]; ok {
+	for _, add := range additions(p.app.required) {
+		for _, line := range add.Environment {
+			name, _, _ := strings.Cut(line, "=")
+			has = append(has, name)
+		}
+	}
+	for _, name := range requiredVariables() {
+		if value, ok := p.app.values[name]; ok && !slices.Contains(has, name) {
 			has = append(has, name)
 			p.app.kept = append(p.app.kept, name+"='"+value+"'")
 		}
@@ -192,6 +201,10 @@ func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
 	if p.app.complete() {
 		return true, nil
 	}
+	if r := p.app.unmet; r != nil {
+		return false, misconfigured(fmt.Sprintf("%s is set for exec, and what stands in %s was published without it, or with another value", r.From, p.cfg.Dir),
+			fmt.Sprintf("set %s for the container that runs podfqdn init or podfqdn sidecar, to the same value, or leave it out here", r.From))
+	}
 	return false, p.unpublished(slices.Collect(maps.Keys(p.app.values)))
 }
 
@@ -217,6 +230,7 @@ func (p *path) become(ctx context.Context) error {
 		p.log.Warn("POD_ORDINAL is set and empty, so that the kubelet has put nothing in place of $(POD_ORDINAL)", zap.String("because", noOrdinal))
 	}
 	_ = p.log.Sync()
+	showMemory()
 	if signal, ok := errors.AsType[exit](settled(ctx)); ok {
 		return exit{signal.code, fmt.Errorf("ended by %w before the application began", signal)}
 	}

@@ -24,7 +24,8 @@ usage: podfqdn COMMAND
   version  print the version
 
 exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified; doctor: not healthy)
-            12 deadline, another Pod holds the name · 13 volume · 14 deadline, DNS agrees but Kerberos keys are missing
+            12 deadline, another Pod holds the name · 13 volume
+            deadline, DNS agrees, missing: 14 Kerberos keys · 15 peers · 16 a certificate
             exec, before the command begins: 126 it cannot be executed · 127 it was not found
             130, 143 signal before publication
 

@@ -30,7 +30,11 @@ const (
 	exitDeadline   = 11 // DNS did not agree in time; check: not verified; doctor: not healthy
 	exitShared     = 12 // the same, and another Pod holds the name
 	exitVolume     = 13
-	exitKeyless    = 14 // the deadline; DNS agreed, but keys for Kerberos are missing
+
+	// The deadline; DNS agreed, but something else that was required is missing.
+	exitKeyless     = 14 // keys for Kerberos
+	exitPeerless    = 15 // peers
+	exitUncertified = 16 // a certificate
 
 	// Of exec, as of sh(1).
 	exitNotExecutable = 126
@@ -66,7 +70,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		help(stderr)
 		return exitRefused
 	}
-	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, exec, check, doctor, help or version", command)
+	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, exec, wait, check, doctor, help or version", command)
 	fmt.Fprintln(stderr, err)
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case

@@ -95,6 +95,7 @@ func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity
 func (n *narrator) turn(t identity.Turn) {
 	n.asked(t.Unfinished)
 	n.asked(t.Report)
+	n.asked(t.Others)
 	n.quiet()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -162,7 +163,11 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 			n.next = waited + time.Hour
 		}
 	}
-	if !n.told.first(reason) {
+	topic := reason
+	if u, ok := errors.AsType[*identity.Unreached](m); ok {
+		topic = u.Topic
+	}
+	if !n.told.first(topic) {
 		return
 	}
 	n.broken = true
@@ -257,7 +262,9 @@ func (n *narrator) asked(r identity.Report) {
 
 // deadlineCodes are the exit codes of a wait that ends without success, by its last reason;
 // 11 where it has none here. That of Shared does not need to be the last.
-var deadlineCodes = map[identity.Verdict]int{identity.Keyless: exitKeyless}
+var deadlineCodes = map[identity.Verdict]int{
+	identity.Keyless: exitKeyless, identity.Peerless: exitPeerless, identity.Uncertified: exitUncertified,
+}
 
 // end returns why the wait ended without agreement: by its limit, or by a signal,
 // which is cause then; with its last reason, and with the likeliest cause.

@@ -103,6 +103,7 @@ type need struct {
 	outlet
 	path   *path
 	warned string // of what its source lacks, while it lacks it; "" while it does not
+	found  string // what was told of it last
 }
 
 func newNeed(p *path, r *identity.Requirement) *need {
@@ -114,11 +115,11 @@ func (n *need) settled() bool { return n.Once && !n.path.afresh && n.stands.Load
 
 // checked is Check; but what becomes of a source after its files were published
 // once is for the next Pod.
-func (n *need) checked(ctx context.Context) error {
-	if n.Once && n.holds() {
+func (n *need) checked(ctx context.Context, dns identity.Resolver, verified bool) error {
+	if n.Once && (n.Dir == "" && verified || n.Dir != "" && n.holds()) {
 		return nil
 	}
-	return n.Check(ctx)
+	return n.Check(ctx, dns)
 }
 
 // prepare reads what can be read before DNS is asked, and sees that it can be
@@ -164,11 +165,11 @@ func (n *need) onDisk() error {
 
 // require returns the files of a Walk. Once they are published, or the need was
 // met, nothing that becomes of its source takes that back.
-func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
+func (n *need) require(ctx context.Context, a identity.Agreement, dns identity.Resolver) ([]identity.File, error) {
 	if n.settled() {
 		return nil, nil
 	}
-	files, err := n.Require(ctx, a)
+	files, err := n.Require(ctx, a, dns)
 	for n.Remark != nil {
 		message, details := n.Remark()
 		if message == "" {
@@ -178,6 +179,15 @@ func (n *need) require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 	}
 	if err == nil && n.Dir == "" {
 		n.stands.Store(true)
+	}
+	if err == nil && n.Found != nil {
+		if found := n.Found(); found != n.found {
+			n.path.log.Info(n.Name+" found", zap.String("what", found))
+			n.found = found
+		}
+	}
+	if ctx.Err() == nil {
+		n.path.health.Missing(n.Name, err != nil)
 	}
 	if err == nil && n.warned != "" {
 		n.path.log.Info("the source has the " + n.Name + " again")
@@ -220,16 +230,34 @@ func (n *need) publish(g identity.Generation) error {
 	return err
 }
 
+// coreLimit is what hideMemory has changed, and showMemory gives back.
+var coreLimit *syscall.Rlimit
+
 // hideMemory keeps keys out of core files, and this process's memory from
 // others of the same user.
 func hideMemory() error {
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &limit); err != nil {
+		return fmt.Errorf("getrlimit RLIMIT_CORE: %w", err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Max: limit.Max}); err != nil {
 		return fmt.Errorf("setrlimit RLIMIT_CORE: %w", err)
+	}
+	if coreLimit == nil {
+		coreLimit = &limit
 	}
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_DUMPABLE, 0, 0); errno != 0 {
 		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", errno)
 	}
 	return nil
+}
+
+// showMemory takes back what an application would inherit of hideMemory: the limit
+// on core files, while this process's memory stays hidden until execve.
+func showMemory() {
+	if coreLimit != nil {
+		_ = syscall.Setrlimit(syscall.RLIMIT_CORE, coreLimit) // which it was before
+	}
 }
 
 // volumeError is what is wrong with a volume, but for what has an exit code of

@@ -16,6 +16,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
+	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/render"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
@@ -53,7 +54,7 @@ func runPath(ctx context.Context, command string, args, environ []string, stderr
 type path struct {
 	stderr io.Writer
 	dns    identity.Resolver // nil: the nameservers of the Pod
-	extra  maker             // for tests: what the variables do not ask for; or nil
+	extra  []kind            // for tests: what the variables do not ask for
 
 	sidecar bool
 	app     *application // of "exec"; nil
@@ -117,6 +118,9 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	defer p.close()
 	if err := p.open(ctx); err != nil {
 		return volumeError(err)
+	}
+	for _, n := range p.needs {
+		p.health.Tell(n.Name, !n.stands.Load(), n.Gauges)
 	}
 	if p.app != nil {
 		if ready, err := p.ready(); ready || err != nil {
@@ -196,27 +200,53 @@ func (p *path) waitsFor(facts identity.Facts) []zap.Field {
 	return fields
 }
 
-// maker makes what a claim needs, nil for nothing; the directory is where everybody
-// reads.
-type maker func(identity.Claim, string) (*identity.Requirement, error)
+// kind is a kind of Requirement. It makes what a claim needs, nil for nothing; the
+// directory is where everybody reads. variables are those of the lines that it may
+// add to identity.env.
+type kind struct {
+	make      func(identity.Claim, string) (*identity.Requirement, error)
+	variables []string
+}
 
-// makeNeeds makes what the claim needs, of each kind. Nothing of it is read; but
-// where it is secret, this process hides its memory from now on.
-func (p *path) makeNeeds() error {
-	for _, of := range []maker{
-		p.cfg.Kerberos.Requirement,
-		p.extra,
-	} {
-		if of == nil {
-			continue
-		}
-		r, err := of(p.claim, p.cfg.Dir)
+// kinds lists what a Pod may need in addition to its name, in the order in which it
+// is asked for: what is asked over the network last.
+func (c config) kinds() []kind {
+	return []kind{
+		{c.Kerberos.Requirement, kerberos.Variables()},
+		{c.Peers.Requirement, peers.Variables()},
+	}
+}
+
+// requiredVariables lists those of all kinds.
+func requiredVariables() (names []string) {
+	for _, k := range (config{}).kinds() {
+		names = append(names, k.variables...)
+	}
+	return names
+}
+
+// requirements makes what a claim needs, of each kind. Nothing of it is read.
+func (p *path) requirements(claim identity.Claim) (all []*identity.Requirement, err error) {
+	for _, k := range append(p.cfg.kinds(), p.extra...) {
+		r, err := k.make(claim, p.cfg.Dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if r == nil {
-			continue
+		if r != nil {
+			all = append(all, r)
 		}
+	}
+	return all, nil
+}
+
+// makeNeeds makes what the claim needs. Where it is secret, this process hides its
+// memory from now on.
+func (p *path) makeNeeds() error {
+	all, err := p.requirements(p.claim)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
 		if r.Secret {
 			if err := hideMemory(); err != nil {
 				return err
@@ -224,8 +254,11 @@ func (p *path) makeNeeds() error {
 		}
 		p.needs = append(p.needs, newNeed(p, r))
 	}
+	if p.app != nil {
+		p.app.required = all
+	}
 	// Last, as it shows what all the others add to identity.env.
-	rendered, err := p.cfg.Render.Requirements(p.claim, p.others())
+	rendered, err := p.cfg.Render.Requirements(p.claim, p.others(all))
 	for _, r := range rendered {
 		p.needs = append(p.needs, newNeed(p, r))
 	}
@@ -233,24 +266,49 @@ func (p *path) makeNeeds() error {
 }
 
 // others returns what is published in addition to what is rendered.
-func (p *path) others() render.Others {
-	o := render.Others{Dirs: []string{p.cfg.Dir}, Variables: kerberos.Variables()}
+func (p *path) others(required []*identity.Requirement) render.Others {
+	o := render.Others{Dirs: []string{p.cfg.Dir}, Variables: requiredVariables(), Additions: additions(required)}
 	if p.cfg.Install != "" {
 		o.Dirs = append(o.Dirs, p.cfg.Install)
 	}
-	for _, n := range p.needs {
-		if n.Dir != "" {
-			o.Dirs = append(o.Dirs, n.Dir)
+	for _, r := range required {
+		if r.Outlet.Dir != "" {
+			o.Dirs = append(o.Dirs, r.Outlet.Dir)
 		}
-		o.Environment = append(o.Environment, n.Environment...)
 	}
 	return o
+}
+
+// additions returns what is added to the identity.
+func additions(required []*identity.Requirement) (all []identity.Addition) {
+	for _, r := range required {
+		all = append(all, r.Addition)
+	}
+	return all
+}
+
+// additions returns what is published with the name. A line of another container's
+// that stays comes first, as that of the peers may be long.
+func (p *path) additions() (all []identity.Addition) {
+	if p.app != nil {
+		all = append(all, identity.Addition{Environment: p.app.kept})
+	}
+	for _, n := range p.needs {
+		all = append(all, n.Addition)
+	}
+	return all
 }
 
 // open takes the volumes. Where what the name needs does not stand next to it,
 // the name does not stand either.
 func (p *path) open(ctx context.Context) error {
-	p.name.Outlet = identity.Outlet{Dir: p.cfg.Dir, Names: identity.Files(),
+	names := identity.Files()
+	for _, add := range p.additions() {
+		for _, f := range add.Files {
+			names = append(names, f.Name)
+		}
+	}
+	p.name.Outlet = identity.Outlet{Dir: p.cfg.Dir, Names: names,
 		Keeps:     func(files []identity.File) error { _, err := p.claim.Keeps(files); return err },
 		Published: p.published,
 	}
@@ -307,7 +365,7 @@ func (p *path) open(ctx context.Context) error {
 	// An init container proves and publishes again.
 	p.name.stands.Store(stands && (p.sidecar || p.app != nil && p.app.complete()))
 	for _, n := range p.needs {
-		if n.Dir == "" {
+		if n.Dir == "" { // what was met when the name was published
 			n.stands.Store(p.name.stands.Load())
 		}
 	}
@@ -342,18 +400,13 @@ func (p *path) publish(turn identity.Turn) error {
 	for _, g := range turn.Required {
 		defer g.Clear()
 	}
-	var environment []string
 	for i, n := range p.needs {
 		if err := n.publish(turn.Required[i]); err != nil {
 			return p.failed(err)
 		}
-		environment = append(environment, n.Environment...)
-	}
-	if p.app != nil {
-		environment = append(environment, p.app.kept...)
 	}
 	proven := turn.Agreement.Addrs()
-	generation, err := identity.Render(turn.Agreement, environment...)
+	generation, err := identity.Render(turn.Agreement, p.additions()...)
 	if err != nil {
 		return err
 	}

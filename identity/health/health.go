@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -36,6 +37,8 @@ type Health struct {
 	questions                 map[question]int
 	withdrawals, volumeErrors int
 	missed                    map[string]int // by the requirement's name
+	missing                   map[string]bool
+	gauges                    []identity.Gauge
 }
 
 // question is how questions to DNS are counted. All its values are this
@@ -45,7 +48,7 @@ type question struct{ kind, rcode string }
 // New returns the Health of a sidecar that begins now. stands reports whether what
 // it published stands; version and revision are those of its build.
 func New(stands func() bool, version, revision string) *Health {
-	return &Health{version: version, revision: revision, began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}, missed: map[string]int{}}
+	return &Health{version: version, revision: revision, began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}, missed: map[string]int{}, missing: map[string]bool{}}
 }
 
 // Turn counts a verification.
@@ -57,7 +60,7 @@ func (h *Health) Turn(t identity.Turn) {
 		verdict, h.reason = m.Verdict, m.Error()
 	}
 	h.turns[verdict]++
-	for _, f := range append(t.Unfinished.Findings(), t.Report.Findings()...) {
+	for _, f := range slices.Concat(t.Unfinished.Findings(), t.Report.Findings(), t.Others.Findings()) {
 		if f.Is != identity.Unasked {
 			h.questions[question{f.Kind.String(), rcode(f.Answer)}]++
 		}
@@ -68,6 +71,22 @@ func (h *Health) Turn(t identity.Turn) {
 			h.first = time.Since(h.began)
 		}
 	}
+}
+
+// Tell adds a requirement of that name, whether it is missing until Missing says
+// otherwise, and what it tells of itself.
+func (h *Health) Tell(requirement string, missing bool, gauges []identity.Gauge) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.missing[requirement] = missing
+	h.gauges = append(h.gauges, gauges...)
+}
+
+// Missing learns whether a requirement of that name is missing now.
+func (h *Health) Missing(requirement string, missing bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.missing[requirement] = missing
 }
 
 // Withdrew counts that the published identity was withdrawn.
@@ -205,6 +224,22 @@ func (h *Health) text() []byte {
 	metric("podfqdn_withdrawals_total", "counter", "How often the published identity was withdrawn.", fmt.Sprintf(" %d", h.withdrawals))
 	metric("podfqdn_volume_errors_total", "counter", "How often the volume could not be written.", fmt.Sprintf(" %d", h.volumeErrors))
 	metric("podfqdn_keys_missing_total", "counter", "How often the source did not have the Kerberos keys that are published.", fmt.Sprintf(" %d", h.missed["keys"]))
+	var missing []string
+	for _, kind := range slices.Sorted(maps.Keys(h.missing)) {
+		n := 0
+		if h.missing[kind] {
+			n = 1
+		}
+		missing = append(missing, fmt.Sprintf("{kind=%q} %d", kind, n))
+	}
+	if len(missing) > 0 {
+		metric("podfqdn_requirement_missing", "gauge", "1 while what is required in addition to DNS is missing, else 0.", missing...)
+	}
+	for _, g := range h.gauges {
+		if value, ok := g.Value(); ok {
+			metric(g.Name, "gauge", g.Help, " "+strconv.FormatFloat(value, 'f', -1, 64))
+		}
+	}
 	return w.Bytes()
 }
 

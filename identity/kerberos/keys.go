@@ -71,7 +71,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	}
 	r := &identity.Requirement{
 		Name: "keys", Title: "Kerberos keys", From: "PODFQDN_KRB5_SOURCE", Label: "principals", Secret: true,
-		Require: k.Require, Check: k.Check, Remark: k.remark, Environment: k.Environment(),
+		Require: k.Require, Check: k.Check, Remark: k.remark, Addition: identity.Addition{Environment: k.Environment()},
 		Outlet: identity.Outlet{Dir: c.Dir, Names: Files(), Keeps: k.Keeps, Published: k.Published},
 	}
 	for _, p := range k.principals {
@@ -197,7 +197,7 @@ const again = time.Second
 // The error is a *identity.Mismatch with the verdict Keyless where the source
 // does not have them yet, a *identity.Refusal where only another Pod spec can
 // help, and otherwise the end of ctx.
-func (k *Keys) Require(ctx context.Context, a identity.Agreement) ([]identity.File, error) {
+func (k *Keys) Require(ctx context.Context, a identity.Agreement, _ identity.Resolver) ([]identity.File, error) {
 	if a.Name() != k.claim.Name() {
 		return nil, fmt.Errorf("these are the keys of %s, and %+q was proven", k.claim.Name(), a.Name())
 	}
@@ -207,7 +207,7 @@ func (k *Keys) Require(ctx context.Context, a identity.Agreement) ([]identity.Fi
 
 // Check returns the error that Require would return, for a caller that has no
 // proof of the name and publishes nothing.
-func (k *Keys) Check(ctx context.Context) error {
+func (k *Keys) Check(ctx context.Context, _ identity.Resolver) error {
 	files, err := k.files(ctx)
 	for _, f := range files {
 		clear(f.Data)

@@ -77,7 +77,7 @@ func (s settings) published(t *testing.T) []identity.File {
 	where := t.TempDir()
 	s.source = write(t, filepath.Join(where, "hole.keytab"), mit(t)["hole.keytab"])
 	keys, agreement := s.keys(t)
-	files, err := keys.Require(t.Context(), agreement)
+	files, err := keys.Require(t.Context(), agreement, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func TestAKeyOfVersion0IsTakenWithARemark(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := need.Check(t.Context()); err != nil {
+		if err := need.Check(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		var got []string
@@ -212,7 +212,7 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		m := mount(t, test.files)
 		s := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir + test.path}
 		keys, agreement := s.keys(t)
-		files, err := keys.Require(t.Context(), agreement)
+		files, err := keys.Require(t.Context(), agreement, nil)
 		want := strings.NewReplacer("SOURCE", fmt.Sprintf("%q", s.source), "DIR", m.dir).Replace(test.want)
 		if files != nil {
 			t.Errorf("%s: %v", name, files)
@@ -224,7 +224,7 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		}
 
 		m.set(map[string][]byte{"k": whole})
-		files, err = keys.Require(t.Context(), agreement)
+		files, err = keys.Require(t.Context(), agreement, nil)
 		if err != nil || len(files) != 3 || !bytes.Equal(files[0].Data, whole) || len(keys.Skipped()) > 0 {
 			t.Errorf("%s, then whole: %v, %v, %q", name, files, err, keys.Skipped())
 		}
@@ -243,7 +243,7 @@ func TestARotationIsPublishedWithTheKeyVersionBefore(t *testing.T) {
 		if step.source != nil {
 			m.set(map[string][]byte{"k": step.source})
 		}
-		files, err := keys.Require(t.Context(), agreement)
+		files, err := keys.Require(t.Context(), agreement, nil)
 		if err != nil || !bytes.Equal(files[0].Data, step.want) {
 			t.Fatalf("%v, %v", files, err)
 		}
@@ -258,7 +258,7 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 		end := keys.Hang()
 		for range 2 {
 			start := time.Now()
-			_, err := keys.Require(t.Context(), agreement)
+			_, err := keys.Require(t.Context(), agreement, nil)
 			checkKeyless(t, err, fmt.Sprintf("%q could not be read within 5s: see whether the file system that it lies on hangs", path))
 			if took := time.Since(start); took != 5*time.Second {
 				t.Errorf("it took %s", took)
@@ -266,18 +266,18 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 		}
 		soon, stop := context.WithTimeout(t.Context(), 2*time.Second)
 		defer stop()
-		_, err := keys.Require(soon, agreement)
+		_, err := keys.Require(soon, agreement, nil)
 		checkKeyless(t, err, fmt.Sprintf("%q could not be read within 1.9s: see whether the file system that it lies on hangs", path))
 		signal := errors.New("a signal")
 		ctx, kill := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { kill(signal) })
 		start := time.Now()
-		if _, err := keys.Require(ctx, agreement); err != signal || time.Since(start) != time.Second {
+		if _, err := keys.Require(ctx, agreement, nil); err != signal || time.Since(start) != time.Second {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 		end()
 		for range 2 {
-			if files, err := keys.Require(t.Context(), agreement); err != nil || !bytes.Equal(files[0].Data, whole) {
+			if files, err := keys.Require(t.Context(), agreement, nil); err != nil || !bytes.Equal(files[0].Data, whole) {
 				t.Errorf("%v, %v", files, err)
 			}
 		}
@@ -288,17 +288,17 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 func TestOlderKeysThanThePublishedOnesAreNone(t *testing.T) {
 	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 2))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
-	files, err := keys.Require(t.Context(), agreement)
+	files, err := keys.Require(t.Context(), agreement, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	keys.Published(files)
 	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
-	_, err = keys.Require(t.Context(), agreement)
+	_, err = keys.Require(t.Context(), agreement, nil)
 	checkKeyless(t, err, fmt.Sprintf("%q has no key for %s (its newest version is 1, and version 2 is published); it has keys for %s", m.dir, db0, db0))
 	anew := podtest.KeytabOf(aes256(db0, 1, func(e *podtest.Entry) { e.Time++ }))
 	m.set(map[string][]byte{"k": anew})
-	if files, err := keys.Require(t.Context(), agreement); err != nil || !bytes.Equal(files[0].Data, anew) {
+	if files, err := keys.Require(t.Context(), agreement, nil); err != nil || !bytes.Equal(files[0].Data, anew) {
 		t.Errorf("%v, %v", files, err)
 	}
 }
@@ -321,7 +321,7 @@ func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
 	path := write(t, filepath.Join(t.TempDir(), "k"), podtest.KeytabOf(aes256(db0, 1)))
 	keys, _ := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: path}.keys(t)
 	for _, other := range []identity.Agreement{{}, podtest.Proven(claimOf(t, "kdc1.example.org"))} {
-		if files, err := keys.Require(t.Context(), other); err == nil || files != nil {
+		if files, err := keys.Require(t.Context(), other, nil); err == nil || files != nil {
 			t.Errorf("%v", files)
 		}
 	}
@@ -330,7 +330,7 @@ func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
 func TestAFolderCannotBeUsedInPlace(t *testing.T) {
 	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir, inPlace: true}.keys(t)
-	_, err := keys.Require(t.Context(), agreement)
+	_, err := keys.Require(t.Context(), agreement, nil)
 	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %q is a folder: name a keytab in it, such as with {hostname}", m.dir))
 }
 
@@ -387,7 +387,7 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 	s := settings{principals: "HTTP/{fqdn},user", realm: "EXAMPLE.COM", source: path}
 	keys, agreement := s.keys(t)
 	given := func() []identity.File {
-		files, err := keys.Require(t.Context(), agreement)
+		files, err := keys.Require(t.Context(), agreement, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,7 +427,7 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 	if err := inPlace.Keeps(given()); err == nil {
 		t.Error("a keytab is kept where none is to be")
 	}
-	if files, err := inPlace.Require(t.Context(), agreement); err != nil || inPlace.Keeps(files) != nil {
+	if files, err := inPlace.Require(t.Context(), agreement, nil); err != nil || inPlace.Keeps(files) != nil {
 		t.Errorf("what was given is not kept: %v, %v", err, inPlace.Keeps(files))
 	}
 }
@@ -435,12 +435,12 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 func TestLookGivesTheErrorOfRequire(t *testing.T) {
 	m := mount(t, nil)
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir}.keys(t)
-	_, want := keys.Require(t.Context(), agreement)
-	if err := keys.Check(t.Context()); err == nil || err.Error() != want.Error() {
+	_, want := keys.Require(t.Context(), agreement, nil)
+	if err := keys.Check(t.Context(), nil); err == nil || err.Error() != want.Error() {
 		t.Errorf("%v, not %v", err, want)
 	}
 	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
-	if err := keys.Check(t.Context()); err != nil {
+	if err := keys.Check(t.Context(), nil); err != nil {
 		t.Error(err)
 	}
 }

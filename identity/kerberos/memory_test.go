@@ -88,7 +88,7 @@ func TestNoKeyIsLeftInMemory(t *testing.T) {
 	}
 	ours, theirs := both[:32], both[32:]
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: source}.keys(t)
-	files, err := keys.Require(t.Context(), agreement)
+	files, err := keys.Require(t.Context(), agreement, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,9 +47,9 @@ func (p *Pairs) UnmarshalText(text []byte) error {
 
 // Others is what podfqdn publishes in addition.
 type Others struct {
-	Dirs        []string // where
-	Variables   []string // names that lines of identity.env may have, in addition to identity.Variables
-	Environment []string // those of these lines that this Pod has
+	Dirs      []string // where
+	Variables []string // names that lines of identity.env may have, in addition to identity.Variables
+	Additions []identity.Addition
 }
 
 // Requirements makes one Requirement of each pair. It reads nothing; but no source
@@ -62,18 +62,20 @@ func (p Pairs) Requirements(claim identity.Claim, others Others) ([]*identity.Re
 	var all []*identity.Requirement
 	for _, one := range p.pairs {
 		r := &rendering{
-			pair: one, claim: claim, environment: others.Environment,
+			pair: one, claim: claim, additions: others.Additions,
 			documented: slices.Concat(identity.Variables(), others.Variables),
 			has:        claim.Variables(),
 		}
-		for _, line := range others.Environment {
-			name, _, _ := strings.Cut(line, "=")
-			r.has = append(r.has, name)
+		for _, add := range others.Additions {
+			for _, line := range add.Environment {
+				name, _, _ := strings.Cut(line, "=")
+				r.has = append(r.has, name)
+			}
 		}
 		all = append(all, &identity.Requirement{
 			Name: "rendered files", Title: "Rendered files", From: "PODFQDN_RENDER", Wants: []string{one.src},
 			Prepare: r.prepare, Once: true, Require: r.require,
-			Check:  func(context.Context) error { _, err := r.prepare(); return err },
+			Check:  func(context.Context, identity.Resolver) error { _, err := r.prepare(); return err },
 			Remark: r.remark,
 			Outlet: identity.Outlet{Dir: one.dst, Signal: signal, Keeps: r.keeps, Published: r.published},
 		})
@@ -86,7 +88,7 @@ type rendering struct {
 	pair
 	claim           identity.Claim
 	documented, has []string // variables
-	environment     []string
+	additions       []identity.Addition
 	slips           []string // which nobody has been told of yet
 	files           []file   // nil: not read, or not needed any more
 }
@@ -135,7 +137,7 @@ func (r *rendering) remark() (message, details string) {
 
 // require returns the rendered files for a Pod whose name was proven. The error is a
 // *identity.Refusal.
-func (r *rendering) require(_ context.Context, a identity.Agreement) ([]identity.File, error) {
+func (r *rendering) require(_ context.Context, a identity.Agreement, _ identity.Resolver) ([]identity.File, error) {
 	if a.Name() != r.claim.Name() {
 		return nil, fmt.Errorf("these are the files for %s, and %+q was proven", r.claim.Name(), a.Name())
 	}
@@ -144,7 +146,7 @@ func (r *rendering) require(_ context.Context, a identity.Agreement) ([]identity
 			return nil, err
 		}
 	}
-	published, err := identity.Render(a, r.environment...)
+	published, err := identity.Render(a, r.additions...)
 	if err != nil {
 		return nil, err
 	}

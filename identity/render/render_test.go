@@ -22,8 +22,8 @@ func claimed(addr string) identity.Claim {
 const address = "10.244.1.7"
 
 var others = render.Others{
-	Variables:   []string{"KRB5_KTNAME", "KRB5_CONFIG"},
-	Environment: []string{"KRB5_KTNAME='/krb5/keytab'"},
+	Variables: []string{"KRB5_KTNAME", "KRB5_CONFIG"},
+	Additions: []identity.Addition{{Environment: []string{"KRB5_KTNAME='/krb5/keytab'"}}},
 }
 
 // requirement makes the only one for src.
@@ -73,7 +73,7 @@ func TestFilesAreRenderedWithTheValuesOfTheIdentityAndOfOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // another requirement may not be met the first time
-		files, err := r.Require(t.Context(), podtest.Proven(claim))
+		files, err := r.Require(t.Context(), podtest.Proven(claim), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,7 +95,7 @@ func TestWhatWasRenderedForThisPodIsKept(t *testing.T) {
 	src := t.TempDir()
 	write(t, src, map[string]string{"a": "$(POD_IP)"})
 	claim := claimed(address)
-	files, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim))
+	files, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestAReferenceThatCannotBeReplacedIsRefusedBeforeDNSIsAsked(t *testing.T) {
 		if !errors.As(err, new(*identity.Refusal)) || err.Error() != want {
 			t.Errorf("%v\nwant %s", err, want)
 		}
-		if err := r.Check(context.Background()); err == nil || err.Error() != want {
+		if err := r.Check(context.Background(), nil); err == nil || err.Error() != want {
 			t.Errorf("Check: %v", err)
 		}
 	}
@@ -151,7 +151,7 @@ func TestWhatIsTooLargeOnceItIsRenderedIsRefused(t *testing.T) {
 	src := t.TempDir()
 	write(t, src, map[string]string{"a": strings.Repeat("$(POD_FQDN)", 400_000)})
 	claim := claimed(address)
-	_, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim))
+	_, err := requirement(t, claim, src).Require(t.Context(), podtest.Proven(claim), nil)
 	if !errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), "has more than 8 MiB when it is rendered") {
 		t.Error(err)
 	}

@@ -40,19 +40,24 @@ type probes struct {
 	order []uint16 // probeTypes as they are to be taken
 }
 
-// newProbes returns the probe types for a name, each time in another order: a
-// process that is started again would be told from a cache what the one before
-// it was. Next to another process those come first that it comes to last.
-func newProbes(beside bool) *probes {
+// newProbes returns the probe types for a name, to be taken in an order.
+func newProbes(order []uint16) *probes {
+	return &probes{free: make(map[uint16]time.Time), order: order}
+}
+
+// shuffled returns the probe types, in another order in each process: one that is
+// started again would be told from a cache what the one before it was. It is the
+// same for all names, so that what one of them shows of a type need not be found out
+// for the next. Next to another process those come first that it comes to last.
+func shuffled(beside bool) []uint16 {
 	first, last := slices.Clone(probeTypes[:len(probeTypes)/2]), slices.Clone(probeTypes[len(probeTypes)/2:])
 	for _, half := range [][]uint16{first, last} {
 		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
 	}
-	order := slices.Concat(first, last)
 	if beside {
-		order = slices.Concat(last, first)
+		return slices.Concat(last, first)
 	}
-	return &probes{free: make(map[uint16]time.Time), order: order}
+	return slices.Concat(first, last)
 }
 
 // take returns a type that is free at now, or how long until two are, as the first

@@ -71,6 +71,7 @@ type Resolver struct {
 	patience time.Duration
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
 	noEDNS   map[netip.AddrPort]bool
+	order    []uint16 // in which probe types are taken
 	probes   map[identity.Name]*probes
 	refuses  map[netip.AddrPort]bool // servers that refused the last probe type
 	hides    map[netip.AddrPort]bool // servers that do not deny what does not exist
@@ -89,6 +90,7 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 		patience: firstPatience,
 		rtts:     make(map[netip.AddrPort]time.Duration),
 		noEDNS:   make(map[netip.AddrPort]bool),
+		order:    shuffled(false),
 		probes:   make(map[identity.Name]*probes),
 		refuses:  make(map[netip.AddrPort]bool),
 		hides:    make(map[netip.AddrPort]bool),
@@ -104,7 +106,7 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 // for an answer, no longer, and sends each question up to three times meanwhile.
 func Beside(server netip.AddrPort, vc bool) *Resolver {
 	r := New([]netip.AddrPort{server}, vc)
-	r.beside = true
+	r.beside, r.order = true, shuffled(true)
 	return r
 }
 
@@ -229,7 +231,7 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 	name := q.Name
 	k := e.r.probes[name]
 	if k == nil {
-		k = newProbes(e.r.beside)
+		k = newProbes(e.r.order)
 		e.r.probes[name] = k
 	}
 	qtype, wait := k.take(time.Now(), q.Same)
@@ -237,6 +239,7 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 		return answer{Answer: identity.Answer{Is: identity.Unasked, Again: wait}, shown: shown.Answer{Wire: "nothing, as nothing was asked"}}
 	}
 	a, life := e.ask(ctx, dns.Fqdn(name.String()), qtype)
+	a.By = qtype
 	now := time.Now()
 	switch {
 	case a.Is != identity.Silent:

@@ -63,7 +63,7 @@ func rendered(dir string, src []string) error {
 		return err
 	}
 	_, _ = os.Stat("/podfqdn-faults-asks")
-	walk := identity.Walk{Claim: claim, Resolver: podtest.Agreeing(fatal{}, claim), Require: []func(context.Context, identity.Agreement) ([]identity.File, error){r.Require}}
+	walk := identity.Walk{Claim: claim, Resolver: podtest.Agreeing(fatal{}, claim), Require: []func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error){r.Require}}
 	var proven identity.Turn
 	for proven = range walk.Turns(context.Background()) {
 	}
@@ -83,7 +83,7 @@ func (fatal) Error(args ...any)            { panic(fmt.Sprint(args...)) }
 func (fatal) Errorf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
 
 func run(dir string, lines []string) error {
-	generation, err := identity.Render(podtest.Proven(claim), lines...)
+	generation, err := identity.Render(podtest.Proven(claim), identity.Addition{Environment: lines})
 	if err != nil {
 		return err
 	}

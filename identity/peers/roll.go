@@ -1,0 +1,214 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// How fast is asked. A process asks one question at a time.
+const (
+	// setRate is how many questions a second all members of a set ask together, who
+	// all wait for each other: a fraction of what a CoreDNS with a fifth of a core
+	// answers.
+	setRate = 1000
+	// processRate is how many one process asks for names that it was given.
+	processRate = 200
+
+	// breath is for how long one look may last, so that it is told how far it is.
+	breath = time.Second
+	// idle is the least pause for a name on which nothing depends at the moment.
+	idle = 5 * time.Second
+)
+
+// Roll looks for names until enough of them are there. One that was there once
+// counts; it is not asked for again. It is for one goroutine.
+type Roll struct {
+	need    int // of members
+	members []*member
+	there   int
+
+	// A bucket of questions, which fills at rate a second and holds a second's worth.
+	rate, left float64
+	filled     time.Time
+}
+
+// member is one name on a Roll, and how it may be spelled out; any of these will do.
+type member struct {
+	name    identity.Name // the first
+	seekers []*identity.Seeker
+	asked   bool
+	there   bool
+	due     time.Time
+	why     error // a *identity.Mismatch
+}
+
+func newRoll(need int, rate float64) *Roll {
+	rate = max(rate, 1)
+	return &Roll{need: need, rate: rate, left: rate}
+}
+
+// add adds a name with one spelling.
+func (r *Roll) add(s *identity.Seeker, name identity.Name) {
+	r.members = append(r.members, &member{name: name, seekers: []*identity.Seeker{s}})
+}
+
+// Missing is why a Roll is not complete yet.
+type Missing struct {
+	Names       []identity.Name // who was asked for and is missing, in order
+	There, Need int
+	Unasked     int
+	Topic       string        // the same as long as little has changed
+	Again       time.Duration // how long it is useless to look again
+	why         error         // of the first
+}
+
+func (m *Missing) Error() string {
+	var names []string
+	for _, name := range m.Names {
+		names = append(names, name.String())
+	}
+	says := fmt.Sprintf("%d of %d needed peers are in DNS", m.There, m.Need)
+	if len(names) > 0 {
+		says += "; missing: " + identity.List(names)
+	}
+	if m.Unasked > 0 {
+		says += fmt.Sprintf("; %d more not asked for yet", m.Unasked)
+	}
+	if m.why != nil {
+		says += " (" + m.why.Error() + ")"
+	}
+	return says
+}
+
+// Look asks for those that are due, as many as may be asked for now. The error is
+// a *Missing, or the end of ctx.
+func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
+	ends := time.Now().Add(breath)
+	again := idle
+	missing := 0 // of those on whom it depends
+	slack := len(r.members) - r.need
+	for _, m := range r.members {
+		if r.there >= r.need {
+			return nil
+		}
+		if m.there {
+			continue
+		}
+		due := m.due
+		if m.asked && missing > slack { // enough are missing in front of it
+			due = due.Add(idle)
+		}
+		if wait := time.Until(due); wait > 0 {
+			missing++
+			again = min(again, wait)
+			continue
+		}
+		if wait := r.wait(); wait > 0 || time.Now().After(ends) {
+			again = min(again, wait)
+			break
+		}
+		if err := r.ask(ctx, dns, m); err != nil {
+			return err
+		}
+		if !m.there {
+			missing++
+			again = min(again, max(time.Until(m.due), 0))
+		}
+	}
+	if r.there >= r.need {
+		return nil
+	}
+	return r.missing(max(again, time.Millisecond))
+}
+
+// ask asks for one name, by each of its spellings until one is there. The error is
+// the end of ctx.
+func (r *Roll) ask(ctx context.Context, dns identity.Resolver, m *member) error {
+	var pause time.Duration
+	for i, s := range m.seekers {
+		t := s.Look(ctx, dns)
+		r.left -= float64(len(t.Report.Findings()))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if t.Err == nil {
+			m.there, m.why = true, nil
+			r.there++
+			return nil
+		}
+		if i == 0 {
+			m.why, pause = t.Err, t.Pause
+		}
+		pause = min(pause, t.Pause)
+	}
+	m.asked, m.due = true, time.Now().Add(pause)
+	return nil
+}
+
+// wait returns how long until a question may be asked.
+func (r *Roll) wait() time.Duration {
+	now := time.Now()
+	if !r.filled.IsZero() {
+		r.left = min(r.left+r.rate*now.Sub(r.filled).Seconds(), r.rate)
+	}
+	if r.filled = now; r.left > 0 {
+		return 0
+	}
+	return time.Duration((1 - r.left) / r.rate * float64(time.Second))
+}
+
+// sweep looks until each name was asked for once, or enough are there.
+func (r *Roll) sweep(ctx context.Context, dns identity.Resolver) error {
+	for {
+		err := r.Look(ctx, dns)
+		m, ok := errors.AsType[*Missing](err)
+		if !ok || m.Unasked == 0 {
+			return err
+		}
+		select {
+		case <-time.After(r.wait()):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// missing says who is missing.
+func (r *Roll) missing(again time.Duration) *Missing {
+	e := &Missing{There: r.there, Need: r.need, Again: again}
+	for _, m := range r.members {
+		switch {
+		case m.there:
+		case !m.asked:
+			e.Unasked++
+		default:
+			if e.why == nil {
+				e.why = m.why
+			}
+			e.Names = append(e.Names, m.name)
+		}
+	}
+	e.Topic = fmt.Sprint(e.Names, e.why)
+	if few := 8; len(r.members) > few { // told at each doubling
+		step := 1
+		for step*2 <= r.need-r.there {
+			step *= 2
+		}
+		e.Topic = fmt.Sprint(step)
+	}
+	return e
+}
+
+// Names returns who is on the roll, in order.
+func (r *Roll) Names() []identity.Name {
+	var names []identity.Name
+	for _, m := range r.members {
+		names = append(names, m.name)
+	}
+	return slices.Clip(names)
+}
