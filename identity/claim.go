@@ -129,6 +129,15 @@ func (part Fact) checkLabel(what, variable string) error {
 	return nil
 }
 
+// Zone returns the cluster domain; the zero Name where nobody says. The error is a
+// *Refusal.
+func (f Facts) Zone() (Name, error) {
+	if f.ClusterDomain.Value == "" {
+		return Name{}, nil
+	}
+	return f.zone()
+}
+
 // zone returns the cluster domain as a name.
 func (f Facts) zone() (Name, error) {
 	zone, err := ParseName(f.ClusterDomain.Value)

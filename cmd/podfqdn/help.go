@@ -18,6 +18,8 @@ usage: podfqdn COMMAND
   sidecar  the same, then go on verifying, and serve probes and metrics
   exec     wait like init, or until another container has published, then become a command:
            podfqdn exec -- COMMAND [ARG...], in its own container
+  wait     wait until names of other servers are in DNS, and exit 0; needs no name of its own:
+           podfqdn wait [--for all|majority|N] NAME...
   check    exit 0 if the volume holds this Pod's verified name, and print it
   doctor   why DNS does not agree, and what to change; -o json for programs
   help     print this

@@ -62,6 +62,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return exitOK
 	case "init", "sidecar", "exec":
 		return runPath(ctx, command, args[1:], environ, stderr)
+	case "wait":
+		return runWait(ctx, args[1:], environ, stderr)
 	case "check":
 		return runCheck(args[1:], environ, stdout, stderr)
 	case "doctor":

@@ -184,7 +184,7 @@ func cmdReason(ts *testscript.TestScript, _ bool, args []string) {
 	lines := logLines(ts)
 	last := lines[len(lines)-1]
 	reason := strings.TrimPrefix(got, "podfqdn: ") // of exec
-	if last["msg"] != "not published" || last["level"] != "error" || last["exit"] != float64(p.code) || last["reason"] != reason {
+	if last["msg"] != "not published" && last["msg"] != "not found" || last["level"] != "error" || last["exit"] != float64(p.code) || last["reason"] != reason {
 		ts.Fatalf("the log ends with %v", last)
 	}
 }
@@ -203,6 +203,10 @@ var logFields = map[string][]string{
 	"earlier keys were removed":           {"what"},
 	"a file of the source was not read":   {"what"},
 	"keys published":                      {"principals", "dir", "changed"},
+	"peers found":                         {"what"},
+	"waiting for names in DNS":            {"names", "nameservers"},
+	"found":                               {"names", "waited"},
+	"not found":                           {"reason", "exit"},
 	"not published":                       {"reason", "exit"},
 	"not executed":                        {"reason", "exit"},
 	"published values replace other ones": {"variables"},
@@ -231,8 +235,10 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 				want = append(want, name)
 			}
 		}
-		if _, kerberos := fields["principals"]; kerberos && strings.HasPrefix(msg, "waiting") {
-			want = append(want, "principals")
+		for _, name := range []string{"principals", "peers"} {
+			if _, required := fields[name]; required && msg == "waiting for forward and reverse DNS to agree" {
+				want = append(want, name)
+			}
 		}
 		if fields["kind"] == "existence" && msg == "asked" {
 			want = append(want, "probe")

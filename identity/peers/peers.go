@@ -128,13 +128,13 @@ func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (
 		rate = min(rate, setRate/float64(len(names)))
 	}
 	search := &identity.Search{Zone: claim.Zone(), Reverse: claim.Reverse()}
-	w.Roll = newRoll(w.need, rate)
+	w.Roll = newRoll("members", w.need, rate)
 	for _, name := range others {
 		if name == claim.Name() { // which is proven by then
-			w.Roll.need--
+			w.Roll.there++
 			continue
 		}
-		w.Roll.add(search.Seek(name), name)
+		w.Roll.add(search, name)
 	}
 	return w, nil
 }
@@ -148,14 +148,11 @@ type waiting struct {
 
 // wants says what is waited for.
 func (w *waiting) wants(wait Wait) string {
-	var names []string
-	for _, m := range w.Roll.members {
-		names = append(names, m.name.String())
-	}
+	names := w.Roll.Names()
 	if len(names) == 0 {
-		return "none, as this Pod is the first"
+		return "no other, as this Pod is the first"
 	}
-	return fmt.Sprintf("%s of %s", wait, identity.List(names))
+	return fmt.Sprintf("%s: %d of %d members in DNS; others are %s", wait, w.need, w.total, identity.Enumerate(names))
 }
 
 // require looks once for those that are missing.
@@ -177,5 +174,5 @@ func (w *waiting) notYet(err error) error {
 
 // found says how many are there.
 func (w *waiting) found() string {
-	return fmt.Sprintf("%d of %d needed", w.Roll.there+w.need-w.Roll.need, w.need)
+	return fmt.Sprintf("%d of %d needed members", w.Roll.there, w.need)
 }

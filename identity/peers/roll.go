@@ -28,9 +28,10 @@ const (
 // Roll looks for names until enough of them are there. One that was there once
 // counts; it is not asked for again. It is for one goroutine.
 type Roll struct {
-	need    int // of members
+	noun    string // what they are called
+	need    int    // how many must be there
+	there   int    // those that nobody has to ask for included
 	members []*member
-	there   int
 
 	// A bucket of questions, which fills at rate a second and holds a second's worth.
 	rate, left float64
@@ -47,24 +48,29 @@ type member struct {
 	why     error // a *identity.Mismatch
 }
 
-func newRoll(need int, rate float64) *Roll {
+func newRoll(noun string, need int, rate float64) *Roll {
 	rate = max(rate, 1)
-	return &Roll{need: need, rate: rate, left: rate}
+	return &Roll{noun: noun, need: need, rate: rate, left: rate}
 }
 
-// add adds a name with one spelling.
-func (r *Roll) add(s *identity.Seeker, name identity.Name) {
-	r.members = append(r.members, &member{name: name, seekers: []*identity.Seeker{s}})
+// add adds one member, with the spellings of its name.
+func (r *Roll) add(search *identity.Search, names ...identity.Name) {
+	m := &member{name: names[0]}
+	for _, name := range names {
+		m.seekers = append(m.seekers, search.Seek(name))
+	}
+	r.members = append(r.members, m)
 }
 
 // Missing is why a Roll is not complete yet.
 type Missing struct {
 	Names       []identity.Name // who was asked for and is missing, in order
-	There, Need int
+	There, Need int             // who need not be asked for included
 	Unasked     int
 	Topic       string        // the same as long as little has changed
 	Again       time.Duration // how long it is useless to look again
-	why         error         // of the first
+	noun        string
+	why         error // of the first
 }
 
 func (m *Missing) Error() string {
@@ -72,7 +78,7 @@ func (m *Missing) Error() string {
 	for _, name := range m.Names {
 		names = append(names, name.String())
 	}
-	says := fmt.Sprintf("%d of %d needed peers are in DNS", m.There, m.Need)
+	says := fmt.Sprintf("%d of %d needed %s are in DNS", m.There, m.Need, m.noun)
 	if len(names) > 0 {
 		says += "; missing: " + identity.List(names)
 	}
@@ -91,7 +97,7 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 	ends := time.Now().Add(breath)
 	again := idle
 	missing := 0 // of those on whom it depends
-	slack := len(r.members) - r.need
+	slack := r.slack()
 	for _, m := range r.members {
 		if r.there >= r.need {
 			return nil
@@ -124,6 +130,17 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 		return nil
 	}
 	return r.missing(max(again, time.Millisecond))
+}
+
+// slack is how many may be missing for good.
+func (r *Roll) slack() int {
+	left := 0
+	for _, m := range r.members {
+		if !m.there {
+			left++
+		}
+	}
+	return left - (r.need - r.there)
 }
 
 // ask asks for one name, by each of its spellings until one is there. The error is
@@ -180,7 +197,7 @@ func (r *Roll) sweep(ctx context.Context, dns identity.Resolver) error {
 
 // missing says who is missing.
 func (r *Roll) missing(again time.Duration) *Missing {
-	e := &Missing{There: r.there, Need: r.need, Again: again}
+	e := &Missing{There: r.there, Need: r.need, Again: again, noun: r.noun}
 	for _, m := range r.members {
 		switch {
 		case m.there:
@@ -203,6 +220,9 @@ func (r *Roll) missing(again time.Duration) *Missing {
 	}
 	return e
 }
+
+// There returns how many are there.
+func (r *Roll) There() int { return r.there }
 
 // Names returns who is on the roll, in order.
 func (r *Roll) Names() []identity.Name {
