@@ -42,10 +42,12 @@ type Roll struct {
 type member struct {
 	name    identity.Name // the first
 	seekers []*identity.Seeker
-	asked   bool
 	there   bool
-	due     time.Time
-	why     error // a *identity.Mismatch
+	asked   bool
+	looked  time.Time     // when it was asked for last,
+	pause   time.Duration // and for how long after that it is useless
+	due     time.Time     // when to ask again
+	why     error         // a *identity.Mismatch
 }
 
 func newRoll(noun string, need int, rate float64) *Roll {
@@ -96,34 +98,22 @@ func (m *Missing) Error() string {
 func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 	ends := time.Now().Add(breath)
 	again := idle
-	missing := 0 // of those on whom it depends
-	slack := r.slack()
-	for _, m := range r.members {
+	for _, m := range r.due() {
 		if r.there >= r.need {
-			return nil
-		}
-		if m.there {
-			continue
-		}
-		due := m.due
-		if m.asked && missing > slack { // enough are missing in front of it
-			due = due.Add(idle)
-		}
-		if wait := time.Until(due); wait > 0 {
-			missing++
-			again = min(again, wait)
-			continue
-		}
-		if wait := r.wait(); wait > 0 || time.Now().After(ends) {
-			again = min(again, wait)
 			break
 		}
-		if err := r.ask(ctx, dns, m); err != nil {
-			return err
+		wait := time.Until(m.due)
+		if wait <= 0 {
+			wait = r.wait()
+			if wait == 0 && time.Now().Before(ends) {
+				if err := r.ask(ctx, dns, m); err != nil {
+					return err
+				}
+				wait = time.Until(m.due)
+			}
 		}
 		if !m.there {
-			missing++
-			again = min(again, max(time.Until(m.due), 0))
+			again = min(again, max(wait, 0))
 		}
 	}
 	if r.there >= r.need {
@@ -132,15 +122,28 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 	return r.missing(max(again, time.Millisecond))
 }
 
-// slack is how many may be missing for good.
-func (r *Roll) slack() int {
-	left := 0
+// due returns those that are missing, in the order in which to ask for them: first
+// those for whom nobody has asked yet, who may be there. Of the others as many can
+// be waited for as have to come, and one more; the rest can wait longer.
+func (r *Roll) due() []*member {
+	var missing []*member
+	asked := 0
 	for _, m := range r.members {
 		if !m.there {
-			left++
+			missing = append(missing, m)
 		}
 	}
-	return left - (r.need - r.there)
+	slack := len(missing) - (r.need - r.there)
+	for _, m := range missing {
+		if m.asked {
+			asked++
+		}
+		if m.due = m.looked.Add(m.pause); m.asked && asked > slack+1 {
+			m.due = m.due.Add(idle)
+		}
+	}
+	slices.SortStableFunc(missing, func(a, b *member) int { return a.due.Compare(b.due) })
+	return missing
 }
 
 // ask asks for one name, by each of its spellings until one is there. The error is
@@ -163,7 +166,8 @@ func (r *Roll) ask(ctx context.Context, dns identity.Resolver, m *member) error 
 		}
 		pause = min(pause, t.Pause)
 	}
-	m.asked, m.due = true, time.Now().Add(pause)
+	m.asked, m.looked, m.pause = true, time.Now(), pause
+	m.due = m.looked.Add(pause)
 	return nil
 }
 
