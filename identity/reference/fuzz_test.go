@@ -26,36 +26,94 @@ var seeds = []string{
 	// nginx, systemd, sed
 	`server_name $host $hostname; rewrite ^/(.*)$ https://$(POD_FQDN)/$1;`,
 	`ExecStart=/bin/sh -c 'echo $$POD $(POD_IP)'`, `s/^\(.*\)$/\1$(POD_IP)/`,
+	// lists
+	"$(POD_PEERS)", "$$(POD_PEERS:{fqdn})", `$(POD_PEERS[\n]:server.{ordinal+1}={fqdn}:2888:3888;2181)`, "$(POD_PEERS[;])",
+	`$(POD_PEERS[)$(POD_IP-]:{hostname})`, "$(POD_PEERS[]:{ordinal})", `$(POD_PEERS[\\\t]:{{fqdn}})`, `$(POD_PEERS[\]:{fqdn})`,
+	"$(POD_PEERS:$(POD_FQDN))", `$(POD_PEERS:{"id": {ordinal}, "host": "${fqdn}"})`, "$(POD_PEERS:{fqnd})", "$(POD_PEERS:{ordinal+1)",
+	"$(POD_PEERS:x)", "$(POD_PEERS:{fqdn}\n)", "$(POD_PEERS[\n]:{fqdn}{)", "$(POD_PEERS[,])$(POD_PEERS[,]x)",
 }
 
-// form is a reference or its escape, in the words of package regexp.
-var form = regexp.MustCompile(`\$?\$\((?:(POD_FQDN|POD_IPS?|POD_ORDINAL)|POD_ORDINAL\+([0-9]{1,6}))\)`)
+// The same once more, in the words of package regexp: opening is how a reference
+// begins, form is a whole one, but for what its format has in braces, and brace
+// is that.
+var (
+	opening = regexp.MustCompile(`\$\((?:POD_FQDN|POD_IPS?|POD_ORDINAL|POD_PEERS)[-+\[:)]`)
+	form    = regexp.MustCompile(`^\$\((?:(POD_FQDN|POD_IPS?|POD_ORDINAL|POD_PEERS)|POD_ORDINAL\+([0-9]{1,6})|` +
+		`POD_PEERS(?:\[((?:[^\]\\]|\\[nt\\])*)\])?(:[^()\r\n]*)?)\)`)
+	brace = regexp.MustCompile(`\$\{|\{(?:(fqdn|hostname|ordinal)|ordinal\+([0-9]{1,6}))\}|\{[A-Za-z]`)
+)
 
-// odd is how a malformed reference begins, and the sum, which is not one.
-var odd = regexp.MustCompile(`\$\((?:POD_FQDN|POD_IPS?|POD_ORDINAL)[-+\[:]`)
+// replaced returns what Expand makes of a text, and the text with each reference
+// escaped; ok is false if a
+// reference in it is malformed.
+func replaced(text string) (expanded, escaped string, ok bool) {
+	for {
+		at := opening.FindStringIndex(text)
+		if at == nil {
+			return expanded + text, escaped + text, true
+		}
+		before, rest := text[:at[0]], text[at[0]:]
+		found := form.FindStringSubmatch(rest)
+		if found == nil {
+			return "", "", false
+		}
+		value, ok := meant(found)
+		if !ok {
+			return "", "", false
+		}
+		escaped += before + "$" + found[0]
+		if strings.HasSuffix(before, "$") {
+			before, value = strings.TrimSuffix(before, "$"), found[0]
+		}
+		expanded += before + value
+		text = rest[len(found[0]):]
+	}
+}
 
-func isMalformed(text string) bool {
-	for _, at := range odd.FindAllStringIndex(text, -1) {
-		if found := form.FindStringIndex(text[at[0]:]); found == nil || found[0] != 0 {
-			return true
+// meant is the value of what form has found.
+func meant(found []string) (string, bool) {
+	switch {
+	case found[1] != "":
+		return values[found[1]], true
+	case found[2] != "":
+		n, _ := strconv.Atoi(found[2])
+		return strconv.Itoa(2 + n), true
+	}
+	sep, format := ",", "{fqdn}"
+	if strings.HasPrefix(found[0], "$(POD_PEERS[") {
+		sep = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\\`, `\`).Replace(found[3])
+	}
+	if found[4] != "" {
+		format = found[4][1:]
+	}
+	var all []string
+	for i, fqdn := range strings.Split(values["POD_PEERS"], ",") {
+		words := 0
+		all = append(all, brace.ReplaceAllStringFunc(format, func(word string) string {
+			parts := brace.FindStringSubmatch(word)
+			switch {
+			case word == "${":
+				return word
+			case parts[1] == "fqdn":
+				word = fqdn
+			case parts[1] == "hostname":
+				word = fqdn[:strings.Index(fqdn, ".")]
+			case parts[1] == "ordinal":
+				word = strconv.Itoa(9 + i)
+			case parts[2] != "":
+				n, _ := strconv.Atoi(parts[2])
+				word = strconv.Itoa(9 + i + n)
+			default:
+				words = -1 << 20
+			}
+			words++
+			return word
+		}))
+		if words <= 0 {
+			return "", false
 		}
 	}
-	return false
-}
-
-// replaced is Expand once more, in another way.
-func replaced(text string) string {
-	return form.ReplaceAllStringFunc(text, func(found string) string {
-		if strings.HasPrefix(found, "$$") {
-			return found[1:]
-		}
-		parts := form.FindStringSubmatch(found)
-		if parts[2] == "" {
-			return values[parts[1]]
-		}
-		n, _ := strconv.Atoi(parts[2])
-		return strconv.Itoa(2 + n)
-	})
+	return strings.Join(all, sep), true
 }
 
 func FuzzText(f *testing.F) {
@@ -64,8 +122,9 @@ func FuzzText(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		parsed, err := reference.Parse(text, documented)
-		if malformed := isMalformed(text); malformed != (err != nil) {
-			t.Fatalf("%q: malformed is %v: %v", text, malformed, err)
+		want, escaped, ok := replaced(text)
+		if ok != (err == nil) {
+			t.Fatalf("%q: well-formed is %v: %v", text, ok, err)
 		}
 		if err != nil {
 			if !utf8.ValidString(err.Error()) {
@@ -77,24 +136,21 @@ func FuzzText(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		if want := replaced(text); got != want {
+		if got != want {
 			t.Fatalf("%q becomes %q, want %q", text, got, want)
 		}
-		if !form.MatchString(text) && got != text {
+		if !opening.MatchString(text) && got != text {
 			t.Fatalf("%q without a reference becomes %q", text, got)
 		}
 		size, err := parsed.Size(values)
 		if size != len(got) || err != nil {
 			t.Fatalf("%q: Size is %d, and there are %d bytes (%v)", text, size, len(got), err)
 		}
+		if err := parsed.Check(values); err != nil {
+			t.Fatalf("%q: %v", text, err)
+		}
 
 		// Escape, then expand: the text.
-		escaped := form.ReplaceAllStringFunc(text, func(found string) string {
-			if strings.HasPrefix(found, "$$") {
-				return "$" + found
-			}
-			return "$" + found
-		})
 		again, err := reference.Parse(escaped, documented)
 		if err != nil {
 			t.Fatalf("%q: %v", escaped, err)

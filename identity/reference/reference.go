@@ -2,9 +2,26 @@
 // such as $(POD_FQDN) in an argument or in a configuration file, and puts the
 // values there.
 //
-//	$(NAME)             the value of a documented variable, a line of identity.env
-//	$(POD_ORDINAL+N)    the sum; N has 1 to 6 decimal digits
-//	$$(NAME)            $(NAME), as written: the one "$" in front is taken away
+//	$(NAME)                      the value of a documented variable, a line of identity.env
+//	$(POD_ORDINAL+N)             the sum; N has 1 to 6 decimal digits
+//	$(POD_PEERS:FORMAT)          FORMAT once for each peer, with commas between
+//	$(POD_PEERS[SEP]:FORMAT)     with SEP between
+//	$(POD_PEERS[SEP])            the peers' names with SEP between
+//	$$(NAME)                     $(NAME), as written, as any of these: the one "$" in
+//	                             front is taken away
+//
+// The value of POD_PEERS is names with commas between them. FORMAT has one or more of
+//
+//	{fqdn}         the peer's name
+//	{hostname}     its first label
+//	{ordinal}      the number behind the hostname's last hyphen
+//	{ordinal+N}    the sum, as above
+//
+// and every other byte of it stays, but for what must be a slip: a brace in front of
+// a letter begins a word, and there are no others. It stays in front of anything
+// else, and behind a "$". FORMAT has no parenthesis and no line's end: the
+// first ")" ends it. SEP is any bytes but "]", none too; in it \n is a line's end, \t
+// a tab and \\ a backslash, and there is no other backslash.
 //
 // The form is that of the kubelet, which replaces references in a container's
 // command, arguments and variables and leaves names that it does not know as they
@@ -27,6 +44,9 @@ const ordinal = "POD_ORDINAL"
 
 // maxDigits is how many digits N may have.
 const maxDigits = 6
+
+// smaller is what to do where a sum is not an int32.
+const smaller = "write a smaller number"
 
 // Text is a text with its references found. The zero value is the empty text.
 type Text struct {
@@ -97,22 +117,38 @@ func (t Text) At(variable string) int {
 	return 0
 }
 
+// Unfit is a reference whose variable has no value, or none that fits.
+type Unfit struct {
+	Line int    // from 1
+	Why  string // "POD_FQDN has no value"
+	Want string // "leave the reference out"
+}
+
+func (u *Unfit) Error() string { return u.Why }
+
+// Check returns the error that Expand would return, an *Unfit, as far as it can be
+// told from some of the values: a variable that has none yet is passed over.
+func (t Text) Check(values map[string]string) error {
+	v := filling{values: values}
+	for p := range t.pieces() {
+		if _, known := values[p.variable]; !known {
+			continue
+		}
+		if _, err := t.size(p, &v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Size returns how many bytes Expand would return, or its error.
 func (t Text) Size(values map[string]string) (int, error) {
-	size := len(t.text)
-	for p := range t.pieces() {
-		value, err := p.value(values)
-		if err != nil {
-			return 0, err
-		}
-		size += len(value) - (p.to - p.from)
-	}
-	return size, nil
+	return t.sizes(&filling{values: values})
 }
 
 // Expand returns the text with each reference replaced by its value. What a value
-// says is not looked at again. The error says which variable has no value, or whose
-// value is not a number for +N.
+// says is not looked at again. The error is an *Unfit: a variable has no value, or
+// its value is not a number for +N, or a peer does not have what the format needs.
 func (t Text) Expand(values map[string]string) (string, error) {
 	text, err := t.Bytes(values)
 	return string(text), err
@@ -120,29 +156,72 @@ func (t Text) Expand(values map[string]string) (string, error) {
 
 // Bytes is Expand for a text that may be large.
 func (t Text) Bytes(values map[string]string) ([]byte, error) {
-	size, err := t.Size(values)
+	v := &filling{values: values}
+	size, err := t.sizes(v)
 	if err != nil {
 		return nil, err
 	}
 	b := make([]byte, 0, size)
 	end := 0 // of the last piece
 	for p := range t.pieces() {
-		value, _ := p.value(values)
 		b = append(b, t.text[end:p.from]...)
-		b = append(b, value...)
+		if p.listed {
+			b = v.list.append(b, p)
+		} else {
+			value, _, _ := p.value(values)
+			b = append(b, value...)
+		}
 		end = p.to
 	}
 	return append(b, t.text[end:]...), nil
 }
 
+// filling is what stands in place of references. The list is read once it is needed.
+type filling struct {
+	values map[string]string
+	list   *list
+}
+
+// sizes returns the size of the whole text.
+func (t Text) sizes(v *filling) (int, error) {
+	size := len(t.text)
+	for p := range t.pieces() {
+		n, err := t.size(p, v)
+		if err != nil {
+			return 0, err
+		}
+		size += n - (p.to - p.from)
+	}
+	return size, nil
+}
+
+// size returns how many bytes stand in place of p. The error is an *Unfit.
+func (t Text) size(p piece, v *filling) (size int, err error) {
+	value, why, want := p.value(v.values)
+	size = len(value)
+	if p.listed && why == "" {
+		if v.list == nil {
+			v.list = readPeers(value)
+		}
+		size, why, want = v.list.size(p)
+	}
+	if why != "" {
+		return 0, &Unfit{t.line(p.from), why, want}
+	}
+	return size, nil
+}
+
 // piece is a part of the text that does not stay: a reference, or the "$" in front
 // of one. A malformed reference has a reason.
 type piece struct {
-	from, to int
-	variable string // "" for a "$"
-	sum      bool   // +N, with plus
-	plus     int64
-	why      string
+	from, to  int
+	variable  string // "" for a "$"
+	sum       bool   // +N, with plus
+	plus      int64
+	listed    bool   // of POD_PEERS, with a separator or a format
+	sep       string // as written
+	format    string
+	why, want string // want may be empty
 }
 
 // pieces yields the pieces of the text in order. They are found each time:
@@ -189,6 +268,8 @@ func (t Text) pieceAt(from int) (p piece, ok bool) {
 		}
 		p.sum = true
 		p.plus, _ = strconv.ParseInt(digits, 10, 64)
+	case (c == ':' || c == '[') && name == peers:
+		rest = p.readList(rest)
 	case c == '+':
 		p.why = "only " + ordinal + " takes +N"
 	case strings.IndexByte("-[:", c) >= 0:
@@ -200,27 +281,28 @@ func (t Text) pieceAt(from int) (p piece, ok bool) {
 	return p, true
 }
 
-// value returns what stands in place of the piece.
-func (p piece) value(values map[string]string) (string, error) {
+// value returns the variable's value, or the sum, and "" in place of a "$". Where it
+// cannot be, it says why, and what to do.
+func (p piece) value(values map[string]string) (value, why, want string) {
 	if p.variable == "" {
-		return "", nil
+		return "", "", ""
 	}
 	value, ok := values[p.variable]
 	if !ok {
-		return "", fmt.Errorf("%s has no value", p.variable)
+		return "", p.variable + " has no value", "leave the reference out"
 	}
 	if !p.sum {
-		return value, nil
+		return value, "", ""
 	}
 	n, err := strconv.ParseUint(value, 10, 31)
 	if err != nil {
-		return "", fmt.Errorf("%s is %+q: +%d needs a whole number from 0 to %d", p.variable, value, p.plus, math.MaxInt32)
+		return "", fmt.Sprintf("%s is %+q: +%d needs a whole number from 0 to %d", p.variable, value, p.plus, math.MaxInt32), "write $(" + ordinal + ")"
 	}
 	sum := int64(n) + p.plus
 	if sum > math.MaxInt32 {
-		return "", fmt.Errorf("%s is %s: with +%d it is more than %d", p.variable, value, p.plus, math.MaxInt32)
+		return "", fmt.Sprintf("%s is %s: with +%d it is more than %d", p.variable, value, p.plus, math.MaxInt32), smaller
 	}
-	return strconv.FormatInt(sum, 10), nil
+	return strconv.FormatInt(sum, 10), "", ""
 }
 
 // malformed says what is wrong with p.
@@ -233,9 +315,15 @@ func (t Text) malformed(p piece) *Malformed {
 	if end <= start || end > most || written[end-1] != ')' {
 		end = start
 	}
-	want := "write $(" + p.variable + ")"
-	if p.variable == ordinal {
-		want += " or $(" + ordinal + "+1)"
+	want := p.want
+	if want == "" {
+		want = "write $(" + p.variable + ")"
+		switch p.variable {
+		case ordinal:
+			want += " or $(" + ordinal + "+1)"
+		case peers:
+			want += ", $(" + peers + ":{fqdn}:9092) or $(" + peers + "[;]:{fqdn}:9092)"
+		}
 	}
 	return &Malformed{t.line(p.from), written[:end], p.why, want}
 }
@@ -254,6 +342,4 @@ func span(s string, of func(byte) bool) int {
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
-func isName(c byte) bool {
-	return isDigit(c) || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_'
-}
+func isName(c byte) bool { return isDigit(c) || isLetter(c) || c == '_' }

@@ -10,13 +10,14 @@ import (
 	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
-var documented = []string{"POD_FQDN", "POD_IP", "POD_IPS", "POD_ORDINAL"}
+var documented = []string{"POD_FQDN", "POD_IP", "POD_IPS", "POD_ORDINAL", "POD_PEERS"}
 
 var values = map[string]string{
 	"POD_FQDN":    "db-0.db.default.svc.cluster.local",
 	"POD_IP":      "10.244.1.7",
 	"POD_IPS":     "10.244.1.7,fd00::7",
 	"POD_ORDINAL": "2",
+	"POD_PEERS":   "zk-9.zk.default.svc.cluster.local,zk-10.zk.default.svc.cluster.local",
 }
 
 func TestAReferenceIsReplacedAndEveryOtherByteStays(t *testing.T) {
