@@ -210,12 +210,30 @@ func (a *application) expand() (args, environ, differ []string, err error) {
 	return args, environ, differ, err
 }
 
-// wrong is a refusal of what Expand returns; nil for nil.
-func (t text) wrong(err error) error {
-	if err == nil {
-		return nil
+// fits returns why a reference does not fit the value that it will have, as far as
+// that follows from the configuration and so is known before DNS is asked; nil if
+// all do.
+func (a *application) fits() error {
+	known := map[string]string{}
+	for _, add := range additions(a.required) {
+		for _, line := range add.Environment {
+			name, value, _ := strings.Cut(line, "=")
+			known[name] = strings.Trim(value, "'")
+		}
 	}
-	return misconfigured(fmt.Sprintf("%s: %v", t.where, err), "write a smaller number")
+	var mistakes []error
+	for _, t := range slices.Concat(a.args, a.environ) {
+		mistakes = append(mistakes, t.wrong(t.Check(known)))
+	}
+	return errors.Join(mistakes...)
+}
+
+// wrong is a refusal of what Expand or Check returns; nil for nil.
+func (t text) wrong(err error) error {
+	if unfit, ok := errors.AsType[*reference.Unfit](err); ok {
+		return misconfigured(fmt.Sprintf("%s: %v", t.where, err), unfit.Want)
+	}
+	return err
 }
 
 // noOrdinal is why a variable that is made of a label is empty, and what to do.

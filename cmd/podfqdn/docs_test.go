@@ -381,6 +381,7 @@ func TestTheDocumentOfReferencesIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := identity.Environment(generation.Files())
+	values["POD_PEERS"] = "db-0.db.default.svc.cluster.local,db-1.db.default.svc.cluster.local"
 	rows := regexp.MustCompile("(?m)^\\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(section, -1)
 	if len(rows) < 6 {
 		t.Errorf("only %d rows", len(rows))

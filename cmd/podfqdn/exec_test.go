@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
 func TestTheCommandIsFoundAsAShellWould(t *testing.T) {
@@ -58,6 +59,44 @@ func TestAMalformedReferenceIsSaidWithItsLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`argument 1 of the command, line 3, has "$(POD_IP:3)"`, `variable OPTS has "$(POD_ORDINAL+x)"`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: there is no %s", err, want)
+		}
+	}
+}
+
+func TestAPeerThatDoesNotFitAReferenceIsSaidBeforeDNSIsAsked(t *testing.T) {
+	t.Parallel()
+	parse := func(s string) reference.Text {
+		parsed, err := reference.Parse(s, publishable())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return parsed
+	}
+	a := &application{
+		args:    []text{{"", parse("/bin/zk"), "argument 0"}, {"", parse("$(POD_FQDN) $(POD_PEERS:{ordinal})"), "argument 1 of the command"}},
+		environ: []text{{"SERVERS=", parse("$(POD_PEERS:{ordinal+1}={fqdn})"), "variable SERVERS"}},
+	}
+	peers := func(value string) []*identity.Requirement {
+		return []*identity.Requirement{{}, {Addition: identity.Addition{Environment: []string{"KRB5_CONFIG='/k'", "POD_PEERS='" + value + "'"}}}}
+	}
+	if err := a.fits(); err != nil {
+		t.Error(err)
+	}
+	if a.required = peers("zk-0.zk,zk-1.zk"); a.fits() != nil {
+		t.Error(a.fits())
+	}
+	a.required = peers("zk-0.zk,jn.example.com")
+	err := a.fits()
+	if exitCode(err) != exitRefused {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`argument 1 of the command: POD_PEERS has peer "jn.example.com", which has no ordinal for {ordinal}: `,
+		`variable SERVERS: POD_PEERS has peer "jn.example.com", which has no ordinal for {ordinal+1}: `,
+		"name peers such as zk-0, or leave {ordinal+1} out",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: there is no %s", err, want)
 		}

@@ -112,6 +112,11 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	if err := p.makeNeeds(); err != nil {
 		return err
 	}
+	if p.app != nil {
+		if err := p.app.fits(); err != nil {
+			return err
+		}
+	}
 
 	// Open: what another Pod or an earlier sandbox left is taken away before the
 	// first question to DNS. A sidecar that was started again goes on.

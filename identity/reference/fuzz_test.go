@@ -44,8 +44,7 @@ var (
 )
 
 // replaced returns what Expand makes of a text, and the text with each reference
-// escaped; ok is false if a
-// reference in it is malformed.
+// escaped; ok is false if a reference in it is malformed.
 func replaced(text string) (expanded, escaped string, ok bool) {
 	for {
 		at := opening.FindStringIndex(text)

@@ -20,8 +20,8 @@
 // and every other byte of it stays, but for what must be a slip: a brace in front of
 // a letter begins a word, and there are no others. It stays in front of anything
 // else, and behind a "$". FORMAT has no parenthesis and no line's end: the
-// first ")" ends it. SEP is any bytes but "]", none too; in it \n is a line's end, \t
-// a tab and \\ a backslash, and there is no other backslash.
+// first ")" ends it. SEP is any bytes but "]", and may be empty; in it \n is a line's
+// end, \t a tab and \\ a backslash, and no other backslash may be there.
 //
 // The form is that of the kubelet, which replaces references in a container's
 // command, arguments and variables and leaves names that it does not know as they
@@ -272,7 +272,11 @@ func (t Text) pieceAt(from int) (p piece, ok bool) {
 		rest = p.readList(rest)
 	case c == '+':
 		p.why = "only " + ordinal + " takes +N"
-	case strings.IndexByte("-[:", c) >= 0:
+	case c == ':':
+		p.why = "only " + peers + " takes a format"
+	case c == '[':
+		p.why = "only " + peers + " takes a separator"
+	case c == '-':
 		p.why = fmt.Sprintf("%s takes no %q", name, c)
 	default:
 		return piece{}, false

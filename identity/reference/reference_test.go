@@ -93,8 +93,8 @@ func TestAMalformedReferenceIsReportedWithItsLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\nb $(POD_FQDN+1)":     `line 2: "$(POD_FQDN+1)" is not a reference: only POD_ORDINAL takes +N: write $(POD_FQDN)`,
 		"$(POD_FQDN-1)":          `line 1: "$(POD_FQDN-1)" is not a reference: POD_FQDN takes no '-': write $(POD_FQDN)`,
-		"$(POD_IPS[\\n])":        `line 1: "$(POD_IPS[\\n])" is not a reference: POD_IPS takes no '[': write $(POD_IPS)`,
-		"$(POD_IP:{fqdn}\nx)":    `line 1: "$(POD_IP:" is not a reference: POD_IP takes no ':': write $(POD_IP)`,
+		"$(POD_IPS[\\n])":        `line 1: "$(POD_IPS[\\n])" is not a reference: only POD_PEERS takes a separator: write $(POD_IPS)`,
+		"$(POD_IP:{fqdn}\nx)":    `line 1: "$(POD_IP:" is not a reference: only POD_PEERS takes a format: write $(POD_IP)`,
 		"$(POD_ORDINAL+)":        `line 1: "$(POD_ORDINAL+)" is not a reference: 1 to 6 digits and a parenthesis must follow the +: write $(POD_ORDINAL) or $(POD_ORDINAL+1)`,
 		"$(POD_ORDINAL+1000000)": `line 1: "$(POD_ORDINAL+1000000)" is not a reference: 1 to 6 digits and a parenthesis must follow the +: write $(POD_ORDINAL) or $(POD_ORDINAL+1)`,
 		"$(POD_ORDINAL+1 )":      `line 1: "$(POD_ORDINAL+" is not a reference: 1 to 6 digits and a parenthesis must follow the +: write $(POD_ORDINAL) or $(POD_ORDINAL+1)`,
@@ -103,8 +103,8 @@ func TestAMalformedReferenceIsReportedWithItsLine(t *testing.T) {
 		"$$(POD_FQDN-1)":         `line 1: "$(POD_FQDN-1)" is not a reference: POD_FQDN takes no '-': write $(POD_FQDN)`,
 		"$(POD_IP-" + long + ")": `line 1: "$(POD_IP-" is not a reference: POD_IP takes no '-': write $(POD_IP)`,
 		// A forgotten parenthesis may have anything behind it.
-		"u:$(POD_IP:1 pw=x)":         `line 1: "$(POD_IP:" is not a reference: POD_IP takes no ':': write $(POD_IP)`,
-		"u:$(POD_IP:1/?pw=$(POD_IP)": `line 1: "$(POD_IP:" is not a reference: POD_IP takes no ':': write $(POD_IP)`,
+		"u:$(POD_IP:1 pw=x)":         `line 1: "$(POD_IP:" is not a reference: only POD_PEERS takes a format: write $(POD_IP)`,
+		"u:$(POD_IP:1/?pw=$(POD_IP)": `line 1: "$(POD_IP:" is not a reference: only POD_PEERS takes a format: write $(POD_IP)`,
 		"$(POD_IP-" + long + "end":   `line 1: "$(POD_IP-" is not a reference: POD_IP takes no '-': write $(POD_IP)`,
 	} {
 		_, err := reference.Parse(text, documented)

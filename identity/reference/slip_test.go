@@ -8,13 +8,18 @@ import (
 
 func TestASlipIsSaidAndNothingElseIs(t *testing.T) {
 	t.Parallel()
-	documented := []string{"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS", "POD_ORDINAL", "KRB5_KTNAME"}
+	documented := []string{"POD_FQDN", "POD_HOSTNAME", "POD_SERVICE", "POD_NAMESPACE", "POD_CLUSTER_DOMAIN", "POD_IP", "POD_IPS", "POD_ORDINAL", "KRB5_KTNAME", "POD_PEERS"}
 	for text, want := range map[string]string{
 		"$(POD_FQND)":                             "1 $(POD_FQND) POD_FQDN",
 		"$(POD_FQDN)":                             "",
 		"\n$(POD_ORDINAL +1)":                     "2 $(POD_ORDINAL) POD_ORDINAL",
 		"$( POD_IP )":                             "1 $(POD_IP) POD_IP",
 		"$(POD_ORDINL+1)":                         "1 $(POD_ORDINL) POD_ORDINAL",
+		"$(POD_PERS:{fqdn})":                      "1 $(POD_PERS) POD_PEERS",
+		"$(POD_PEER[;]:{fqdn})":                   "1 $(POD_PEER) POD_PEERS",
+		"$(POD_PEERS :{fqdn})":                    "1 $(POD_PEERS) POD_PEERS",
+		"$(pod_peers:{fqdn})":                     "1 $(pod_peers) POD_PEERS",
+		"$(POD_PEERS[;]:{fqdn}) $$(POD_PEER)":     "",
 		"$(pod_fqdn)":                             "1 $(pod_fqdn) POD_FQDN",
 		"$(POD_CLUSTERDOMAN)":                     "1 $(POD_CLUSTERDOMAN) POD_CLUSTER_DOMAIN",
 		"$$(POD_FQND)":                            "",

@@ -65,11 +65,12 @@ func (p Pairs) Requirements(claim identity.Claim, others Others) ([]*identity.Re
 			pair: one, claim: claim, additions: others.Additions,
 			documented: slices.Concat(identity.Variables(), others.Variables),
 			has:        claim.Variables(),
+			known:      map[string]string{},
 		}
 		for _, add := range others.Additions {
 			for _, line := range add.Environment {
-				name, _, _ := strings.Cut(line, "=")
-				r.has = append(r.has, name)
+				name, value, _ := strings.Cut(line, "=")
+				r.has, r.known[name] = append(r.has, name), strings.Trim(value, "'")
 			}
 		}
 		all = append(all, &identity.Requirement{
@@ -89,8 +90,9 @@ type rendering struct {
 	claim           identity.Claim
 	documented, has []string // variables
 	additions       []identity.Addition
-	slips           []string // which nobody has been told of yet
-	files           []file   // nil: not read, or not needed any more
+	known           map[string]string // what additions say: DNS is not needed for it
+	slips           []string          // which nobody has been told of yet
+	files           []file            // nil: not read, or not needed any more
 }
 
 // prepare reads the source and finds its references, and returns the files' names.
@@ -116,6 +118,9 @@ func (r *rendering) prepare() ([]string, error) {
 				return nil, identity.Refuse(identity.Misconfigured,
 					fmt.Errorf("%+q, line %d: this Pod does not have %s", at, files[i].text.At(variable), variable), change)
 			}
+		}
+		if err := files[i].text.Check(r.known); err != nil {
+			return nil, r.unfit(f, err)
 		}
 		for _, slip := range files[i].text.Slips() {
 			r.slips = append(r.slips, fmt.Sprintf("%+q, line %d: %s; did you mean $(%s)?", at, slip.Line, slip.Written, slip.Meant))
@@ -156,7 +161,7 @@ func (r *rendering) require(_ context.Context, a identity.Agreement, _ identity.
 	for _, f := range r.files {
 		size, err := f.text.Size(values)
 		if err != nil {
-			return nil, identity.Refuse(identity.Misconfigured, fmt.Errorf("%+q: %w", filepath.Join(r.src, f.name), err), "change the reference")
+			return nil, r.unfit(f, err)
 		}
 		if left -= size; left < 0 {
 			return nil, refuse(r.src, fmt.Errorf("has more than %d MiB when it is rendered", maxBytes>>20), fewer)
@@ -165,6 +170,14 @@ func (r *rendering) require(_ context.Context, a identity.Agreement, _ identity.
 		rendered = append(rendered, identity.File{Name: f.name, Data: text, Mode: f.mode})
 	}
 	return rendered, nil
+}
+
+// unfit is the refusal of a reference whose value does not fit it.
+func (r *rendering) unfit(f file, err error) error {
+	if unfit, ok := errors.AsType[*reference.Unfit](err); ok {
+		return identity.Refuse(identity.Misconfigured, fmt.Errorf("%+q, line %d: %w", filepath.Join(r.src, f.name), unfit.Line, err), unfit.Want)
+	}
+	return err
 }
 
 // lines returns a copy of a generation's identity.env.

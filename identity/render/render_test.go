@@ -133,6 +133,41 @@ func TestAReferenceThatCannotBeReplacedIsRefusedBeforeDNSIsAsked(t *testing.T) {
 	}
 }
 
+func TestPeersAreRenderedAndOneThatDoesNotFitIsRefusedBeforeDNSIsAsked(t *testing.T) {
+	t.Parallel()
+	src := t.TempDir()
+	write(t, src, map[string]string{"zoo.cfg": "a=1\n$(POD_PEERS[\\n]:server.{ordinal+1}={fqdn}:2888)\n"})
+	var pairs render.Pairs
+	if err := pairs.UnmarshalText([]byte(src + ":" + t.TempDir())); err != nil {
+		t.Fatal(err)
+	}
+	claim := claimed(address)
+	for peers, want := range map[string]string{
+		"zk-0.zk,zk-1.zk": "",
+		"zk-0.zk,jn.zk": `"` + src + `/zoo.cfg", line 2: POD_PEERS has peer "jn.zk", which has no ordinal for {ordinal+1}: ` +
+			`its hostname does not end with a hyphen and a number: name peers such as zk-0, or leave {ordinal+1} out`,
+	} {
+		all, err := pairs.Requirements(claim, render.Others{Variables: []string{"POD_PEERS"}, Additions: []identity.Addition{{Environment: []string{"POD_PEERS='" + peers + "'"}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = all[0].Prepare()
+		if want != "" {
+			if !errors.As(err, new(*identity.Refusal)) || err.Error() != want {
+				t.Errorf("%v\nwant %s", err, want)
+			}
+			continue
+		}
+		files, requireErr := all[0].Require(t.Context(), podtest.Proven(claim), nil)
+		if err := errors.Join(err, requireErr); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := shown(files), `zoo.cfg -rw-r--r-- "a=1\nserver.1=zk-0.zk:2888\nserver.2=zk-1.zk:2888\n"`+"\n"; got != want {
+			t.Errorf("%s\nwant %s", got, want)
+		}
+	}
+}
+
 func TestAPodWithoutAnOrdinalIsToldHowToHaveOne(t *testing.T) {
 	t.Parallel()
 	src := t.TempDir()
