@@ -117,8 +117,11 @@ func (p *path) unpublished(names []string) error {
 	if variable == "" {
 		return nil
 	}
-	return misconfigured(fmt.Sprintf("%s refers to %s, which no container of this Pod publishes in %s", where, variable, p.cfg.Dir),
-		"change the container that runs podfqdn init or podfqdn sidecar so that it does")
+	change := "change the container that runs podfqdn init or podfqdn sidecar so that it does"
+	if variable == identity.VariablePeers {
+		change = "set PODFQDN_PEERS, such as 3, for the container that runs podfqdn init or podfqdn sidecar, or here if there is none"
+	}
+	return misconfigured(fmt.Sprintf("%s refers to %s, which no container of this Pod publishes in %s", where, variable, p.cfg.Dir), change)
 }
 
 // await takes the name's volume for "exec". Where another process has it, or where

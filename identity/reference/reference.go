@@ -25,7 +25,8 @@
 //
 // The form is that of the kubelet, which replaces references in a container's
 // command, arguments and variables and leaves names that it does not know as they
-// are. Unlike there every other byte stays: "$$" too, which log4j2, make and
+// are; all that stands in front of the first ")" is a name to it, so that a format
+// comes through it as it is. Unlike there every other byte stays: "$$" too, which log4j2, make and
 // passwords have for reasons of their own. So a text without a reference to a
 // documented variable is the same afterwards, whatever it is.
 package reference

@@ -112,7 +112,10 @@ func (r *rendering) prepare() ([]string, error) {
 		for _, variable := range files[i].text.Needs() {
 			if !slices.Contains(r.has, variable) {
 				change := fmt.Sprintf("remove the reference, or write $$(%s) where $(%[1]s) has to stay", variable)
-				if variable == "POD_ORDINAL" {
+				switch variable {
+				case identity.VariablePeers:
+					change = "set PODFQDN_PEERS, such as 3, or " + change
+				case "POD_ORDINAL":
 					change = "in a StatefulSet or an Indexed Job set POD_ORDINAL from the label apps.kubernetes.io/pod-index; elsewhere " + change
 				}
 				return nil, identity.Refuse(identity.Misconfigured,

@@ -22,7 +22,7 @@ func claimed(addr string) identity.Claim {
 const address = "10.244.1.7"
 
 var others = render.Others{
-	Variables: []string{"KRB5_KTNAME", "KRB5_CONFIG"},
+	Variables: []string{"KRB5_KTNAME", "KRB5_CONFIG", "POD_PEERS"},
 	Additions: []identity.Addition{{Environment: []string{"KRB5_KTNAME='/krb5/keytab'"}}},
 }
 
@@ -117,6 +117,7 @@ func TestAReferenceThatCannotBeReplacedIsRefusedBeforeDNSIsAsked(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"\n$(POD_FQDN+1)":                     `"SRC/d/a", line 2: "$(POD_FQDN+1)" is not a reference: only POD_ORDINAL takes +N: write $(POD_FQDN)`,
+		"$(POD_PEERS[;]:{fqdn})":              `"SRC/d/a", line 1: this Pod does not have POD_PEERS: set PODFQDN_PEERS, such as 3, or remove the reference, or write $$(POD_PEERS) where $(POD_PEERS) has to stay`,
 		"\n\nx$(KRB5_CONFIG)\n$(KRB5_CONFIG)": `"SRC/d/a", line 3: this Pod does not have KRB5_CONFIG: remove the reference, or write $$(KRB5_CONFIG) where $(KRB5_CONFIG) has to stay`,
 	} {
 		src := t.TempDir()
