@@ -22,6 +22,7 @@ type application struct {
 	args    []text            // the first is the command's name, as given
 	environ []text            // of NAME=value the value
 	values  map[string]string // the published lines of identity.env; nil while nothing is
+	lines   map[string]string // those of values that really are lines: a long POD_PEERS is not
 	kept    []string          // lines that stay, and that podfqdn here cannot prove again: of keys
 
 	required []*identity.Requirement
@@ -43,8 +44,11 @@ func publishable() []string { return slices.Concat(identity.Variables(), require
 // take has the application use what is published in files.
 func (a *application) take(files []identity.File) {
 	known := publishable()
+	unknown := func(name, _ string) bool { return !slices.Contains(known, name) }
 	a.values = identity.Environment(files)
-	maps.DeleteFunc(a.values, func(name, _ string) bool { return !slices.Contains(known, name) })
+	maps.DeleteFunc(a.values, unknown)
+	a.lines = identity.Environment(slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == identity.FilePeers }))
+	maps.DeleteFunc(a.lines, unknown)
 	a.unmet = nil
 	for _, r := range a.required {
 		if r.Lacks(files) != "" {
@@ -182,7 +186,8 @@ func (a *application) complete() bool {
 }
 
 // expand returns the application's arguments and variables with the published
-// values. An inherited variable of the same name gives way; those whose value
+// values. What is too long for identity.env is too long for a variable, and is in
+// references alone. An inherited variable of the same name gives way; those whose value
 // differs are in differ.
 func (a *application) expand() (args, environ, differ []string, err error) {
 	for _, t := range a.args {
@@ -194,7 +199,7 @@ func (a *application) expand() (args, environ, differ []string, err error) {
 		value, wrong := t.Expand(a.values)
 		err = errors.Join(err, t.wrong(wrong))
 		name, assigns := strings.CutSuffix(t.assign, "=")
-		if published, ok := a.values[name]; ok && assigns {
+		if published, ok := a.lines[name]; ok && assigns {
 			if inherited[name] = true; value != "" && value != published {
 				differ = append(differ, name)
 			}
@@ -202,9 +207,9 @@ func (a *application) expand() (args, environ, differ []string, err error) {
 		}
 		environ = append(environ, t.assign+value)
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.values)) {
+	for _, name := range slices.Sorted(maps.Keys(a.lines)) {
 		if !inherited[name] {
-			environ = append(environ, name+"="+a.values[name])
+			environ = append(environ, name+"="+a.lines[name])
 		}
 	}
 	return args, environ, differ, err

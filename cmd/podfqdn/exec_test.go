@@ -103,6 +103,26 @@ func TestAPeerThatDoesNotFitAReferenceIsSaidBeforeDNSIsAsked(t *testing.T) {
 	}
 }
 
+func TestAListThatIsTooLongForAVariableIsInReferencesAlone(t *testing.T) {
+	t.Parallel()
+	a, err := newApplication([]string{"/proc/self/exe", "$(POD_PEERS[;]:{ordinal})"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := identity.File{Name: "identity.env", Data: []byte("POD_FQDN='zk-0.zk'\n")}
+	peers := identity.File{Name: "peers", Data: []byte("zk-0.zk\nzk-1.zk\n")}
+	a.take([]identity.File{env, peers})
+	args, environ, _, err := a.expand()
+	if err != nil || args[1] != "0;1" || !slices.Equal(environ, []string{"POD_FQDN=zk-0.zk"}) {
+		t.Errorf("%q %q %v", args, environ, err)
+	}
+	env.Data = append(env.Data, "POD_PEERS='zk-0.zk,zk-1.zk'\n"...)
+	a.take([]identity.File{env, peers})
+	if _, environ, _, err = a.expand(); err != nil || !slices.Equal(environ, []string{"POD_FQDN=zk-0.zk", "POD_PEERS=zk-0.zk,zk-1.zk"}) {
+		t.Errorf("%q %v", environ, err)
+	}
+}
+
 func TestOnlyAMountIsAVolume(t *testing.T) {
 	t.Parallel()
 	table := fstest.MapFS{"proc/self/mountinfo": {Data: []byte(`2411 2200 0:433 / / rw,relatime - overlay overlay rw
