@@ -31,7 +31,7 @@ type config struct {
 	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
 	identity.Given
 	identity.Policy
-	Timeout   duration       `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init, exec: how long to wait for DNS, and for keys; 0 for ever"`
+	Timeout   duration       `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init, exec, wait: how long to wait for DNS, and for what else is required; 0 for ever"`
 	Interval  duration       `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
 	Withdraw  bool           `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
 	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`

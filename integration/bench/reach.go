@@ -10,7 +10,7 @@ import (
 )
 
 // maxBinary is what the binary in the Pod may have, in bytes.
-const maxBinary = 9_000_000
+const maxBinary = 9 << 20
 
 // broken tells what is not as it has to be on any machine: times are none of it.
 func (r report) broken() (err error) {
