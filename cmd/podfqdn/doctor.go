@@ -17,8 +17,9 @@ import (
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
 
-// doctorPatience bounds a run as a whole. Servers are asked in parallel. A silent
-// one costs 2 s; only one that is slow on every question comes near the limit.
+// doctorPatience bounds all questions to DNS. Servers are asked in parallel. A silent
+// one costs 2 s; only one that is slow on every question comes near the limit, and
+// so do many peers, which are asked for at the same time.
 const doctorPatience = 15 * time.Second
 
 // runDoctor looks at the Pod, asks DNS and says why it does not agree. It
@@ -99,22 +100,25 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		d.Causes = diagnosis.Causes(facts, p.claim, nil, err)
 		return d, err
 	}
-	var unmet error // which is for after DNS, as on the path
-	for _, n := range p.needs {
-		seen := diagnosis.Seen{Name: n.Title, From: n.From, Value: "of " + identity.List(n.Wants)}
-		if err := n.checked(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), h.stands()); err != nil {
-			seen.Value = "missing"
-			unmet = cmp.Or(unmet, err)
-		}
-		d.Facts = append(d.Facts, seen)
-	}
 	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
 	var also identity.Also
 	if h.stands() {
 		also = identity.Blindly // as applications ask too
 	}
+	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
+	var (
+		needs   []diagnosis.Seen
+		unmet   error
+		checked sync.WaitGroup
+	)
+	checked.Go(func() {
+		needs, unmet = p.check(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), h.stands())
+	})
 	all := ask(ctx, facts, p.claim, also)
+	checked.Wait()
+	d.Facts = append(d.Facts, needs...)
 	for _, r := range all {
 		d.Questions = append(d.Questions, diagnosis.Questions(r.report, r.server, p.claim)...)
 		for _, f := range r.report.Findings() {
@@ -137,6 +141,24 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		return d, unmet
 	}
 	return d, nil
+}
+
+// check looks at what is needed in addition to the name; verified tells that the
+// identity stands. It returns what was found, and the first that is not as it should
+// be.
+func (p *path) check(ctx context.Context, dns identity.Resolver, verified bool) (facts []diagnosis.Seen, unmet error) {
+	for _, n := range p.needs {
+		seen := diagnosis.Seen{Name: n.Title, From: n.From, Value: cmp.Or(identity.List(n.Wants), "none is waited for")}
+		if n.Dir != "" { // the files of something
+			seen.Value = "of " + seen.Value
+		}
+		if err := n.checked(ctx, dns, verified); err != nil {
+			seen.Value = "missing"
+			unmet = cmp.Or(unmet, err)
+		}
+		facts = append(facts, seen)
+	}
+	return facts, unmet
 }
 
 // conclude adds the first reason with its verdict, and the causes that are new.
@@ -164,11 +186,9 @@ type said struct {
 	err    error
 }
 
-// ask asks all nameservers at the same time, and returns what they said in their
-// order.
+// ask asks all nameservers at the same time, as long as ctx has time, and returns
+// what they said in their order.
 func ask(ctx context.Context, facts identity.Facts, claim identity.Claim, also identity.Also) []said {
-	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
-	defer cancel()
 	results := make([]said, len(facts.Nameservers))
 	var all sync.WaitGroup
 	for i, server := range facts.Nameservers {

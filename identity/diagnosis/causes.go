@@ -59,7 +59,7 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 // told compares what variables say of the Pod with its own line in /etc/hosts, where
 // the name does not resolve to the Pod. In a virtual cluster the variable may be right.
 func (s scene) told() (causes []Cause) {
-	if s.m.Kind == identity.Reverse || s.m.Verdict == identity.Unanswered || s.m.Verdict == identity.Keyless || s.f.FQDN.Value != "" {
+	if s.m.Kind == identity.Reverse || s.m.Verdict == identity.Unanswered || !s.m.Answered() || s.f.FQDN.Value != "" {
 		return nil
 	}
 	for _, c := range []struct {
@@ -176,6 +176,8 @@ func (s scene) causes() []Cause {
 			change = "see to the files that were not read; if the keys are not in them, add them (kadmin: ktadd)"
 		}
 		return []Cause{s.cause(KeysMissing, false, "", change+"; a changed Secret reaches the Pod within two minutes")}
+	case identity.Peerless:
+		return s.peerless()
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }

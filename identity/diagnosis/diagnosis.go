@@ -117,6 +117,8 @@ const (
 	ReverseFiltered      Kind = "reverse-filtered"           // PTR is denied in nobody's name, or empty
 	DNSCaptured          Kind = "dns-captured"               // for a sidecar that does not run yet
 	KeysMissing          Kind = "keys-missing"               // of Kerberos, and DNS agrees
+	PeersMissing         Kind = "peers-missing"              // in DNS, which agrees on this Pod
+	PeersDeadlock        Kind = "peers-deadlock"             // this Pod waits for Pods that are made only when it is Ready; a fact only from the API
 	HostNetwork               = Kind(identity.HostNetwork)
 	HostnameOverride          = Kind(identity.HostnameOverride)
 	ForeignDNS                = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
@@ -136,7 +138,7 @@ func Kinds() []Kind {
 		DebugCopy, SecondService, ClusterDomain, NoReverseZone, DNSRefusesPTR,
 		DNSSilent, DNSFails, CachedDenial, FamilyWithheld, ReverseNeedsHostname, StaleRecord, NotInSlice,
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
-		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, HostNetwork,
+		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, PeersMissing, PeersDeadlock, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
 		NotHeadless, Volume, KilledByProbe, BinaryMissing,
 	}

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -98,31 +99,56 @@ func (c Config) Requirement(claim identity.Claim, _ string) (*identity.Requireme
 		if err != nil {
 			return err
 		}
+		fresh.Roll.rate, fresh.Roll.left = processRate, 0 // one doctor, and not the whole set
 		return fresh.notYet(fresh.sweep(ctx, dns))
 	}
 	return r, nil
 }
 
-// waiting returns who is waited for. The error is a *identity.Refusal.
-func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (*waiting, error) {
-	w := &waiting{claim: claim, total: len(names)}
-	others := names
+// Waits returns the names of all members, in their order, and of those that a Pod
+// waits for, itself left out; need is how many of them must be there. The error is a
+// *identity.Refusal.
+func (c Config) Waits(claim identity.Claim) (members, others []identity.Name, need int, err error) {
+	members, self, err := c.Members.names(claim)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	others, total, err := c.others(claim, members, self)
+	need = total
+	if at := slices.Index(others, claim.Name()); at >= 0 {
+		others, need = slices.Concat(others[:at], others[at+1:]), max(total-1, 0)
+	}
+	return members, others, need, err
+}
+
+// others returns those among whom is waited, and for how many of them, this Pod
+// included where it is one of them. The error is a *identity.Refusal.
+func (c Config) others(claim identity.Claim, names []identity.Name, self int) (others []identity.Name, need int, err error) {
 	switch {
+	case c.Wait.none():
+		return nil, 0, nil
 	case c.Wait.word == "lower":
 		if self < 0 {
-			return nil, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=lower, but %s is not among PODFQDN_PEERS", claim.Name()), "list this Pod too, or set all")
+			return nil, 0, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=lower, but %s is not among PODFQDN_PEERS", claim.Name()), "list this Pod too, or set all")
 		}
-		others, w.need = names[:self], self
+		return names[:self], self, nil
 	case c.Wait.word == "majority":
-		w.need = len(names)/2 + 1
+		return names, len(names)/2 + 1, nil
 	case c.Wait.word == "all":
-		w.need = len(names)
-	default:
-		w.need = c.Wait.number
-		if w.need > len(names) {
-			return nil, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=%d, but PODFQDN_PEERS has %d members", w.need, len(names)), "set at most that many")
-		}
+		return names, len(names), nil
+	case c.Wait.number > len(names):
+		return nil, 0, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=%d, but PODFQDN_PEERS has %d members", c.Wait.number, len(names)), "set at most that many")
 	}
+	return names, c.Wait.number, nil
+}
+
+// waiting returns who is waited for. The error is a *identity.Refusal.
+func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (*waiting, error) {
+	others, need, err := c.others(claim, names, self)
+	if err != nil {
+		return nil, err
+	}
+	w := &waiting{claim: claim, total: len(names), need: need}
 	rate := float64(processRate)
 	if c.Members.own { // each of them asks for all the others
 		rate = min(rate, setRate/float64(len(names)))

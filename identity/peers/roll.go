@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -76,21 +77,50 @@ type Missing struct {
 }
 
 func (m *Missing) Error() string {
-	var names []string
-	for _, name := range m.Names {
-		names = append(names, name.String())
-	}
 	says := fmt.Sprintf("%d of %d needed %s are in DNS", m.There, m.Need, m.noun)
+	names, domain := shorten(m.Names)
 	if len(names) > 0 {
 		says += "; missing: " + identity.List(names)
+	}
+	if domain != "" {
+		says += " of " + domain
 	}
 	if m.Unasked > 0 {
 		says += fmt.Sprintf("; %d more not asked for yet", m.Unasked)
 	}
-	if m.why != nil {
-		says += " (" + m.why.Error() + ")"
+	if m.why == nil {
+		return says
 	}
-	return says
+	why := m.why.Error()
+	if rest, ok := strings.CutPrefix(why, m.Names[0].String()+": "); ok && len(names) == 1 && m.Unasked == 0 {
+		why = rest
+	} else if ok {
+		why = names[0] + ": " + rest
+	}
+	return says + " (" + why + ")"
+}
+
+// Unwrap returns what DNS said of the first that is missing, a *identity.Mismatch.
+func (m *Missing) Unwrap() error { return m.why }
+
+// shorten returns names without the domain that all of several have in common, as
+// whole names are long; "" where they have none.
+func shorten(names []identity.Name) (short []string, domain string) {
+	var whole []string
+	for _, name := range names {
+		label, rest, _ := strings.Cut(name.String(), ".")
+		if len(short) == 0 {
+			domain = rest
+		}
+		if rest != domain {
+			domain = ""
+		}
+		whole, short = append(whole, name.String()), append(short, label)
+	}
+	if len(names) < 2 || domain == "" {
+		return whole, ""
+	}
+	return short, domain
 }
 
 // Look asks for those that are due, as many as may be asked for now. The error is
@@ -183,20 +213,31 @@ func (r *Roll) wait() time.Duration {
 	return time.Duration((1 - r.left) / r.rate * float64(time.Second))
 }
 
-// sweep looks until each name was asked for once, or enough are there.
+// sweep asks for each name once, in order, until enough are there or the time of ctx
+// is over. The error is a *Missing, or what else has ended ctx.
 func (r *Roll) sweep(ctx context.Context, dns identity.Resolver) error {
-	for {
-		err := r.Look(ctx, dns)
-		m, ok := errors.AsType[*Missing](err)
-		if !ok || m.Unasked == 0 {
+	for _, m := range r.members {
+		if r.there >= r.need {
+			return nil
+		}
+		for wait := r.wait(); wait > 0 && ctx.Err() == nil; wait = r.wait() {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+		}
+		err := r.ask(ctx, dns, m)
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
 			return err
 		}
-		select {
-		case <-time.After(r.wait()):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
 	}
+	if r.there >= r.need {
+		return nil
+	}
+	return r.missing(0)
 }
 
 // missing says who is missing.

@@ -1,0 +1,64 @@
+package diagnosis
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// peerless explains that names of other Pods are not in DNS. What it says of the
+// first of them decides what to look at; nothing that DNS says shows whether a Pod
+// runs.
+func (s scene) peerless() []Cause {
+	const fewer = "; or wait for fewer by PODFQDN_PEERS_WAIT"
+	u, ok := errors.AsType[*identity.Unreached](s.m)
+	if !ok || len(u.Names) == 0 {
+		return []Cause{s.cause(PeersMissing, false, "", "nothing yet: many names are asked for one after the other, so that all members of the set together do not ask too much")}
+	}
+	change := "see whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true" + fewer
+	if first, ok := errors.AsType[*identity.Mismatch](s.m.Unwrap()); ok {
+		switch first.Verdict {
+		case identity.ReverseMissing, identity.ReverseOther, identity.ReverseForeign, identity.ReverseRefused:
+			change = "see why the PTR record is another one: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
+		case identity.Unanswered:
+			change = "see why cluster DNS does not answer: read its log" + fewer
+		case identity.Poisoned:
+			change = "this passes if a cache keeps the denial from before the record was there" + fewer
+		}
+	}
+	missing := s.cause(PeersMissing, false, "", change)
+	if !s.ordered(u.Names) {
+		return []Cause{missing}
+	}
+	return []Cause{s.cause(PeersDeadlock, true, "all missing peers have higher ordinals, and under podManagementPolicy: OrderedReady, the default, a StatefulSet creates them only when this Pod is Ready",
+		"if its StatefulSet has that policy, waiting does not help: set PODFQDN_PEERS_WAIT=lower, or create the StatefulSet again with podManagementPolicy: Parallel; otherwise see whether these Pods run"), missing}
+}
+
+// ordered reports whether all of some names are of the Pod's own set, with higher
+// ordinals than its own.
+func (s scene) ordered(names []identity.Name) bool {
+	base, own, ok := member(s.c.Name())
+	if !ok || s.c.Dashed() {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(name identity.Name) bool {
+		set, ordinal, ok := member(name)
+		return !ok || set != base || ordinal <= own
+	})
+}
+
+// member returns the ordinal in a name, and the name without it, which the members
+// of a set have in common; ok is false for the name of no StatefulSet's Pod.
+func member(name identity.Name) (set string, ordinal int, ok bool) {
+	hostname, domain, _ := strings.Cut(name.String(), ".")
+	i := strings.LastIndexByte(hostname, '-')
+	text := hostname[i+1:]
+	n, err := strconv.ParseInt(text, 10, 32)
+	if i < 1 || err != nil || n < 0 || strconv.FormatInt(n, 10) != text {
+		return "", 0, false
+	}
+	return hostname[:i] + "." + domain, int(n), true
+}
