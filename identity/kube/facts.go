@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -57,6 +58,14 @@ func (v *View) Facts() []diagnosis.Seen {
 		default:
 			see(name, from, "not read: it is set by a ConfigMap, a Secret or another variable")
 		}
+	}
+	for _, name := range []string{"PODFQDN_PEERS", "PODFQDN_PEERS_WAIT"} {
+		if value, _, known := v.resolve(name, len(v.podfqdn.Env)); v.set(name, len(v.podfqdn.Env)) >= 0 {
+			see(name, fmt.Sprintf("container %+q, a variable", v.Container), "%s", either(known, value, "not read: it is set by a ConfigMap, a Secret or another variable"))
+		}
+	}
+	if j := (&judge{View: v}); v.owner.statefulSet != nil && v.set("PODFQDN_PEERS", len(v.podfqdn.Env)) >= 0 {
+		see("ordinals", "StatefulSet "+quoted(v.owner.name), "%s; podManagementPolicy: %s", j.ordinals(), cmp.Or(v.owner.statefulSet.Spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement))
 	}
 	for _, s := range v.slips() {
 		see(s.name, fmt.Sprintf("container %+q, a variable", s.container), "%s", either(s.container == v.Container, "podfqdn does not read it; perhaps "+s.meant+" is meant", "podfqdn does not read it there"))

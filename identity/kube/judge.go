@@ -52,6 +52,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		j.volume()
 		j.compare()
 		j.spec()
+		j.outsider()
 		j.refused()
 		j.commandless()
 	}
@@ -65,6 +66,10 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofService, ofSlices)
 	j.reverse()
 	j.pass(ofReverse)
+	if waits {
+		j.awaiting()
+	}
+	j.pass(ofPeers)
 	j.pass(ofRefusal)
 	j.pass(ofWire)
 	j.pass(ofServers)
@@ -160,6 +165,7 @@ const (
 	ofSlices                     // its endpoints
 	ofReverse                    // the Corefile's zones of arpa
 	ofRefusal                    // what refuses PTR
+	ofPeers                      // whom podfqdn waits for
 )
 
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
@@ -174,6 +180,7 @@ var subjects = [...][]diagnosis.Kind{
 		diagnosis.SecondService, diagnosis.NotInSlice, diagnosis.NotInDNS},
 	ofReverse: {diagnosis.NoReverseZone},
 	ofRefusal: {diagnosis.DNSRefusesPTR},
+	ofPeers:   {diagnosis.PeersMissing, diagnosis.PeersDeadlock},
 }
 
 func subjectOf(kind diagnosis.Kind) subject {
@@ -199,6 +206,9 @@ func (j *judge) decidedByAPI(kind diagnosis.Kind) bool {
 		return j.zoned() || ignored
 	case ofRefusal:
 		return j.shows(ofReverse) || ignored
+	case ofPeers:
+		_, known := j.awaits()
+		return j.shows(ofPeers) || kind == diagnosis.PeersDeadlock && (!j.ordered() || known && j.services != nil && j.sliced)
 	}
 	return false
 }

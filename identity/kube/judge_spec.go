@@ -59,8 +59,9 @@ func (j *judge) byPodName() bool {
 // How podfqdn ends where it refuses what it was told or sees, and where its
 // volume is missing, read-only, full or in use (README, exit codes).
 const (
-	exitRefused = 10
-	exitVolume  = 13
+	exitRefused  = 10
+	exitVolume   = 13
+	exitPeerless = 15
 )
 
 // volume judges what is mounted where podfqdn publishes.

@@ -41,7 +41,7 @@ func (v *View) Unchecked(wire *diagnosis.Diagnosis, noWire string) (all []string
 			all = append(all, part.what)
 		}
 	}
-	return all
+	return append(all, v.unawaited()...)
 }
 
 // Ahead lists what the API shows and DNS, which agrees, does not show yet, such
@@ -193,7 +193,9 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		deleted = "a loss while it lasts: the application runs, and its owner makes the Pod again with the same spec"
 	case passes:
 		deleted = "harmless, and useless: the new Pod waits for the same"
-	case v.State == Refused || !first.Guess && (subjectOf(first.Kind) == ofPod || subjectOf(first.Kind) == ofService || first.Kind == diagnosis.Misconfigured):
+	case first.Kind == diagnosis.PeersMissing:
+		deleted = "harmless, and useless: the new Pod waits for the same"
+	case v.State == Refused || !first.Guess && (subjectOf(first.Kind) == ofPod || subjectOf(first.Kind) == ofService || first.Kind == diagnosis.Misconfigured || first.Kind == diagnosis.PeersDeadlock):
 		deleted = "harmless, and useless: its owner makes the same Pod again; change what is named first"
 	default:
 		deleted = "harmless, as the application has not started; not known to help"

@@ -28,7 +28,7 @@ const (
 	Running   State = "running"     // a sidecar that has let the application start, or exec that has become it
 	Published State = "published"   // it has ended well, or the application that it became has ended
 	Refused   State = "refused"     // it ended with 10: the spec or a variable has to change
-	GaveUp    State = "gave up"     // 11, 12 or 14: the deadline
+	GaveUp    State = "gave up"     // 11, 12, 14, 15 or 16: the deadline
 	Failed    State = "failed"      // anything else
 	Over      State = "over"        // the Pod has ended or is being deleted, and does not need a name any more
 )
@@ -281,7 +281,7 @@ func loops(status corev1.ContainerStatus) bool {
 }
 
 // deadlines are with what podfqdn ends when its time is over (README, exit codes).
-var deadlines = []int32{11, 12, 14}
+var deadlines = []int32{11, 12, 14, exitPeerless, 16}
 
 // maxNamespaces bounds of how many namespaces the Services are read for a table.
 const maxNamespaces = 20

@@ -39,7 +39,8 @@ type View struct {
 	sliced   bool // slices were seen
 	policies []networkingv1.NetworkPolicy
 	policed  bool                   // policies were seen
-	peers    map[string]*corev1.Pod // others that have the name, as the slices say; nil for one that is gone
+	peers    map[string]*corev1.Pod // others that have the name, as the slices say, or that it waits for; nil for one that is gone
+	nodes    map[string]bool        // whether they are Ready, of those
 	dns      clusterDNS
 }
 

@@ -67,6 +67,9 @@ func (m *Members) UnmarshalText(text []byte) error {
 // IsZero reports whether there are none.
 func (m Members) IsZero() bool { return !m.own && len(m.items) == 0 }
 
+// Range returns the lowest and the highest ordinal; ok is false where these are names.
+func (m Members) Range() (first, last int, ok bool) { return m.first, m.last, m.own }
+
 // parseItem reads one name of a list.
 func parseItem(s string) (item, error) {
 	before, rest, ranges := strings.Cut(s, "{")

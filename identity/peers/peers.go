@@ -105,20 +105,18 @@ func (c Config) Requirement(claim identity.Claim, _ string) (*identity.Requireme
 	return r, nil
 }
 
-// Waits returns the names of all members, in their order, and of those that a Pod
-// waits for, itself left out; need is how many of them must be there. The error is a
-// *identity.Refusal.
-func (c Config) Waits(claim identity.Claim) (members, others []identity.Name, need int, err error) {
-	members, self, err := c.Members.names(claim)
+// Waits returns the names that a Pod waits for, in their order, itself left out, and
+// how many of them must be there. The error is a *identity.Refusal.
+func (c Config) Waits(claim identity.Claim) (others []identity.Name, need int, err error) {
+	names, self, err := c.Members.names(claim)
 	if err != nil {
-		return nil, nil, 0, err
+		return nil, 0, err
 	}
-	others, total, err := c.others(claim, members, self)
-	need = total
-	if at := slices.Index(others, claim.Name()); at >= 0 {
-		others, need = slices.Concat(others[:at], others[at+1:]), max(total-1, 0)
+	others, need, err = c.others(claim, names, self)
+	if at := slices.Index(others, claim.Name()); at >= 0 { // which is proven by then
+		others, need = slices.Concat(others[:at], others[at+1:]), need-1
 	}
-	return members, others, need, err
+	return others, need, err
 }
 
 // others returns those among whom is waited, and for how many of them, this Pod
