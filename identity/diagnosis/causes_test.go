@@ -898,3 +898,60 @@ func TestAVariableThatContradictsTheKubeletComesFirst(t *testing.T) {
 		}
 	}
 }
+
+// A Pod cannot see whether a StatefulSet makes its Pods in order: that is a guess, and only where nothing speaks against it.
+func TestWhoIsMissingTellsWhetherTheWaitMayNeverEnd(t *testing.T) {
+	set := func(of string, ordinals ...int) (all []string) {
+		for _, n := range ordinals {
+			all = append(all, fmt.Sprintf("%s-%d.db.default.svc.cluster.local", of, n))
+		}
+		return all
+	}
+	denied := &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Missing}}
+	for name, test := range map[string]struct {
+		own     string
+		missing []string
+		why     error // of the first
+		want    string
+		change  string // of peers-missing, in part
+	}{
+		"only higher ordinals":          {"db-1", set("db", 2, 3), denied, "peers-deadlock? peers-missing", "whether these Pods run"},
+		"a lower one too":               {"db-1", set("db", 0, 2), denied, "peers-missing", "whether these Pods run"},
+		"another set's too":             {"db-1", append(set("db", 2), set("jn", 3)...), denied, "peers-missing", ""},
+		"another Service's":             {"db-1", []string{"db-2.journal.default.svc.cluster.local"}, denied, "peers-missing", ""},
+		"no ordinal":                    {"db-1", []string{"db-x.db.default.svc.cluster.local"}, denied, "peers-missing", ""},
+		"zeros in front":                {"db-1", []string{"db-02.db.default.svc.cluster.local"}, denied, "peers-missing", ""},
+		"this Pod has none":             {"db", set("db", 2), denied, "peers-missing", ""},
+		"nobody was asked for yet":      {"db-1", nil, nil, "peers-missing", "nothing yet"},
+		"the name, and another PTR":     {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.ReverseOther}}, "peers-missing", "PODFQDN_REVERSE=ignore"},
+		"a cache denies the address":    {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Poisoned}}, "peers-missing", "this passes if a cache"},
+		"the server does not answer":    {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Unanswered}}, "peers-missing", "why cluster DNS does not answer"},
+		"nothing is known of the first": {"db-1", set("db", 0), errors.New("it is missing"), "peers-missing", "whether these Pods run"},
+	} {
+		claim := podtest.Claim(podtest.DB0.Files("cluster.local", ip4), identity.Given{Hostname: test.own}, identity.Policy{})
+		u := &identity.Unreached{Err: errors.New("1 of 2 needed peers is in DNS")}
+		if test.why != nil {
+			u.Err = fmt.Errorf("1 of 2 needed peers is in DNS (%w)", test.why)
+		}
+		for _, text := range test.missing {
+			peer, err := identity.ParseName(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Names = append(u.Names, peer)
+		}
+		m := identity.NotYet(identity.Peerless, u, 0)
+		causes := diagnosis.Causes(identity.Facts{}, claim, nil, m)
+		if got := kinds(causes); got != test.want {
+			t.Errorf("%s: %s, not %s", name, got, test.want)
+			continue
+		}
+		for _, c := range causes {
+			checkCause(t, c)
+		}
+		last := causes[len(causes)-1]
+		if last.Why != m.Error() || !strings.Contains(last.Change, test.change) || last.String() != last.Change {
+			t.Errorf("%s: %+v", name, last)
+		}
+	}
+}
