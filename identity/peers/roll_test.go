@@ -297,6 +297,45 @@ func TestCheckReturnsWhatRequireWould(t *testing.T) {
 	})
 }
 
+// A doctor ends while somebody looks on, and is no load for cluster DNS: it asks for
+// each member once, no more than 200 questions a second, and says how far it came.
+func TestCheckOfALargeSetEndsInTime(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		script func(n int) string
+		says   string
+		within time.Duration
+	}{
+		"nobody is there":   {absent, "1 of 1000 needed members are in DNS; missing: zk-1, zk-2, zk-3, zk-4, zk-5 and 994 more of zk.default.svc.cluster.local (zk-1: 10.96.0.10 says NXDOMAIN)", 10 * time.Second},
+		"all are there":     {func(n int) string { return strings.ReplaceAll(member(n), "10.244.2.", "fd00::") }, "", 15 * time.Second},
+		"nobody is in time": {absent, "more not asked for yet", 15 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newSet(t, "1000", "all", "")
+			for n := range 1000 {
+				s.server.Script(test.script(n))
+			}
+			if name == "nobody is in time" {
+				s.server.Latency = time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			start := time.Now()
+			err := s.r.Check(ctx, s.server)
+			took, asked := time.Since(start), 0
+			for _, round := range s.server.Rounds {
+				asked += len(round)
+			}
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) || took > test.within {
+				t.Errorf("%s: after %s: %v", name, took, err)
+			}
+			if float64(asked) > 200*took.Seconds()+4 { // those of the last member
+				t.Errorf("%s: %d questions in %s", name, asked, took)
+			}
+		})
+	}
+}
+
 func TestNamesOfAnyKind(t *testing.T) {
 	t.Parallel()
 	zone, _ := identity.ParseName("cluster.local")
