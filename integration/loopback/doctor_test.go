@@ -643,3 +643,60 @@ func TestTheReadmeShowsWhatTheDoctorShows(t *testing.T) {
 		t.Errorf("README.md shows\n%s\nthe doctor shows\n%s", want, got)
 	}
 }
+
+// Peers are told of before the name is published, and not after it: they are for the start.
+func TestDoctorTellsWhichPeersAreMissing(t *testing.T) {
+	t.Parallel()
+	peer := func(n int, ip string) dnstest.Endpoint {
+		return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: fmt.Sprintf("db-%d", n), IP: ip}
+	}
+	far := dnstest.Endpoint{Namespace: "default", Service: "journal", Hostname: "jn-0", IP: "10.244.0.30"}
+	for name, test := range map[string]struct {
+		peers, wait string
+		publish     []dnstest.Endpoint
+		causes      string
+		why         string // of the last, in part
+	}{
+		"all are there":                 {"3", "all", []dnstest.Endpoint{peer(1, "10.244.0.18"), peer(2, "10.244.0.19")}, "", ""},
+		"enough are there":              {"3", "majority", []dnstest.Endpoint{peer(2, "10.244.0.19")}, "", ""},
+		"all that are missing are next": {"3", "majority", nil, "peers-deadlock? peers-missing", "1 of 2 needed members are in DNS; missing: db-1 and db-2 of db.default.svc.cluster.local (db-1: "},
+		"nobody is before the first":    {"3", "lower", nil, "", ""},
+		"another Service's":             {"db-0,jn-{0..1}.journal", "all", []dnstest.Endpoint{far}, "peers-missing", "2 of 3 needed members are in DNS; missing: jn-1.journal.default.svc.cluster.local ("},
+		"another Service's too":         {"db-{0..1},jn-{0..1}.journal", "all", []dnstest.Endpoint{far}, "peers-missing", "missing: db-1.db.default.svc.cluster.local and jn-1.journal.default.svc.cluster.local (db-1.db.default.svc.cluster.local: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var trace dnstest.Trace
+			c := cluster(ip)
+			c.Service("default", "journal")
+			c.Publish(test.publish...)
+			s := serve(t, dnstest.CoreDNS{Cluster: c, Trace: &trace})
+			p := newPod(t, s.Addr())
+			p.more = []string{"PODFQDN_PEERS=" + test.peers, "PODFQDN_PEERS_WAIT=" + test.wait}
+			d := p.diagnosis()
+			want := identity.Verdict("")
+			if test.causes != "" {
+				want = identity.Peerless
+			}
+			if causes(d) != test.causes || d.Verdict != want || !strings.Contains(d.Reason, test.why) {
+				t.Errorf("%s, %s: %s", causes(d), d.Verdict, d.Reason)
+			}
+			safe(t, &trace)
+			if test.causes == "" {
+				return
+			}
+			p.more[1] = "PODFQDN_PEERS_WAIT=1"
+			p.init().published(t)
+			p.more[1] = "PODFQDN_PEERS_WAIT=" + test.wait
+			trace.Reset()
+			if d := p.diagnosis(); !d.Healthy {
+				t.Errorf("once the name is published: %+v", d)
+			}
+			for _, q := range trace.Queries() {
+				if strings.HasPrefix(q.Name, "db-1.") || strings.HasPrefix(q.Name, "jn-") {
+					t.Errorf("once the name is published, a peer is asked for: %v", q)
+				}
+			}
+		})
+	}
+}

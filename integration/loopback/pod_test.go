@@ -149,6 +149,7 @@ type pod struct {
 	servers []netip.AddrPort
 	policy  identity.Policy
 	timeout time.Duration
+	more    []string // variables
 
 	hostNetwork bool
 }
@@ -181,11 +182,11 @@ func (p *pod) nameservers() string {
 
 // environ is what the binary gets, and nothing of the test's own.
 func (p *pod) environ() []string {
-	return []string{
+	return append([]string{
 		"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.dir(), "PODFQDN_NAMESERVERS=" + p.nameservers(),
 		"PODFQDN_TIMEOUT=" + p.timeout.String(), "PODFQDN_FORWARD=" + p.policy.Forward.String(), "PODFQDN_REVERSE=" + p.policy.Reverse.String(),
 		"PODFQDN_FAMILIES=" + p.policy.Families.String(), "PODFQDN_NAME_FORM=" + p.policy.NameForm.String(), "KUBERNETES_SERVICE_HOST=" + api,
-	}
+	}, p.more...)
 }
 
 // end is how a walk ended.
