@@ -37,11 +37,15 @@ func (k *Keys) Conf() string {
 
 // Hang has the source hang until end is called.
 func (k *Keys) Hang() (end func()) {
-	k.reading = make(chan reading, 1)
-	return func() {
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	ended := make(chan struct{})
+	_, _ = k.reading.Read(gone, k.source.path, func() reading {
+		<-ended
 		entries, skipped, err := k.source.read(context.Background(), k.principals)
-		k.reading <- reading{entries, skipped, err}
-	}
+		return reading{entries, skipped, err}
+	})
+	return func() { close(ended) }
 }
 
 // MaxBytes and MaxFiles are what is read of a source.
@@ -52,10 +56,10 @@ const (
 )
 
 // Reader reads the sources of a path.
-type Reader struct{ source }
+type Reader struct{ keytabs }
 
 // NewReader gives one.
-func NewReader(path string) *Reader { return &Reader{source{path: path}} }
+func NewReader(path string) *Reader { return &Reader{keytabs{path: path}} }
 
 // Read reads the source.
 func (r *Reader) Read(ctx context.Context, want ...Principal) ([]Entry, []string, error) {

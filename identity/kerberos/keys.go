@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/source"
 )
 
 // The files of the contract.
@@ -109,10 +110,10 @@ type Keys struct {
 	config     Config
 	claim      identity.Claim
 	principals []Principal
-	source     source
+	source     keytabs
 	skipped    []string
 	published  []Entry // without keys
-	reading    chan reading
+	reading    source.Reading[reading]
 
 	// What remark has not returned yet: principals of which a key has version 0,
 	// and whether it has returned skipped.
@@ -136,8 +137,8 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 		}
 		return nil, identity.Refuse(identity.Misconfigured, why, change)
 	}
-	values := wordsOf(claim)
-	principals, err := c.Principals.principals(values, c.Realm)
+	words := source.WordsOf(claim)
+	principals, err := c.Principals.principals(words, c.Realm)
 	if err != nil {
 		return refuse(err, "change PODFQDN_KRB5_PRINCIPALS")
 	}
@@ -147,7 +148,7 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 	if c.Source.IsZero() {
 		return refuse(fmt.Errorf("there is no source of keys for %s", principals[0]), "set PODFQDN_KRB5_SOURCE to a keytab or a folder of keytabs")
 	}
-	at, err := expand(c.Source.template, values)
+	at, err := c.Source.Of(words)
 	if err != nil {
 		return refuse(err, "change PODFQDN_KRB5_SOURCE")
 	}
@@ -161,7 +162,7 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 			return refuse(err, "change PODFQDN_KRB5_SOURCE")
 		}
 	}
-	return &Keys{config: c, claim: claim, principals: principals, source: source{path: at}}, nil
+	return &Keys{config: c, claim: claim, principals: principals, source: keytabs{path: at}}, nil
 }
 
 // Principals gives the principals that are wanted, in the order given.
@@ -223,37 +224,13 @@ func (k *Keys) notYet(ctx context.Context, err error) error {
 	return identity.NotYet(identity.Keyless, fmt.Errorf("%s: %w", k.claim.Name(), err), again)
 }
 
-// patience is how long the source is waited for; but that it hangs is told
-// notice before a deadline, which would only say that time is up.
-const (
-	patience = 5 * time.Second
-	notice   = 100 * time.Millisecond
-)
-
-// read reads the source, in a goroutine of its own, of which there is one: a
-// file system that hangs, as NFS does, holds that and nobody else.
+// read reads the source, for as long as it does not hang.
 func (k *Keys) read(ctx context.Context) ([]Entry, []string, error) {
-	if k.reading == nil {
-		done := make(chan reading, 1)
-		go func() {
-			entries, skipped, err := k.source.read(ctx, k.principals)
-			done <- reading{entries, skipped, err}
-		}()
-		k.reading = done
-	}
-	wait := patience
-	if end, ok := ctx.Deadline(); ok && time.Until(end) > 2*notice {
-		wait = min(wait, time.Until(end)-notice)
-	}
-	select {
-	case r := <-k.reading:
-		k.reading = nil
-		return r.entries, r.skipped, r.err
-	case <-ctx.Done():
-		return nil, nil, context.Cause(ctx)
-	case <-time.After(wait):
-		return nil, nil, fmt.Errorf("%+q could not be read within %s: see whether the file system that it lies on hangs", k.source.path, wait.Round(notice))
-	}
+	r, err := k.reading.Read(ctx, k.source.path, func() reading {
+		entries, skipped, err := k.source.read(ctx, k.principals)
+		return reading{entries, skipped, err}
+	})
+	return r.entries, r.skipped, cmp.Or(err, r.err)
 }
 
 func (k *Keys) files(ctx context.Context) ([]identity.File, error) {

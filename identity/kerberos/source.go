@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/source"
 )
 
 // Bounds on what is read. A Secret has at most 1 MiB.
@@ -23,7 +24,7 @@ const (
 )
 
 // Source is where the keys come from: the path of a keytab, or of a folder of
-// keytabs, perhaps with words in braces as in Templates.
+// keytabs, perhaps with words in braces, as in Templates.
 //
 // In a folder every file that begins like a keytab is read; others lie in
 // Secrets too, and are passed over. One that cannot be read to its end counts
@@ -31,29 +32,10 @@ const (
 // likely another Pod's. Where keys are missing the error names it, and one that is
 // a keytab in base64, and counts what was passed over. Folders in the folder are
 // not looked into.
-type Source struct{ template string }
+type Source struct{ source.Path }
 
-// UnmarshalText reads an absolute path; "" is none.
-func (s *Source) UnmarshalText(text []byte) error {
-	*s = Source{}
-	if len(text) == 0 {
-		return nil
-	}
-	if _, err := expand(string(text), example); err != nil {
-		return err
-	}
-	if !filepath.IsAbs(string(text)) || strings.Contains(string(text), "\x00") {
-		return errors.New("must be an absolute path")
-	}
-	s.template = string(text)
-	return nil
-}
-
-// IsZero reports whether there is none.
-func (s Source) IsZero() bool { return s.template == "" }
-
-// source is a Source whose path is known.
-type source struct {
+// keytabs is a Source whose path is known.
+type keytabs struct {
 	path   string
 	seen   state // when it was read last
 	passed int   // how many files there did not begin like a keytab then
@@ -88,7 +70,7 @@ func newFile(path, shown string, info fs.FileInfo) file {
 // stat looks at the source. A folder that the kubelet or a CSI driver writes is
 // entered through its "..data", which is replaced by one rename when anything
 // in it changes (Kubernetes, pkg/volume/util/atomic_writer.go).
-func (s *source) stat() (state, error) {
+func (s *keytabs) stat() (state, error) {
 	info, err := os.Stat(s.path)
 	if err != nil {
 		return state{}, explain(s.path, err)
@@ -140,7 +122,7 @@ func (s *source) stat() (state, error) {
 // that are wanted with bytes of their own, of all others without. It tells of
 // files in a folder that could not be read. The error is a *identity.Refusal
 // where only another Pod spec can help.
-func (s *source) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
+func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
 	var failed error
 	for range tries {
 		before, err := s.stat()
@@ -245,39 +227,8 @@ func forget(entries []Entry) {
 	}
 }
 
-// explain says what to change where a path cannot be read. A file's mode is the
-// Pod spec's: that it is wrong, time does not mend.
-func explain(path string, err error) error {
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%+q does not exist: mount there what holds the keys, or add it to the Secret", path)
-	case errors.Is(err, fs.ErrPermission):
-		return identity.Refuse(identity.Misconfigured, denied(path), "set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read")
-	}
-	if errno, ok := errors.AsType[syscall.Errno](err); ok {
-		err = errno
-	}
-	return fmt.Errorf("%+q cannot be read: %w", path, err)
-}
-
-// denied says who was refused what.
-func denied(path string) error {
-	groups, _ := os.Getgroups()
-	who := fmt.Sprintf("uid %d, gid %d, groups %v may not read %+q", os.Geteuid(), os.Getegid(), groups, path)
-	for at := path; ; at = filepath.Dir(at) {
-		if info, err := os.Stat(at); err == nil {
-			stat := info.Sys().(*syscall.Stat_t)
-			what := "which"
-			if at != path {
-				what = fmt.Sprintf("as %+q", at)
-			}
-			return fmt.Errorf("%s, %s has uid %d, gid %d and mode %04o", who, what, stat.Uid, stat.Gid, info.Mode().Perm())
-		}
-		if at == filepath.Dir(at) {
-			return errors.New(who)
-		}
-	}
-}
+// explain says what to change where a path cannot be read.
+func explain(path string, err error) error { return source.Explain(path, err, "keys") }
 
 // within reports whether a path, or what it leads to, is a folder or lies in
 // it.

@@ -8,76 +8,8 @@ import (
 	"strings"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/source"
 )
-
-// words are what may stand in braces, in Templates and in a Source.
-// HOSTNAME is in upper case, as in the computer accounts of Active Directory.
-var words = []string{"fqdn", "hostname", "HOSTNAME", "service", "namespace", "ordinal"}
-
-// wordList is for people.
-const wordList = "{fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}"
-
-// wordsOf gives what they stand for. A name of another form than Kubernetes
-// gives has neither Service nor namespace, and not every Pod has an ordinal.
-func wordsOf(claim identity.Claim) map[string]string {
-	fqdn := claim.Name().String()
-	hostname, _, _ := strings.Cut(fqdn, ".")
-	service, namespace := claim.Service()
-	return map[string]string{"fqdn": fqdn, "hostname": hostname, "HOSTNAME": strings.ToUpper(hostname), "service": service, "namespace": namespace, "ordinal": claim.Ordinal()}
-}
-
-// expand replaces the words in braces. What a backslash stands before, and the
-// backslash, stay as they are.
-func expand(text string, values map[string]string) (string, error) {
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; c {
-		case '\\':
-			end := min(i+2, len(text))
-			b.WriteString(text[i:end])
-			i = end - 1
-		case '}':
-			return "", fmt.Errorf("%+q has a } without {: the words are %s", text, wordList)
-		case '{':
-			length := strings.IndexByte(text[i:], '}')
-			if length < 0 {
-				return "", fmt.Errorf("%+q has a { without }: the words are %s", text, wordList)
-			}
-			word := text[i+1 : i+length]
-			if !slices.Contains(words, word) {
-				return "", fmt.Errorf("%+q has an unknown word, {%s}: the words are %s", text, asciiOf(word), wordList)
-			}
-			value := values[word]
-			if value == "" {
-				return "", absent(word, text, values)
-			}
-			b.WriteString(value)
-			i += length
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return b.String(), nil
-}
-
-// absent refuses a word that stands for nothing in this Pod.
-func absent(word, text string, values map[string]string) error {
-	why, change := values["fqdn"]+" is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", "write it out, or use {fqdn} or {hostname}"
-	if word == "ordinal" {
-		why = fmt.Sprintf("the hostname %+q does not end with an ordinal, as db-0 does", values["hostname"])
-		change = "set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out"
-	}
-	return identity.Refuse(identity.Misconfigured, fmt.Errorf("{%s} in %+q stands for nothing, as %s", word, text, why), change)
-}
-
-// asciiOf is %+q without the quotes.
-func asciiOf(s string) string {
-	quoted := fmt.Sprintf("%+q", s)
-	return quoted[1 : len(quoted)-1]
-}
-
-// example is a Pod to try templates on before there is one.
-var example = map[string]string{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "HOSTNAME": "DB-0", "service": "db", "namespace": "default", "ordinal": "0"}
 
 // Templates are the principals that a Pod wants the keys of, each perhaps with
 // words in braces for what differs from Pod to Pod. The zero value is none.
@@ -107,7 +39,7 @@ func (t *Templates) UnmarshalText(text []byte) error {
 		if len(splitUnescaped(part, ' ')) > 1 {
 			return fmt.Errorf("%+q has a space in it: put a comma between two principals", part)
 		}
-		if _, err := resolve(part, example, "EXAMPLE.COM"); err != nil {
+		if _, err := resolve(part, source.Example(), "EXAMPLE.COM"); err != nil {
 			return err
 		}
 		texts = append(texts, part)
@@ -132,11 +64,11 @@ func splitUnescaped(text string, sep byte) (parts []string) {
 }
 
 // resolve makes one principal of a template.
-func resolve(template string, values map[string]string, realm Realm) (Principal, error) {
+func resolve(template string, words source.Words, realm Realm) (Principal, error) {
 	if !printable(template) {
 		return Principal{}, fmt.Errorf("%+q is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)", template)
 	}
-	text, err := expand(template, values)
+	text, err := words.Expand(template)
 	if err != nil {
 		return Principal{}, err
 	}
@@ -156,9 +88,9 @@ func resolve(template string, values map[string]string, realm Realm) (Principal,
 
 // principals makes the principals of the templates, each once, in the order
 // given.
-func (t Templates) principals(values map[string]string, realm Realm) (all []Principal, err error) {
+func (t Templates) principals(words source.Words, realm Realm) (all []Principal, err error) {
 	for _, text := range t.texts {
-		p, err := resolve(text, values, realm)
+		p, err := resolve(text, words, realm)
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,73 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/podfqdn/podfqdn/identity"
+)
+
+// Path is an absolute path, perhaps with words in braces. The zero value is none.
+type Path struct{ template string }
+
+// UnmarshalText reads a path; "" is none.
+func (p *Path) UnmarshalText(text []byte) error {
+	*p = Path{}
+	if len(text) == 0 {
+		return nil
+	}
+	if _, err := Example().Expand(string(text)); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(string(text)) || strings.Contains(string(text), "\x00") {
+		return errors.New("must be an absolute path")
+	}
+	p.template = string(text)
+	return nil
+}
+
+// IsZero reports whether there is none.
+func (p Path) IsZero() bool { return p.template == "" }
+
+// Of returns the path of the Pod that has these words. The error is one of Expand.
+func (p Path) Of(w Words) (string, error) { return w.Expand(p.template) }
+
+// Explain says what to change where a path cannot be read, which holds the "keys" or
+// the "certificate". A file's mode is the Pod spec's: that it is wrong, time does not
+// mend, and the error is a *identity.Refusal.
+func Explain(path string, err error, holds string) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return fmt.Errorf("%+q does not exist: mount there what holds the %s, or add it to the Secret", path, holds)
+	case errors.Is(err, fs.ErrPermission):
+		return identity.Refuse(identity.Misconfigured, denied(path), "set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read")
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
+	}
+	return fmt.Errorf("%+q cannot be read: %w", path, err)
+}
+
+// denied says who was refused what.
+func denied(path string) error {
+	groups, _ := os.Getgroups()
+	who := fmt.Sprintf("uid %d, gid %d, groups %v may not read %+q", os.Geteuid(), os.Getegid(), groups, path)
+	for at := path; ; at = filepath.Dir(at) {
+		if info, err := os.Stat(at); err == nil {
+			stat := info.Sys().(*syscall.Stat_t)
+			what := "which"
+			if at != path {
+				what = fmt.Sprintf("as %+q", at)
+			}
+			return fmt.Errorf("%s, %s has uid %d, gid %d and mode %04o", who, what, stat.Uid, stat.Gid, info.Mode().Perm())
+		}
+		if at == filepath.Dir(at) {
+			return errors.New(who)
+		}
+	}
+}
