@@ -173,13 +173,13 @@ func (k *Keys) Principals() []Principal { return slices.Clone(k.principals) }
 // everybody mounts. The error is a *identity.Refusal.
 func (k *Keys) Apart(published string) error {
 	for _, folder := range []string{k.config.Dir, published} {
-		if within(k.source.path, folder) {
+		if source.Within(k.source.path, folder) {
 			return identity.Refuse(identity.Misconfigured,
 				fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", k.source.path, folder),
 				"mount the source in podfqdn's container only, somewhere else")
 		}
 	}
-	if within(k.config.Dir, published) {
+	if source.Within(k.config.Dir, published) {
 		return identity.Refuse(identity.Misconfigured,
 			fmt.Errorf("PODFQDN_KRB5_DIR, %+q, lies in %+q, which is for everybody", k.config.Dir, published),
 			"give the keys a volume of their own")

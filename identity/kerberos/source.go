@@ -229,27 +229,3 @@ func forget(entries []Entry) {
 
 // explain says what to change where a path cannot be read.
 func explain(path string, err error) error { return source.Explain(path, err, "keys") }
-
-// within reports whether a path, or what it leads to, is a folder or lies in
-// it.
-func within(path, folder string) bool {
-	outer, err := os.Stat(folder)
-	if err != nil {
-		return false // nothing is in what is not there
-	}
-	paths := []string{path}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		paths = append(paths, real)
-	}
-	for _, path := range paths {
-		for at := filepath.Clean(path); ; at = filepath.Dir(at) {
-			if info, err := os.Stat(at); err == nil && os.SameFile(info, outer) {
-				return true
-			}
-			if at == filepath.Dir(at) {
-				break
-			}
-		}
-	}
-	return false
-}

@@ -71,3 +71,26 @@ func denied(path string) error {
 		}
 	}
 }
+
+// Within reports whether a path, or what it leads to, is a directory or lies in it.
+func Within(path, dir string) bool {
+	outer, err := os.Stat(dir)
+	if err != nil {
+		return false // nothing is in what is not there
+	}
+	paths := []string{path}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		paths = append(paths, real)
+	}
+	for _, path := range paths {
+		for at := filepath.Clean(path); ; at = filepath.Dir(at) {
+			if info, err := os.Stat(at); err == nil && os.SameFile(info, outer) {
+				return true
+			}
+			if at == filepath.Dir(at) {
+				break
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,189 @@
+package certificate
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"sync/atomic"
+	"time"
+
+	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/source"
+)
+
+// variable is who names the source, in errors.
+const variable = "PODFQDN_TLS"
+
+// Config is what a person says of a Pod's certificate. Without TLS there is none.
+type Config struct {
+	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that has to cover the proven name: a directory with tls.crt, tls.key and perhaps ca.crt, such as a Secret of cert-manager, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
+}
+
+// Requirement makes the requirement of a claim, which nothing has proven yet, and
+// reads nothing. It is nil without TLS. The source may not lie in published, a
+// directory that everybody reads. The error is a *identity.Refusal.
+func (c Config) Requirement(claim identity.Claim, published string) (*identity.Requirement, error) {
+	if c.TLS.IsZero() {
+		return nil, nil
+	}
+	at, err := c.TLS.Of(source.WordsOf(claim))
+	if err != nil {
+		if refusal, ok := errors.AsType[*identity.Refusal](err); ok {
+			return nil, refusal
+		}
+		return nil, identity.Refuse(identity.Misconfigured, err, "change "+variable)
+	}
+	if source.Within(at, published) {
+		return nil, identity.Refuse(identity.Misconfigured,
+			fmt.Errorf("%s, %+q, lies in %+q, which is for everybody", variable, at, published),
+			"mount the certificate and its key somewhere else")
+	}
+	n := &need{claim: claim, path: at}
+	return &identity.Requirement{
+		Name: "certificate", Title: "TLS certificate", From: variable, Wants: []string{claim.Name().String()},
+		Secret: true, Addition: identity.Addition{Word: "certificate"},
+		Require: n.require, Check: func(ctx context.Context, _ identity.Resolver) error { return n.check(ctx) },
+		Remark: n.remark, Found: n.found,
+		Gauges: []identity.Gauge{{
+			Name:  "podfqdn_certificate_expiry_timestamp_seconds",
+			Help:  "When the TLS certificate that was read last expires, in seconds since 1970.",
+			Value: n.expiry,
+		}},
+	}, nil
+}
+
+// need is a certificate, to be had. It is for one goroutine, but for expiry.
+type need struct {
+	claim   identity.Claim
+	path    string
+	reading source.Reading[result]
+	// torn is since when the key has not been that of the certificate; zero while it is.
+	torn time.Time
+	leaf *x509.Certificate // that met the requirement last; nil before
+	told string            // the certificate of which remark has warned
+
+	expires atomic.Int64 // of the certificate that was read last, a Unix time; 0 before
+}
+
+// result is what came of reading the source.
+type result struct {
+	files *files
+	err   error
+}
+
+// require returns no files for a Pod whose name was proven. The error is a
+// *identity.Mismatch with the verdict Uncertified where the certificate is not there
+// yet, or not as it has to be; a *identity.Refusal where only another Pod spec can
+// help; and otherwise the end of ctx.
+func (n *need) require(ctx context.Context, a identity.Agreement, _ identity.Resolver) ([]identity.File, error) {
+	if a.Name() != n.claim.Name() {
+		return nil, fmt.Errorf("this is the certificate for %s, and %+q was proven", n.claim.Name(), a.Name())
+	}
+	return nil, n.check(ctx)
+}
+
+// again is how long it is useless to look at a source again: a person or the kubelet
+// changes it.
+const again = time.Second
+
+// check is require without a proof.
+func (n *need) check(ctx context.Context) error {
+	err := n.settled(ctx)
+	if _, final := errors.AsType[*identity.Refusal](err); err == nil || final || ctx.Err() != nil {
+		return err
+	}
+	return identity.NotYet(identity.Uncertified, fmt.Errorf("%s: %w", n.claim.Name(), err), again)
+}
+
+// A certificate and its key that are written one after the other do not belong
+// together for a moment: no reason to report before rotation is over. It is looked
+// at again each pause, and not up to a deadline, which would only say that time is up.
+const (
+	rotation = 2 * time.Second
+	pause    = 100 * time.Millisecond
+)
+
+// settled returns what is wrong with the source when no rotation is under way.
+func (n *need) settled(ctx context.Context) error {
+	for {
+		err := n.look(ctx)
+		if !errors.As(err, new(torn)) {
+			n.torn = time.Time{}
+			return err
+		}
+		if n.torn.IsZero() {
+			n.torn = time.Now()
+		}
+		end, bounded := ctx.Deadline()
+		if time.Since(n.torn) >= rotation || bounded && time.Until(end) < 2*pause {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look reads the source once and judges it.
+func (n *need) look(ctx context.Context) error {
+	r, err := n.reading.Read(ctx, n.path, func() result {
+		files, err := read(n.path)
+		return result{files, err}
+	})
+	if err != nil {
+		return err
+	}
+	if r.err != nil {
+		return r.err
+	}
+	n.expires.Store(r.files.leaf.NotAfter.Unix())
+	if err := r.files.judge(n.claim, time.Now()); err != nil {
+		return err
+	}
+	n.leaf = r.files.leaf
+	return nil
+}
+
+// remark warns once of a certificate that expires soon: when less than a sixth of its
+// lifetime is left, and less than 30 days. Those who renew when a third is left, as
+// cert-manager does, are long overdue then.
+func (n *need) remark() (message, details string) {
+	if n.leaf == nil {
+		return "", ""
+	}
+	left, lifetime := time.Until(n.leaf.NotAfter), n.leaf.NotAfter.Sub(n.leaf.NotBefore)
+	if left >= lifetime/6 || left >= 30*24*time.Hour || n.told == n.found() {
+		return "", ""
+	}
+	n.told = n.found()
+	return "the certificate expires soon", fmt.Sprintf("%s, in %+q: see whether what renews it works", n.told, n.path)
+}
+
+// found is the certificate that met the requirement last, in a line; "" before.
+func (n *need) found() string {
+	if n.leaf == nil {
+		return ""
+	}
+	return fmt.Sprintf("serial %s, expires %s", serial(n.leaf.SerialNumber), moment(n.leaf.NotAfter))
+}
+
+// serial shows a serial number with the digits of "openssl x509 -serial".
+func serial(n *big.Int) string {
+	if n.Sign() == 0 {
+		return "0x00"
+	}
+	return fmt.Sprintf("0x%X", n.Bytes())
+}
+
+// moment shows a time to people.
+func moment(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// expiry returns when the certificate that was read last expires, as a Unix time.
+func (n *need) expiry() (float64, bool) {
+	at := n.expires.Load()
+	return float64(at), at != 0
+}
