@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/certificate"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/peers"
@@ -38,6 +39,7 @@ type config struct {
 	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
 	Peers     peers.Config
+	TLS       certificate.Config
 	Install   string       `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
 	Render    render.Pairs `env:"PODFQDN_RENDER" doc:"SRC:DST,…: writes the text files of the directory SRC, such as a ConfigMap, into the volume DST, with references such as $(POD_FQDN) replaced"`
 	Root      string       `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`

@@ -67,11 +67,32 @@ func TestTheReferenceHasEveryExitCode(t *testing.T) {
 	documented(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
 }
 
+// gaugesOf returns the gauges of every requirement that has some, each with a value.
+func gaugesOf(t *testing.T) (all []identity.Gauge) {
+	var c config
+	if err := c.TLS.TLS.UnmarshalText([]byte("/tls")); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range c.kinds() {
+		r, err := k.make(podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{}), "/identity")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r != nil {
+			all = append(all, r.Gauges...)
+		}
+	}
+	for i := range all {
+		all[i].Value = func() (float64, bool) { return 1, true }
+	}
+	return all
+}
+
 func TestTheReferenceHasEveryMetric(t *testing.T) {
 	t.Parallel()
 	p := health.New(func() bool { return true }, "v1", "abc")
 	// With an agreement and a question, each metric has a sample.
-	p.Tell("peers", true, nil)
+	p.Tell("peers", true, gaugesOf(t))
 	p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
 	var names []string
 	types, labels := map[string]string{}, map[string][]string{}

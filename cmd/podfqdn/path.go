@@ -219,6 +219,7 @@ func (c config) kinds() []kind {
 	return []kind{
 		{c.Kerberos.Requirement, kerberos.Variables()},
 		{c.Peers.Requirement, peers.Variables()},
+		{c.TLS.Requirement, nil},
 	}
 }
 

@@ -50,6 +50,7 @@ func TestMain(m *testing.M) {
 //	snapshot, unchanged          what the volume holds, to the inode
 //	watch, changes               the names of the contract, and ..data, as they appear (+) and go (-)
 //	keytab FILE [ENTRY…]         replaces FILE by one with such entries, see keytab
+//	certificate DIR NAME…        replaces tls.crt and tls.key in DIR by a certificate for these DNS names
 //	forgets ENTRY…               waits until the sidecar in the background has published; then none of the keys
 //	                             of entries is in its memory, which is closed to whoever is not root
 //	published GOLDEN             the volume holds exactly testdata/golden/GOLDEN and its start signal
@@ -66,7 +67,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"dns": cmdDNS, "code": cmdCode, "signal": cmdSignal, "reason": cmdReason,
 			"snapshot": cmdSnapshot, "unchanged": cmdUnchanged,
-			"keytab": cmdKeytab, "forgets": cmdForgets,
+			"keytab": cmdKeytab, "certificate": cmdCertificate, "forgets": cmdForgets,
 			"watch": cmdWatch, "changes": cmdChanges, "published": cmdPublished,
 		},
 		RequireUniqueNames: true,
@@ -213,6 +214,8 @@ var logFields = map[string][]string{
 	"installed":                           {"file", "changed"},
 	"the reason is in this log only":      {"because"},
 	"rendered files published":            {"dir", "changed"},
+	"certificate found":                   {"what"},
+	"the certificate expires soon":        {"what"},
 }
 
 // logLines reads the log that init wrote to stderr, and holds it to its form.
@@ -357,6 +360,14 @@ func cmdKeytab(ts *testscript.TestScript, _ bool, args []string) {
 	path := ts.MkAbs(args[0])
 	ts.Check(os.WriteFile(path+".new", podtest.Keytab(args[1:]...), 0o640))
 	ts.Check(os.Rename(path+".new", path))
+}
+
+func cmdCertificate(ts *testscript.TestScript, _ bool, args []string) {
+	issued := podtest.Certificate{Names: args[1:]}.Issue()
+	dir := ts.MkAbs(args[0])
+	ts.Check(errors.Join(
+		os.WriteFile(filepath.Join(dir, "tls.crt"), issued.PEM(), 0o644),
+		os.WriteFile(filepath.Join(dir, "tls.key"), issued.KeyPEM(), 0o600)))
 }
 
 func cmdForgets(ts *testscript.TestScript, _ bool, args []string) {

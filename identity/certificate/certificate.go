@@ -18,7 +18,7 @@ const variable = "PODFQDN_TLS"
 
 // Config is what a person says of a Pod's certificate. Without TLS there is none.
 type Config struct {
-	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that has to cover the proven name: a directory with tls.crt, tls.key and perhaps ca.crt, such as a Secret of cert-manager, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
+	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that must cover the proven name before it is published: a directory with tls.crt, tls.key and perhaps ca.crt, as in a Secret, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
 }
 
 // Requirement makes the requirement of a claim, which nothing has proven yet, and

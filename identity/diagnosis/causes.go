@@ -178,6 +178,8 @@ func (s scene) causes() []Cause {
 		return []Cause{s.cause(KeysMissing, false, "", change+"; a changed Secret reaches the Pod within two minutes")}
 	case identity.Peerless:
 		return s.peerless()
+	case identity.Uncertified:
+		return []Cause{s.cause(CertificateMissing, false, "", "see to the files at PODFQDN_TLS; a changed Secret reaches the Pod within two minutes")}
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }

@@ -119,6 +119,7 @@ const (
 	KeysMissing          Kind = "keys-missing"               // of Kerberos, and DNS agrees
 	PeersMissing         Kind = "peers-missing"              // in DNS, which agrees on this Pod
 	PeersDeadlock        Kind = "peers-deadlock"             // this Pod waits for Pods that are made only when it is Ready; a fact only from the API
+	CertificateMissing   Kind = "certificate-missing"        // or not for this name, and DNS agrees
 	HostNetwork               = Kind(identity.HostNetwork)
 	HostnameOverride          = Kind(identity.HostnameOverride)
 	ForeignDNS                = Kind(identity.ForeignDNS)    // the nameserver does not know the cluster
@@ -138,7 +139,7 @@ func Kinds() []Kind {
 		DebugCopy, SecondService, ClusterDomain, NoReverseZone, DNSRefusesPTR,
 		DNSSilent, DNSFails, CachedDenial, FamilyWithheld, ReverseNeedsHostname, StaleRecord, NotInSlice,
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
-		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, PeersMissing, PeersDeadlock, HostNetwork,
+		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, PeersMissing, PeersDeadlock, CertificateMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
 		NotHeadless, Volume, KilledByProbe, BinaryMissing,
 	}
