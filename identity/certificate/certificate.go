@@ -40,18 +40,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 			fmt.Errorf("%s, %+q, lies in %+q, which is for everybody", variable, at, published),
 			"mount the certificate and its key somewhere else")
 	}
-	n := &need{claim: claim, path: at}
-	return &identity.Requirement{
-		Name: "certificate", Title: "TLS certificate", From: variable, Wants: []string{claim.Name().String()},
-		Secret: true, Addition: identity.Addition{Word: "certificate"},
-		Require: n.require, Check: func(ctx context.Context, _ identity.Resolver) error { return n.check(ctx) },
-		Remark: n.remark, Found: n.found,
-		Gauges: []identity.Gauge{{
-			Name:  "podfqdn_certificate_expiry_timestamp_seconds",
-			Help:  "When the TLS certificate that was read last expires, in seconds since 1970.",
-			Value: n.expiry,
-		}},
-	}, nil
+	return (&need{claim: claim, path: at}).requirement(), nil
 }
 
 // need is a certificate, to be had. It is for one goroutine, but for expiry.
@@ -71,6 +60,21 @@ type need struct {
 type result struct {
 	files *files
 	err   error
+}
+
+// requirement returns what the path asks of a need.
+func (n *need) requirement() *identity.Requirement {
+	return &identity.Requirement{
+		Name: "certificate", Title: "TLS certificate", From: variable, Wants: []string{n.claim.Name().String()},
+		Secret: true, Addition: identity.Addition{Word: "certificate"},
+		Require: n.require, Check: func(ctx context.Context, _ identity.Resolver) error { return n.check(ctx) },
+		Remark: n.remark, Found: n.found,
+		Gauges: []identity.Gauge{{
+			Name:  "podfqdn_certificate_expiry_timestamp_seconds",
+			Help:  "When the TLS certificate that was read last expires, in seconds since 1970.",
+			Value: n.expiry,
+		}},
+	}
 }
 
 // require returns no files for a Pod whose name was proven. The error is a

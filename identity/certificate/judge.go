@@ -169,4 +169,11 @@ func reason(err error) string {
 }
 
 // person shows to whom a certificate was issued.
-func person(n pkix.Name) string { return fmt.Sprintf("%+.200q", n.String()) }
+func person(n pkix.Name) string {
+	const most = 120
+	quoted := fmt.Sprintf("%+q", n.String())
+	if len(quoted) > most {
+		quoted = quoted[:most] + `..."`
+	}
+	return quoted
+}

@@ -3,7 +3,6 @@ package certificate
 import (
 	"crypto/x509"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -128,14 +127,14 @@ func nearest(sans []string, name string) string {
 
 // show shows a name from outside: as it is if it could be a name.
 func show(name string) string {
-	if len(name) > maxName {
-		name = name[:maxName] + "..."
-	}
 	odd := func(c rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_*", c)
 	}
-	if name == "" || slices.ContainsFunc([]rune(name), odd) {
-		return fmt.Sprintf("%+q", name)
+	if name == "" || strings.ContainsFunc(name, odd) {
+		name = fmt.Sprintf("%+q", name[:min(len(name), maxName)])
+	}
+	if len(name) > maxName {
+		name = name[:maxName] + "..."
 	}
 	return name
 }

@@ -129,6 +129,9 @@ func (f file) ordinary() error {
 
 // lacks says that a directory does not have a file, and what it has.
 func lacks(path, dir, name string) error {
+	if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return fmt.Errorf("%+q is a link that leads nowhere: replace it, or put there what it leads to", filepath.Join(path, name))
+	}
 	var names []string
 	if opened, err := os.Open(dir); err == nil {
 		some, _ := opened.Readdirnames(maxNames)
