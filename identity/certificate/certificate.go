@@ -56,10 +56,21 @@ type need struct {
 	expires atomic.Int64 // of the certificate that was read last, a Unix time; 0 before
 }
 
-// result is what came of reading the source.
+// result is what came of reading the source: the leaf, if it could be read, and what
+// is wrong with it or with the rest.
 type result struct {
-	files *files
-	err   error
+	leaf *x509.Certificate
+	err  error
+}
+
+// readAndJudge is for a goroutine of its own: a file system may hang, and a
+// mebibyte of names takes more than a moment.
+func readAndJudge(path string, claim identity.Claim) result {
+	files, err := read(path)
+	if err != nil {
+		return result{err: err}
+	}
+	return result{files.leaf, files.judge(claim, time.Now())}
 }
 
 // requirement returns what the path asks of a need.
@@ -134,22 +145,17 @@ func (n *need) settled(ctx context.Context) error {
 
 // look reads the source once and judges it.
 func (n *need) look(ctx context.Context) error {
-	r, err := n.reading.Read(ctx, n.path, func() result {
-		files, err := read(n.path)
-		return result{files, err}
-	})
+	r, err := n.reading.Read(ctx, n.path, func() result { return readAndJudge(n.path, n.claim) })
 	if err != nil {
 		return err
 	}
-	if r.err != nil {
-		return r.err
+	if r.leaf != nil {
+		n.expires.Store(r.leaf.NotAfter.Unix())
 	}
-	n.expires.Store(r.files.leaf.NotAfter.Unix())
-	if err := r.files.judge(n.claim, time.Now()); err != nil {
-		return err
+	if r.err == nil {
+		n.leaf = r.leaf
 	}
-	n.leaf = r.files.leaf
-	return nil
+	return r.err
 }
 
 // remark warns once of a certificate that expires soon: when less than a sixth of its

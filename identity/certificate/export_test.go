@@ -39,8 +39,7 @@ func Hang(claim identity.Claim, path string) (r *identity.Requirement, end func(
 	ended := make(chan struct{})
 	_, _ = n.reading.Read(gone, path, func() result {
 		<-ended
-		files, err := read(path)
-		return result{files, err}
+		return readAndJudge(path, claim)
 	})
 	return n.requirement(), func() { close(ended) }
 }

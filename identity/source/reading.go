@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// patience is how long a source is waited for; but that it hangs is told
-// notice before a deadline, which would only say that time is up.
+// patience is how long a source is waited for; but that it hangs is told notice
+// before a deadline, which would only say that time is up. What takes less than least
+// does not hang: there the reason from before is the better one.
 const (
 	patience = 5 * time.Second
 	notice   = 100 * time.Millisecond
+	least    = time.Second
 )
 
 // Reading reads a source in a goroutine of its own, of which there is one: a file
@@ -27,7 +29,7 @@ func (r *Reading[T]) Read(ctx context.Context, path string, read func() T) (foun
 		r.done = done
 	}
 	wait := patience
-	if end, ok := ctx.Deadline(); ok && time.Until(end) > 2*notice {
+	if end, ok := ctx.Deadline(); ok && time.Until(end) > least+notice {
 		wait = min(wait, time.Until(end)-notice)
 	}
 	select {

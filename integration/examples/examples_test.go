@@ -341,6 +341,42 @@ func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T)
 	}
 }
 
+func TestACertificateIsReadWhereTheApplicationReadsIt(t *testing.T) {
+	some := false
+	each(t, func(t *testing.T, m manifest, p pod) {
+		init := publisher(t, p)
+		i := slices.IndexFunc(init.Env, func(e corev1.EnvVar) bool { return e.Name == "PODFQDN_TLS" })
+		if i < 0 {
+			return
+		}
+		some = true
+		of := func(c corev1.Container) string {
+			j := slices.IndexFunc(c.VolumeMounts, func(v corev1.VolumeMount) bool {
+				return v.MountPath == init.Env[i].Value && v.ReadOnly && v.SubPath == ""
+			})
+			if j < 0 {
+				t.Fatalf("%s mounts nothing at %s to read it: %+v", c.Name, init.Env[i].Value, c.VolumeMounts)
+			}
+			return c.VolumeMounts[j].Name
+		}
+		volume := p.spec.Volumes[slices.IndexFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Name == of(init) })]
+		if volume.Secret == nil || volume.Secret.DefaultMode == nil || *volume.Secret.DefaultMode != 0o440 {
+			t.Errorf("the certificate's volume is %+v", volume)
+		}
+		if p.spec.SecurityContext == nil || p.spec.SecurityContext.FSGroup == nil {
+			t.Error("without fsGroup nobody but root can read a key of mode 0440")
+		}
+		for _, c := range p.spec.Containers {
+			if of(c) != volume.Name {
+				t.Errorf("%s reads another certificate", c.Name)
+			}
+		}
+	})
+	if !some {
+		t.Error("no Pod has a certificate")
+	}
+}
+
 func TestEveryClaimForStorageIsUsed(t *testing.T) {
 	for _, m := range files(t) {
 		var used []string
