@@ -114,8 +114,9 @@ func publicOf(key any) crypto.PublicKey {
 		wipe(key.Primes...)
 		return &rsa.PublicKey{N: key.N, E: key.E}
 	case *ecdsa.PrivateKey:
-		wipe(key.D)
-		return &ecdsa.PublicKey{Curve: key.Curve, X: key.X, Y: key.Y}
+		public := key.PublicKey
+		wipe(key.D) //lint:ignore SA1019 nobody uses it any more
+		return &public
 	case ed25519.PrivateKey:
 		public := slices.Clone(key[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
 		clear(key)
