@@ -199,6 +199,9 @@ func (n *need) require(ctx context.Context, a identity.Agreement, dns identity.R
 	}
 	n.path.health.Missed(n.Name)
 	message := "the published " + n.Name + " stay"
+	if n.Dir == "" {
+		message = "what is published stays" // and nothing of this is
+	}
 	n.path.warn(message, err.Error())
 	n.warned = message + err.Error()
 	return nil, nil

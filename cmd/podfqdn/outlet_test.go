@@ -528,7 +528,7 @@ func TestARequirementWithoutAVolumeIsWaitedForAndThenStays(t *testing.T) {
 		met.Store(false)
 		time.Sleep(10 * time.Minute)
 		s.holds(true)
-		if warned := s.said("warn"); len(warned) != 2 || !strings.HasPrefix(warned[1], "the published certificate stay") || s.counts("podfqdn_keys_missing_total") != "0" {
+		if warned := s.said("warn"); len(warned) != 2 || !strings.HasPrefix(warned[1], "what is published stays: ") || s.counts("podfqdn_keys_missing_total") != "0" {
 			t.Errorf("warned of %q", warned)
 		}
 		s.end()

@@ -226,6 +226,7 @@ func TestACertificateThatGoesBadLaterTakesNothingAway(t *testing.T) {
 	r.says("certificate found")
 	r.says(`"msg":"published"`)
 	s.has(podtest.Certificate{Names: []string{"localhost"}}, nil)
+	r.says(`"msg":"what is published stays"`)
 	r.says("has only localhost")
 	if !l.stands() {
 		t.Error("the name does not stand any more")
