@@ -537,7 +537,7 @@ func whole(dir string) error {
 
 // consistent sees whether the files of a folder say the same: each that the README's table of /identity has, and no other.
 func consistent(dir string) error {
-	hostname, ordinal, err := agree(dir)
+	hostname, ordinal, _, err := agree(dir)
 	if err != nil {
 		return err
 	}
@@ -550,18 +550,18 @@ func consistent(dir string) error {
 // numbered is how a hostname ends that has an ordinal.
 var numbered = regexp.MustCompile(`-(0|[1-9][0-9]*)$`)
 
-// agree is consistent for files of any version: the ordinal, for one, may be absent.
-func agree(dir string) (hostname, ordinal string, err error) {
+// agree is consistent for files of any version: the ordinal, for one, may be absent. The peers are as in their file.
+func agree(dir string) (hostname, ordinal, peers string, err error) {
 	document, err := os.ReadFile(filepath.Join(dir, "identity.json"))
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	var record struct {
 		FQDN, Hostname, Service, Namespace, ClusterDomain, IP string
 		IPs                                                   []string
 	}
 	if err := json.Unmarshal(document, &record); err != nil {
-		return "", "", fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
+		return "", "", "", fmt.Errorf("%s/identity.json: %w: %q", dir, err, document)
 	}
 	want := map[string]string{"identity.json": string(document), "ips": strings.Join(record.IPs, "\n") + "\n", "verified": ""}
 	env := ""
@@ -578,24 +578,39 @@ func agree(dir string) (hostname, ordinal string, err error) {
 		env += "POD_ORDINAL='" + ordinal + "'\n"
 	}
 	want["identity.env"] = env
+	line := "" // of the peers, if it is short enough for those who read it
+	if text, err := os.ReadFile(filepath.Join(dir, "peers")); err == nil {
+		peers, want["peers"] = string(text), string(text)
+		line = "POD_PEERS='" + strings.ReplaceAll(strings.TrimSuffix(peers, "\n"), "\n", ",") + "'\n"
+		if !strings.HasSuffix(peers, "\n") {
+			return "", "", "", fmt.Errorf("%s/peers is cut: %q", dir, peers)
+		}
+		if len(line) > 32<<10+1 {
+			line = ""
+		}
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return "", "", err
+		return "", "", "", err
 	}
 	for _, entry := range entries {
 		if _, ok := want[entry.Name()]; !ok {
-			return "", "", fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
+			return "", "", "", fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
 		}
 	}
 	for name, want := range want {
 		got, err := os.ReadFile(filepath.Join(dir, name))
 		more, begins := strings.CutPrefix(string(got), want)
+		last := true
+		if name == "identity.env" {
+			more, last = strings.CutSuffix(more, line)
+		}
 		// Kerberos adds variables.
-		if err != nil || !begins || more != "" && (name != "identity.env" || !assignments.MatchString(more) || strings.Contains(more, "POD_")) {
-			return "", "", fmt.Errorf("%s/%s holds %q, %v, and identity.json says %q", dir, name, got, err, want)
+		if err != nil || !begins || !last || more != "" && (name != "identity.env" || !assignments.MatchString(more) || strings.Contains(more, "POD_")) {
+			return "", "", "", fmt.Errorf("%s/%s holds %q, %v, and the others say %q", dir, name, got, err, want)
 		}
 	}
-	return record.Hostname, ordinal, nil
+	return record.Hostname, ordinal, peers, nil
 }
 
 // assignments are lines of identity.env.

@@ -19,7 +19,7 @@ import (
 )
 
 // landed is the last version that was delivered, which a container of a Pod may be of while another is of this one.
-const landed = "6bbf5e0f48525e9734d8ee1d46b8f25e8d8cda8e"
+const landed = "74db86347425e921a794a30cdda7d2ec38ad5120"
 
 // version is one of podfqdn.
 type version string
@@ -29,6 +29,12 @@ const (
 	present version = "this version"
 )
 
+// three are the peers of this version's containers, which have the variable for that.
+const three = "db-0.db.default.svc.cluster.local\ndb-1.db.default.svc.cluster.local\ndb-2.db.default.svc.cluster.local\n"
+
+// commas is the variable that tells of them.
+var commas = strings.ReplaceAll(strings.TrimSpace(three), "\n", ",")
+
 // step is one run of a Pod's life, and what becomes of the volume.
 type step struct {
 	of      version
@@ -36,15 +42,15 @@ type step struct {
 	kill    bool   // it ends by SIGKILL
 	stays   bool   // or goes on while the next runs
 	code    int    // with which it ends
+	says    string // is in its log
 	flips   bool   // another generation stands then
-	ordinal string // which that has; "" is none
+	peers   string // which that has; "" is none
 }
 
 // A Pod's containers are upgraded one after the other, and its sandbox outlives them. Whichever ran before, a reader sees
 // no generation but whole ones, and the start signal does not go any more once it is there.
 //
-// The older version does not know the ordinal. Its init and its sidecar publish without it, and the link to it leads
-// nowhere until the newer one publishes again. That is seen here as it is.
+// The older version does not know the peers, and leaves what the newer one has published as it is.
 func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 	t.Parallel()
 	binary, err := programs.Past(landed)
@@ -59,28 +65,25 @@ func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 		"init, then the newer init": {steps: []step{
 			{of: past, command: "init", flips: true},
 			{of: present, command: "check"},
-			{of: present, command: "init", flips: true, ordinal: "0"},
-			{of: present, command: "init", ordinal: "0"},
+			{of: present, command: "init", flips: true, peers: three},
+			{of: present, command: "init", peers: three},
 		}},
 		"init, then the newer sidecar": {steps: []step{
 			{of: past, command: "init", flips: true},
-			{of: present, command: "sidecar", flips: true, ordinal: "0"},
-			{of: past, command: "check", ordinal: "0"},
-			{of: present, command: "sidecar", ordinal: "0"},
+			{of: present, command: "sidecar", flips: true, peers: three},
+			{of: past, command: "check", peers: three},
+			{of: present, command: "sidecar", peers: three},
 		}},
 		"init, then the older init": {steps: []step{
-			{of: present, command: "init", flips: true, ordinal: "0"},
-			{of: past, command: "check", ordinal: "0"},
-			{of: past, command: "init", flips: true},
-			{of: past, command: "init"},
-			{of: present, command: "check"},
+			{of: present, command: "init", flips: true, peers: three},
+			{of: past, command: "check", peers: three},
+			{of: past, command: "init", peers: three},
+			{of: present, command: "check", peers: three},
 		}},
 		"init, then the older sidecar": {steps: []step{
-			{of: present, command: "init", flips: true, ordinal: "0"},
-			{of: past, command: "sidecar", flips: true},
-			{of: present, command: "check"},
-			{of: past, command: "sidecar"},
-			{of: present, command: "sidecar", flips: true, ordinal: "0"},
+			{of: present, command: "init", flips: true, peers: three},
+			{of: past, command: "sidecar", peers: three},
+			{of: present, command: "sidecar", peers: three},
 		}},
 		"a newer init beside the sidecar": {steps: []step{
 			{of: past, command: "sidecar", stays: true, flips: true},
@@ -89,45 +92,44 @@ func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 			{of: present, command: "sidecar", code: 13},
 		}},
 		"an older init beside the sidecar": {steps: []step{
-			{of: present, command: "sidecar", stays: true, flips: true, ordinal: "0"},
-			{of: past, command: "check", ordinal: "0"},
-			{of: past, command: "init", code: 13, ordinal: "0"},
-			{of: past, command: "sidecar", code: 13, ordinal: "0"},
+			{of: present, command: "sidecar", stays: true, flips: true, peers: three},
+			{of: past, command: "check", peers: three},
+			{of: past, command: "init", code: 13, peers: three},
+			{of: past, command: "sidecar", code: 13, peers: three},
 		}},
 		"a sidecar that is killed, then the older one": {steps: []step{
-			{of: present, command: "sidecar", kill: true, flips: true, ordinal: "0"},
-			{of: past, command: "sidecar", kill: true, flips: true},
-			{of: present, command: "sidecar", kill: true, flips: true, ordinal: "0"},
-			{of: present, command: "init", ordinal: "0"},
+			{of: present, command: "sidecar", kill: true, flips: true, peers: three},
+			{of: past, command: "sidecar", kill: true, peers: three},
+			{of: present, command: "sidecar", kill: true, peers: three},
+			{of: present, command: "init", peers: three},
 		}},
 		"exec, after an older init": {steps: []step{
 			{of: past, command: "init", flips: true},
-			{of: present, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
-			{of: present, command: "exec -- /usr/bin/test 0 = $(POD_ORDINAL)", flips: true, ordinal: "0"}, // which it proves again for
-			{of: past, command: "check", ordinal: "0"},
-			{of: past, command: "init", flips: true},
-			{of: present, command: "exec -- /bin/true"},
+			{of: past, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
+			{of: present, command: "exec -- /usr/bin/test " + commas + " = $(POD_PEERS)", flips: true, peers: three}, // which it proves again for
+			{of: past, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)", peers: three},
 		}},
 		"exec, then the older sidecar": {steps: []step{
-			{of: present, command: "exec -- /usr/bin/test 0 = $(POD_ORDINAL)", flips: true, ordinal: "0"},
-			{of: past, command: "check", ordinal: "0"},
-			{of: past, command: "sidecar", flips: true},
-			{of: present, command: "exec -- /bin/true"},
+			{of: present, command: "exec -- /bin/true", flips: true, peers: three},
+			{of: past, command: "check", peers: three},
+			{of: past, command: "sidecar", peers: three},
+			{of: present, command: "exec -- /usr/bin/test " + commas + " = $(POD_PEERS)", peers: three},
 		}},
 		"exec beside the older sidecar": {steps: []step{
 			{of: past, command: "sidecar", stays: true, flips: true},
-			{of: present, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
+			{of: past, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
+			{of: present, command: "exec -- /bin/true", code: 11, says: "set PODFQDN_PEERS for the container that runs podfqdn init or podfqdn sidecar"},
 			{of: present, command: "check"},
 		}},
 		"keys, then the older sidecar": {keys: true, steps: []step{
-			{of: present, command: "init", flips: true, ordinal: "0"},
-			{of: past, command: "sidecar", kill: true, flips: true},
-			{of: present, command: "init", flips: true, ordinal: "0"},
+			{of: present, command: "init", flips: true, peers: three},
+			{of: past, command: "sidecar", kill: true, peers: three},
+			{of: present, command: "init", peers: three},
 		}},
 		"keys, then the newer sidecar": {keys: true, steps: []step{
 			{of: past, command: "init", flips: true},
-			{of: present, command: "sidecar", flips: true, ordinal: "0"},
-			{of: past, command: "check", ordinal: "0"},
+			{of: present, command: "sidecar", flips: true, peers: three},
+			{of: past, command: "check", peers: three},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -169,7 +171,11 @@ func (l *life) step(name, binary string, s step) {
 	}
 	before := generation()
 	looked := l.looksTwice()
-	r := l.start(exec.Command(binary, strings.Fields(s.command)...))
+	var environ []string
+	if s.of == present {
+		environ = append(environ, "PODFQDN_PEERS=3")
+	}
+	r := l.start(exec.Command(binary, strings.Fields(s.command)...), environ...)
 	if s.command == "sidecar" && s.code == 0 {
 		if s.flips {
 			r.says(`"msg":"published"`)
@@ -188,13 +194,13 @@ func (l *life) step(name, binary string, s step) {
 		l.ends(name, r, 0, s.code)
 	}
 	after := generation()
-	_, ordinal, err := agree(filepath.Join(l.dir(), after))
-	if after == "" || (after != before) != s.flips || err != nil || ordinal != s.ordinal {
-		l.Errorf("%s: from %q to %q with the ordinal %q, %v\n%s", name, before, after, ordinal, err, r.out.String())
+	_, _, peers, err := agree(filepath.Join(l.dir(), after))
+	if after == "" || (after != before) != s.flips || err != nil || peers != s.peers || !strings.Contains(r.out.String(), s.says) {
+		l.Errorf("%s: from %q to %q with the peers %q, %v\n%s", name, before, after, peers, err, r.out.String())
 	}
-	text, err := os.ReadFile(filepath.Join(l.dir(), "ordinal"))
-	if string(text) != s.ordinal || s.ordinal == "" && !errors.Is(err, fs.ErrNotExist) {
-		l.Errorf("%s: the file ordinal says %q, %v", name, text, err)
+	text, err := os.ReadFile(filepath.Join(l.dir(), "peers"))
+	if string(text) != s.peers || s.peers == "" && !errors.Is(err, fs.ErrNotExist) {
+		l.Errorf("%s: the file peers says %q, %v", name, text, err)
 	}
 	if said := r.out.String(); s.command == "check" && said != db0+"\n" {
 		l.Errorf("%s says %q", name, said)
@@ -243,7 +249,7 @@ func (l *life) readsOn() (end func()) {
 		for stood, on := false, true; on; {
 			target, err := os.Readlink(filepath.Join(l.dir(), "..data"))
 			if err == nil {
-				_, _, err = agree(filepath.Join(l.dir(), target))
+				_, _, _, err = agree(filepath.Join(l.dir(), target))
 				if now, _ := os.Readlink(filepath.Join(l.dir(), "..data")); err != nil && now == target {
 					wrong = errors.Join(wrong, err)
 				}
