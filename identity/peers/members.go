@@ -39,7 +39,7 @@ func (m *Members) UnmarshalText(text []byte) error {
 	if s == "" {
 		return nil
 	}
-	if n, err := strconv.Atoi(s); err == nil {
+	if n, err := strconv.Atoi(s); err == nil || errors.Is(err, strconv.ErrRange) {
 		if n < 1 || n > maxMembers {
 			return fmt.Errorf("a number of members must be 1 to %d", maxMembers)
 		}
