@@ -104,6 +104,7 @@ func parseWire(text string) (w wire, err error) {
 type breaker struct {
 	pod    *pod
 	faults []fault
+	only   func(dns.Question) bool // which questions are meant; nil: all
 
 	mu     sync.Mutex
 	healed bool
@@ -161,7 +162,11 @@ func (b *breaker) plugin(next plugin.Handler) plugin.Handler {
 			return dns.RcodeServerFailure, err
 		}
 		sent := [][]byte{packet}
-		for _, op := range b.ops(kindOf(r.Question[0].Qtype), network, !strings.HasPrefix(r.Question[0].Name, "kubernetes.")) {
+		var ops []string
+		if b.only == nil || b.only(r.Question[0]) {
+			ops = b.ops(kindOf(r.Question[0].Qtype), network, !strings.HasPrefix(r.Question[0].Name, "kubernetes."))
+		}
+		for _, op := range ops {
 			if sent, err = b.apply(op, w, r, good.Msg, sent); err != nil {
 				panic(err) // the archive is wrong
 			}
@@ -317,6 +322,17 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 				m.Rcode = dns.RcodeNameError
 			}
 			m.Ns = []dns.RR{&dns.SOA{Hdr: header(arg, dns.TypeSOA), Ns: "ns.", Mbox: "m.", Minttl: 1}}
+		})
+	case "hide": // that a name does not exist
+		return again(func(m *dns.Msg) { m.Rcode = dns.RcodeSuccess })
+	case "swap": // A and B in the names of PTR
+		one, other, _ := strings.Cut(arg, " ")
+		return edit(func(m *dns.Msg) {
+			for _, rr := range m.Answer {
+				if rr, ok := rr.(*dns.PTR); ok {
+					rr.Ptr = strings.NewReplacer(one, other, other, one).Replace(rr.Ptr)
+				}
+			}
 		})
 	case "referral":
 		return edit(func(m *dns.Msg) {
