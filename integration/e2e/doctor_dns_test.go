@@ -82,7 +82,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.start(named(s.podOf("peer"), "peer", "peer"))
 		s.published("peer", s.fqdn("peer", "peer"))
 		t.Run("denial-cached", func(t *testing.T) {
-			early := &space{t, s.world, s.name}
+			early := &space{T: t, world: s.world, name: s.name}
 			for _, replica := range replicas {
 				for _, kind := range []string{"a", "aaaa"} {
 					if got, out := early.tryLookup("peer", kind, s.fqdn("db-0", "db"), replica); len(got) > 0 || !strings.Contains(out, "NXDOMAIN") {

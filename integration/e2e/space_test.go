@@ -43,7 +43,8 @@ const patience = 3 * time.Minute
 type space struct {
 	*testing.T
 	world
-	name string
+	name  string
+	peers []string // that Pods in it publish; nil for none
 }
 
 // space makes a namespace that enforces a level of Pod Security. A test that
@@ -72,7 +73,7 @@ func (w world) create(t *testing.T, level string, as metav1.ObjectMeta) *space {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &space{t, w, made.Name}
+	s := &space{T: t, world: w, name: made.Name}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -551,6 +552,12 @@ func (s *space) holds(pod, container, fqdn string, addrs ...string) {
 	if number := numbered.FindStringSubmatch(labels[0]); number != nil && labels[0] != identity.Dashed(netip.MustParseAddr(addrs[0])) {
 		want["ordinal"] = number[1]
 		want["identity.env"] += "POD_ORDINAL='" + number[1] + "'\n"
+	}
+	if len(s.peers) > 0 {
+		want["peers"] = strings.Join(s.peers, "\n") + "\n"
+		if line := "POD_PEERS='" + strings.Join(s.peers, ",") + "'"; len(line) <= 32<<10 {
+			want["identity.env"] += line + "\n"
+		}
 	}
 	if !maps.Equal(files, want) {
 		s.Errorf("%s: published\n%q\nwant\n%q", pod, files, want)

@@ -62,6 +62,9 @@ func scenarios() []scenario {
 		{number: 22, title: "kubectl podfqdn doctor, all that it says", run: doctorsSay},
 		{number: 23, title: "podfqdn exec", run: executed},
 		{number: 24, title: "podfqdn exec while cluster DNS is down", run: executedAlone, alone: true},
+		{number: 25, title: "peers", run: peered},
+		{number: 26, title: "podfqdn wait", run: waited},
+		{number: 27, title: "peers with each other's PTR records", run: swapped, alone: true},
 	}
 }
 

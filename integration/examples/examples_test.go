@@ -6,8 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,7 +40,15 @@ type pod struct {
 	labels   map[string]string
 	selector map[string]string // of the owner; nil for a bare Pod
 	governs  string            // the owner's serviceName
+	size     int32             // how many the owner has; 0 for a bare Pod
+	ordered  bool              // each is made when the one before is Ready
 	spec     corev1.PodSpec
+}
+
+// waits tells whether podfqdn only waits for other names in it: it has none of its own.
+func (p pod) waits() bool {
+	c := p.spec.InitContainers
+	return len(c) > 0 && len(c[0].Args) > 0 && c[0].Args[0] == "wait"
 }
 
 // documents takes YAML apart, strictly: what Kubernetes would not know is an error.
@@ -64,15 +74,16 @@ func documents(t *testing.T, name, text string) manifest {
 		case "Pod":
 			var p corev1.Pod
 			strict(&p)
-			m.pods = append(m.pods, pod{"Pod " + p.Name, p.Labels, nil, "", p.Spec})
+			m.pods = append(m.pods, pod{"Pod " + p.Name, p.Labels, nil, "", 0, false, p.Spec})
 		case "Deployment":
 			var d appsv1.Deployment
 			strict(&d)
-			m.pods = append(m.pods, pod{"Deployment " + d.Name, d.Spec.Template.Labels, d.Spec.Selector.MatchLabels, "", d.Spec.Template.Spec})
+			m.pods = append(m.pods, pod{"Deployment " + d.Name, d.Spec.Template.Labels, d.Spec.Selector.MatchLabels, "", count(d.Spec.Replicas), false, d.Spec.Template.Spec})
 		case "StatefulSet":
 			var s appsv1.StatefulSet
 			strict(&s)
-			m.pods = append(m.pods, pod{"StatefulSet " + s.Name, s.Spec.Template.Labels, s.Spec.Selector.MatchLabels, s.Spec.ServiceName, s.Spec.Template.Spec})
+			m.pods = append(m.pods, pod{"StatefulSet " + s.Name, s.Spec.Template.Labels, s.Spec.Selector.MatchLabels, s.Spec.ServiceName,
+				count(s.Spec.Replicas), s.Spec.PodManagementPolicy != appsv1.ParallelPodManagement, s.Spec.Template.Spec})
 		case "Job":
 			var j batchv1.Job
 			strict(&j)
@@ -80,7 +91,7 @@ func documents(t *testing.T, name, text string) manifest {
 				// As the Job's controller does for each of its Pods.
 				j.Spec.Template.Spec.Hostname = j.Name + "-0"
 			}
-			m.pods = append(m.pods, pod{"Job " + j.Name, j.Spec.Template.Labels, nil, "", j.Spec.Template.Spec})
+			m.pods = append(m.pods, pod{"Job " + j.Name, j.Spec.Template.Labels, nil, "", min(count(j.Spec.Completions), count(j.Spec.Parallelism)), false, j.Spec.Template.Spec})
 		case "ConfigMap":
 			c := new(corev1.ConfigMap)
 			strict(c)
@@ -106,6 +117,14 @@ func documents(t *testing.T, name, text string) manifest {
 		}
 	}
 	return m
+}
+
+// count is a number of Pods, which is 1 where nothing is said.
+func count(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
 }
 
 func files(t *testing.T) (all []manifest) {
@@ -171,6 +190,15 @@ func each(t *testing.T, check func(t *testing.T, m manifest, p pod)) {
 	}
 }
 
+// named is each for the Pods whose names podfqdn proves.
+func named(t *testing.T, check func(t *testing.T, m manifest, p pod)) {
+	each(t, func(t *testing.T, m manifest, p pod) {
+		if !p.waits() {
+			check(t, m, p)
+		}
+	})
+}
+
 func TestEverySelectorMatchesItsTemplate(t *testing.T) {
 	each(t, func(t *testing.T, m manifest, p pod) {
 		if p.selector != nil && !contains(p.labels, p.selector) {
@@ -185,7 +213,7 @@ func TestEverySelectorMatchesItsTemplate(t *testing.T) {
 }
 
 func TestEveryGoverningServiceMakesTheNameThatIsClaimed(t *testing.T) {
-	each(t, func(t *testing.T, m manifest, p pod) {
+	named(t, func(t *testing.T, m manifest, p pod) {
 		init := publisher(t, p)
 		service := p.governs + p.spec.Subdomain
 		form := "hostname"
@@ -211,7 +239,7 @@ func TestEveryGoverningServiceMakesTheNameThatIsClaimed(t *testing.T) {
 }
 
 func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
-	each(t, func(t *testing.T, m manifest, p pod) {
+	named(t, func(t *testing.T, m manifest, p pod) {
 		i := slices.IndexFunc(p.spec.Volumes, func(v corev1.Volume) bool { return v.Name == "identity" })
 		if i < 0 || p.spec.Volumes[i].EmptyDir == nil {
 			t.Fatalf("no emptyDir identity: %+v", p.spec.Volumes)
@@ -300,7 +328,7 @@ func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
 
 func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T) {
 	some := false
-	each(t, func(t *testing.T, m manifest, p pod) {
+	named(t, func(t *testing.T, m manifest, p pod) {
 		init := publisher(t, p)
 		volumes := map[string]string{} // of podfqdn, by their path
 		for _, v := range init.VolumeMounts {
@@ -374,6 +402,51 @@ func TestACertificateIsReadWhereTheApplicationReadsIt(t *testing.T) {
 	})
 	if !some {
 		t.Error("no Pod has a certificate")
+	}
+}
+
+// Each of a set must be able to start with the peers that it waits for.
+func TestPeersAreAsManyAsThereAreAndCanBeWaitedFor(t *testing.T) {
+	seen := map[string]bool{}
+	named(t, func(t *testing.T, m manifest, p pod) {
+		set := map[string]string{}
+		for _, env := range publisher(t, p).Env {
+			set[env.Name] = env.Value
+		}
+		many, wait := set["PODFQDN_PEERS"], set["PODFQDN_PEERS_WAIT"]
+		if many == "" {
+			return
+		}
+		seen[wait] = true
+		if n, err := strconv.Atoi(many); err == nil && int32(n) != p.size {
+			t.Errorf("PODFQDN_PEERS=%d, and %s has %d Pods", n, p.owner, p.size)
+		} else if err == nil && p.ordered != (wait == "lower") {
+			t.Errorf("PODFQDN_PEERS_WAIT=%s, and one after the other: %t", wait, p.ordered)
+		}
+	})
+	for _, wait := range []string{"majority", "all", "lower"} {
+		if !seen[wait] {
+			t.Errorf("no Pod has PODFQDN_PEERS_WAIT=%s", wait)
+		}
+	}
+}
+
+// Whoever only waits for names has three lines for it, and nothing else of podfqdn's.
+func TestAPodThatOnlyWaitsNeedsNothing(t *testing.T) {
+	some := false
+	each(t, func(t *testing.T, m manifest, p pod) {
+		if !p.waits() {
+			return
+		}
+		some = true
+		c := p.spec.InitContainers[0]
+		c.SecurityContext, c.Resources = nil, corev1.ResourceRequirements{} // which any container has
+		if want := (corev1.Container{Name: c.Name, Image: c.Image, Args: c.Args}); !reflect.DeepEqual(c, want) || len(p.spec.Volumes) > 0 || p.spec.Hostname+p.spec.Subdomain+p.governs != "" {
+			t.Errorf("it has %+v and the volumes %+v", c, p.spec.Volumes)
+		}
+	})
+	if !some {
+		t.Error("no Pod waits for other names")
 	}
 }
 
@@ -612,7 +685,7 @@ func TestEveryVariableThatIsShownExists(t *testing.T) {
 	if len(known) < 10 {
 		t.Fatalf("podfqdn help lists %v", slices.Sorted(maps.Keys(known)))
 	}
-	each(t, func(t *testing.T, m manifest, p pod) {
+	named(t, func(t *testing.T, m manifest, p pod) {
 		for _, env := range publisher(t, p).Env { // the application's own are in it too
 			if !known[env.Name] && (strings.HasPrefix(env.Name, "PODFQDN_") || !executes(publisher(t, p))) {
 				t.Errorf("podfqdn has no variable %s", env.Name)
