@@ -127,7 +127,7 @@ func shorten(names []identity.Name) (short []string, domain string) {
 // a *Missing, or the end of ctx.
 func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 	ends := time.Now().Add(breath)
-	again := idle
+	again, there := idle, r.there
 	for _, m := range r.due() {
 		if r.there >= r.need {
 			break
@@ -148,6 +148,9 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 	}
 	if r.there >= r.need {
 		return nil
+	}
+	if r.there > there {
+		again = 0 // who can wait longer is another now
 	}
 	return r.missing(max(again, time.Millisecond))
 }

@@ -236,6 +236,21 @@ func TestAServerThatDeniesNothingIsAskedPlainlyNowAndThen(t *testing.T) {
 	})
 }
 
+// Who could wait longer, as another was missing in front of it, cannot any more once
+// that is there.
+func TestTheNextIsAskedForAsSoonAsOneIsThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSet(t, "4", "all", absent(1)+"\n"+absent(2)+"\n"+absent(3))
+		for n := 1; n <= 3; n++ {
+			s.server.Later(time.Duration(100*n)*time.Millisecond, member(n))
+		}
+		if waited, last := s.until(); waited > 600*time.Millisecond {
+			t.Errorf("all are there after 300ms, and it waits for %s: %v", waited, last)
+		}
+	})
+}
+
 // All members of a set ask no more than a thousand questions a second together.
 func TestALargeSetAsksSlowly(t *testing.T) {
 	t.Parallel()
