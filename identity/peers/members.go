@@ -135,8 +135,13 @@ func (m Members) names(c identity.Claim) (names []identity.Name, self int, err e
 			return nil, 0, err
 		}
 		if own < m.first || own > m.last {
+			change := fmt.Sprintf("such as %d..%d", min(own, m.first), m.last)
+			if own > m.last {
+				start := own - (m.last - m.first)
+				change = fmt.Sprintf("such as %d..%d where spec.ordinals.start is %d, or %d..%d where there are more replicas", start, own, start, m.first, own)
+			}
 			return nil, 0, refuse(fmt.Errorf("PODFQDN_PEERS: this Pod is %s, and its ordinal %d is not in %d..%d", c.Name(), own, m.first, m.last),
-				fmt.Sprintf("set PODFQDN_PEERS to a range that has all members, such as %d..%d, as with spec.ordinals.start or more replicas", min(own, m.first), max(own, m.last)))
+				"set PODFQDN_PEERS to a range that has all members, "+change)
 		}
 		_, domain, _ := strings.Cut(c.Name().String(), ".")
 		for n := m.first; n <= m.last; n++ {

@@ -109,7 +109,7 @@ func (s *space) set(replicas int32, change func(*appsv1.StatefulSetSpec), variab
 func deadlocked(s *space) {
 	s.set(3, func(spec *appsv1.StatefulSetSpec) { spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement },
 		"PODFQDN_PEERS=3", "PODFQDN_PEERS_WAIT=majority")
-	line := s.says("db-0", "podManagementPolicy", "OrderedReady", "Parallel")
+	line := s.says("db-0", "not yet", "podManagementPolicy: Parallel")
 	var told struct{ TS time.Time }
 	began := s.until("db-0", "podfqdn waits", func(p *corev1.Pod) bool { return podfqdn(p).State.Running != nil })
 	if err := json.Unmarshal([]byte(lineOf(s.log("db-0"), "podManagementPolicy")), &told); err != nil {
@@ -157,7 +157,7 @@ func journals(s *space) {
 func fromOne(s *space) {
 	first := func(spec *appsv1.StatefulSetSpec) { spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 1} }
 	s.set(3, first, "PODFQDN_PEERS=3")
-	s.ended("db-3", 10, "its ordinal 3 is not in 0..2", "set PODFQDN_PEERS to ", "spec.ordinals.start")
+	s.ended("db-3", 10, "its ordinal 3 is not in 0..2", "set PODFQDN_PEERS to a range that has all members, such as 1..3 where spec.ordinals.start is 1")
 	s.kubectl("delete", "statefulset/db", "service/db")
 	for n := 1; n <= 3; n++ {
 		s.kubectl("wait", "--for=delete", fmt.Sprintf("pod/db-%d", n), "--timeout=1m")
@@ -278,7 +278,7 @@ func swapped(t *testing.T, w world) {
 	}
 	s.corefile(2, zones, ptr(address("db-1"), two)+ptr(address("db-2"), one)+zones)
 	s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"db"}}}`)
-	line := s.says("db-0", "not yet", "needed peers are in DNS; missing: "+one+" and "+two, "says "+two+", not "+one)
+	line := s.says("db-0", "not yet", "1 of 3 needed members are in DNS; missing: "+one+" and "+two, "says "+two+", not "+one)
 	t.Logf("%s", line)
 	s.waits("db-1", "says "+two)
 }

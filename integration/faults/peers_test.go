@@ -79,7 +79,7 @@ func TestPeers(t *testing.T) {
 		timeout time.Duration
 	}{
 		"nothing is wrong":                  {},
-		"one is missing":                    {dns: gone(2), code: 15, says: []string{"needed peers are in DNS; missing: " + two, "says NXDOMAIN"}},
+		"one is missing":                    {dns: gone(2), code: 15, says: []string{"2 of 3 needed members are in DNS; missing: " + two, "says NXDOMAIN"}},
 		"one is missing, of a majority":     {wait: "majority", dns: gone(2)},
 		"both are missing, of a majority":   {wait: "majority", dns: func(l *life) { gone(1)(l); gone(2)(l) }, code: 15, says: []string{one + " and " + two}},
 		"one is missing, and comes":         {dns: gone(2), later: func(l *life) { l.cluster.Publish(member(2)) }, timeout: 20 * time.Second},
