@@ -20,6 +20,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -217,32 +218,58 @@ func (s *space) refusesTheAddressOfAStranger(pods map[string]*corev1.Pod) {
 // only SAN is the member's name.
 func (s *space) certificates() {
 	s.Helper()
-	ca := &x509.Certificate{
+	a := s.authority()
+	for i, name := range members {
+		s.secret(name+"-tls", a.issue(s, int64(2+i), s.fqdn(name, "etcd")))
+	}
+}
+
+// authority issues certificates.
+type authority struct {
+	ca   *x509.Certificate
+	cert []byte
+	key  *ecdsa.PrivateKey
+}
+
+func (s *space) authority() authority {
+	s.Helper()
+	a := authority{ca: &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: s.name},
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}}
+	a.cert, a.key = s.certificate(a.ca, a.ca, nil)
+	return a
+}
+
+// issue issues a certificate for names with a new key: the data of a Secret.
+func (a authority) issue(s *space, serial int64, names ...string) map[string][]byte {
+	s.Helper()
+	cert, key := s.certificate(&x509.Certificate{
+		SerialNumber: big.NewInt(serial), DNSNames: names, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.ca, a.key)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		s.Fatal(err)
 	}
-	caCert, caKey := s.certificate(ca, ca, nil)
-	for i, name := range members {
-		cert, key := s.certificate(&x509.Certificate{
-			SerialNumber: big.NewInt(int64(2 + i)), DNSNames: []string{s.fqdn(name, "etcd")}, KeyUsage: x509.KeyUsageDigitalSignature,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		}, ca, caKey)
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			s.Fatal(err)
-		}
-		_, err = s.kube.CoreV1().Secrets(s.name).Create(s.Context(), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: name + "-tls"},
-			Type:       corev1.SecretTypeTLS,
-			Data: map[string][]byte{
-				"ca.crt":  caCert,
-				"tls.crt": cert,
-				"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
-			},
-		}, metav1.CreateOptions{})
-		if err != nil {
-			s.Fatal(err)
-		}
+	return map[string][]byte{
+		"ca.crt":  a.cert,
+		"tls.crt": cert,
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+	}
+}
+
+// secret creates a Secret, or replaces it.
+func (s *space) secret(name string, data map[string][]byte) {
+	s.Helper()
+	secrets := s.kube.CoreV1().Secrets(s.name)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeTLS, Data: data}
+	_, err := secrets.Create(s.Context(), secret, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = secrets.Update(s.Context(), secret, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		s.Fatal(err)
 	}
 }
 

@@ -65,6 +65,7 @@ func scenarios() []scenario {
 		{number: 25, title: "peers", run: peered},
 		{number: 26, title: "podfqdn wait", run: waited},
 		{number: 27, title: "peers with each other's PTR records", run: swapped, alone: true},
+		{number: 28, title: "a certificate", run: certified},
 	}
 }
 
