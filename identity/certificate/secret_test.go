@@ -83,7 +83,7 @@ func TestNoErrorHasAnythingOfAKey(t *testing.T) {
 				checkSilent(t, err.Error(), file)
 			}
 		}
-		for i := range min(len(key), 400) {
+		for i := 0; i < min(len(key), 400); i += 1 + i/40*12 { // behind the first line not every byte
 			for _, c := range []byte{key[i] ^ 1, '\n', '"', 0, '-'} {
 				changed := bytes.Clone(key)
 				changed[i] = c
