@@ -371,7 +371,7 @@ func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T)
 
 func TestACertificateIsReadWhereTheApplicationReadsIt(t *testing.T) {
 	some := false
-	each(t, func(t *testing.T, m manifest, p pod) {
+	named(t, func(t *testing.T, m manifest, p pod) {
 		init := publisher(t, p)
 		i := slices.IndexFunc(init.Env, func(e corev1.EnvVar) bool { return e.Name == "PODFQDN_TLS" })
 		if i < 0 {

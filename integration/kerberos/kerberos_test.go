@@ -338,7 +338,7 @@ func (r *Realm) db0(t *testing.T, templates, source string) *pod {
 // publish writes the files where the application sees them.
 func (p *pod) publish() {
 	p.t.Helper()
-	files, err := p.keys.Require(p.t.Context(), p.agreement)
+	files, err := p.keys.Require(p.t.Context(), p.agreement, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -539,7 +539,7 @@ func TestMissingKeysAreNamedAsKlistNamesThem(t *testing.T) {
 		if err := os.Rename(made, filepath.Join(source, "k")); err != nil {
 			t.Fatal(err)
 		}
-		_, err := p.keys.Require(t.Context(), p.agreement)
+		_, err := p.keys.Require(t.Context(), p.agreement, nil)
 		mismatch, ok := errors.AsType[*identity.Mismatch](err)
 		if !ok || mismatch.Verdict != identity.Keyless || !strings.Contains(err.Error(), step.want) {
 			t.Errorf("%s: %v", what, err)
