@@ -144,7 +144,7 @@ func TestWhatIsNotPEMIsSaid(t *testing.T) {
 		"cut off":                  {both(cert[:len(cert)-5], key), `"%[1]s/tls.crt": PEM block 1 is damaged or cut off: write the file again, as it was issued`},
 		"damaged behind":           {both(slices.Concat(cert, cert[:40]), key), `"%[1]s/tls.crt": PEM block 2 is damaged or cut off: write the file again, as it was issued`},
 		"damaged before":           {both(slices.Concat(cert, cert[:40], []byte("\n"), cert), key), `"%[1]s/tls.crt": PEM block 2 is damaged or cut off: write the file again, as it was issued`},
-		"no certificate":           {both(slices.Concat(cert, block("CERTIFICATE", leaf.Raw[:len(leaf.Raw)-9], nil)), key), `"%[1]s/tls.crt": PEM block 2 is not a certificate that can be read (malformed certificate): issue it anew`},
+		"no certificate":           {both(slices.Concat(cert, block("CERTIFICATE", leaf.Raw[:len(leaf.Raw)-9], nil)), key), `"%[1]s/tls.crt": PEM block 2 is not a certificate that can be read (malformed certificate): issue it again`},
 		"no key at all":            {both(cert, block("PRIVATE KEY", []byte("x"), nil)), `"%[1]s/tls.key": PEM block 1 is not a private key that can be read: it has to be an RSA, ECDSA or Ed25519 key in PKCS#8, PKCS#1 or SEC 1`},
 		"a key of SSH":             {both(cert, block("OPENSSH PRIVATE KEY", []byte("openssh-key-v1\x00"), nil)), `"%[1]s/tls.key": PEM block 1 is not a private key that can be read: it has to be an RSA, ECDSA or Ed25519 key in PKCS#8, PKCS#1 or SEC 1`},
 		"a key that signs nothing": {both(cert, block("PRIVATE KEY", dh, nil)), `"%[1]s/tls.key": PEM block 1 is not a private key that can be read: it has to be an RSA, ECDSA or Ed25519 key in PKCS#8, PKCS#1 or SEC 1`},
@@ -312,11 +312,11 @@ func TestACertificateChainsToTheCA(t *testing.T) {
 		check("no intermediate", pair(by(between), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=root") nor next to it: add it`)
 		check("no root", with(pair(by(between), other), between), `"CN=between" was issued by "CN=root", which is neither in ca.crt ("CN=other") nor next to it: add it`)
 		check("another root", with(pair(by(between), other), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=other") nor next to it: add it`)
-		check("a new root", pair(by(root), again), `it was not signed by the key of "CN=root" that is there: issue it anew, or write the CA there that did`)
+		check("a new root", pair(by(root), again), `it was not signed by the key of "CN=root" that is there: issue it again, or write the CA there that did`)
 		check("an old root", pair(by(old), old), `"CN=old", which issued it, expired at 1999-12-31T23:59:00Z: renew it`)
-		check("a young root", pair(by(young), young), `"CN=young", which issued it, is not valid before 2000-01-01T01:00:00Z: wait, or issue it anew`)
-		check("not a CA", with(pair(by(none), root), none), `it was not signed by the key of "CN=none" that is there: issue it anew, or write the CA there that did`)
-		check("of other names", with(pair(by(narrow), root), narrow), `a CA on the way may not issue for this name (its name constraints): issue it anew`)
+		check("a young root", pair(by(young), young), `"CN=young", which issued it, is not valid before 2000-01-01T01:00:00Z: wait, or issue it again`)
+		check("not a CA", with(pair(by(none), root), none), `it was not signed by the key of "CN=none" that is there: issue it again, or write the CA there that did`)
+		check("of other names", with(pair(by(narrow), root), narrow), `a CA on the way may not issue for this name (its name constraints): issue it again`)
 		check("a root next to the leaf", with(pair(by(other), root), other), `"CN=other", at the end of its chain, is not in ca.crt ("CN=root"): add it`)
 	})
 }

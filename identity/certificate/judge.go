@@ -132,14 +132,14 @@ func (f *files) gap(now time.Time, err error) string {
 		}
 		signed := slices.DeleteFunc(slices.Clone(issuers), func(c *x509.Certificate) bool { return at.CheckSignatureFrom(c) != nil })
 		if len(signed) == 0 {
-			return fmt.Sprintf("%s was not signed by the key of %s that is there: issue it anew, or write the CA there that did", who(at), person(at.Issuer))
+			return fmt.Sprintf("%s was not signed by the key of %s that is there: issue it again, or write the CA there that did", who(at), person(at.Issuer))
 		}
 		next := signed[0]
 		switch {
 		case now.After(next.NotAfter):
 			return fmt.Sprintf("%s, which issued %s, expired at %s: renew it", person(next.Subject), who(at), moment(next.NotAfter))
 		case now.Before(next.NotBefore):
-			return fmt.Sprintf("%s, which issued %s, is not valid before %s: wait, or issue it anew", person(next.Subject), who(at), moment(next.NotBefore))
+			return fmt.Sprintf("%s, which issued %s, is not valid before %s: wait, or issue it again", person(next.Subject), who(at), moment(next.NotBefore))
 		}
 		switch {
 		case slices.ContainsFunc(f.roots, next.Equal):
@@ -161,9 +161,9 @@ func reason(err error) string {
 	case x509.NotAuthorizedToSign:
 		return person(invalid.Cert.Subject) + " is not one of a CA: issue it as such"
 	case x509.TooManyIntermediates:
-		return "a CA on the way allows fewer between itself and the certificate (pathlen): issue it anew"
+		return "a CA on the way allows fewer between itself and the certificate (pathlen): issue it again"
 	case x509.CANotAuthorizedForThisName, x509.UnconstrainedName, x509.NameConstraintsWithoutSANs, x509.NameMismatch:
-		return "a CA on the way may not issue for this name (its name constraints): issue it anew"
+		return "a CA on the way may not issue for this name (its name constraints): issue it again"
 	}
 	return plain(err)
 }

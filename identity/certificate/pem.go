@@ -70,7 +70,7 @@ func (b *blocks) add(block *pem.Block, n int, withKey bool) error {
 	if block.Type == "CERTIFICATE" || block.Type == "X509 CERTIFICATE" { // the second of old OpenSSL
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return fmt.Errorf("PEM block %d is not a certificate that can be read (%s): issue it anew", n, plain(err))
+			return fmt.Errorf("PEM block %d is not a certificate that can be read (%s): issue it again", n, plain(err))
 		}
 		b.certs = append(b.certs, cert)
 		return nil
