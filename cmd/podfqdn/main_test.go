@@ -93,6 +93,9 @@ func TestExitCodes(t *testing.T) {
 		{gaveUp(shared, shared, deadline), 12},
 		{gaveUp(missing, shared, deadline), 12}, // missing stands for a lost packet here
 		{gaveUp(keyless, keyless, deadline), 14},
+		{gaveUp(of(identity.Peerless), nil, deadline), 15},
+		{gaveUp(of(identity.Peerless), of(identity.Peerless), interrupted(syscall.SIGTERM)), 143},
+		{gaveUp(of(identity.Uncertified), nil, deadline), 16},
 		{gaveUp(silent, keyless, deadline), 11}, // DNS was asked again, so the keys had come
 		{gaveUp(nil, nil, interrupted(syscall.SIGINT)), 130},
 		{gaveUp(shared, shared, interrupted(syscall.SIGTERM)), 143},
