@@ -926,6 +926,8 @@ func TestWhoIsMissingTellsWhetherTheWaitMayNeverEnd(t *testing.T) {
 		"the name, and another PTR":     {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.ReverseOther}}, "peers-missing", "PODFQDN_REVERSE=ignore"},
 		"a cache denies the address":    {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Poisoned}}, "peers-missing", "this passes if a cache"},
 		"the server does not answer":    {"db-1", set("db", 0), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Unanswered}}, "peers-missing", "why cluster DNS does not answer"},
+		"higher ones, and no answer":    {"db-0", set("db", 1), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.Unanswered}}, "peers-missing", ""},
+		"higher ones, and another PTR":  {"db-0", set("db", 1), &identity.Mismatch{Finding: identity.Finding{Verdict: identity.ReverseOther}}, "peers-missing", ""},
 		"nothing is known of the first": {"db-1", set("db", 0), errors.New("it is missing"), "peers-missing", "whether these Pods run"},
 	} {
 		claim := podtest.Claim(podtest.DB0.Files("cluster.local", ip4), identity.Given{Hostname: test.own}, identity.Policy{})

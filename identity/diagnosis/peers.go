@@ -18,8 +18,9 @@ func (s scene) peerless() []Cause {
 	if !ok || len(u.Names) == 0 {
 		return []Cause{s.cause(PeersMissing, false, "", "nothing yet: many names are asked for one after the other, so that all members of the set together do not ask too much")}
 	}
-	change := "see whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true" + fewer
+	change, absent := "see whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true"+fewer, true
 	if first, ok := errors.AsType[*identity.Mismatch](s.m.Unwrap()); ok {
+		absent = first.Verdict == identity.Missing
 		switch first.Verdict {
 		case identity.ReverseMissing, identity.ReverseOther, identity.ReverseForeign, identity.ReverseRefused:
 			change = "see why the PTR record is another one: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
@@ -30,7 +31,7 @@ func (s scene) peerless() []Cause {
 		}
 	}
 	missing := s.cause(PeersMissing, false, "", change)
-	if !s.ordered(u.Names) {
+	if !absent || !s.ordered(u.Names) {
 		return []Cause{missing}
 	}
 	return []Cause{s.cause(PeersDeadlock, true, "all missing peers have higher ordinals, and under podManagementPolicy: OrderedReady, the default, a StatefulSet creates them only when this Pod is Ready",

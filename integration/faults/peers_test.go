@@ -63,7 +63,7 @@ func (l *life) hasPeers(e end, want string) {
 // What DNS says of the peers decides when the name is published, and never what is.
 func TestPeers(t *testing.T) {
 	t.Parallel()
-	const one, two = "db-1.db.default.svc.cluster.local", "db-2.db.default.svc.cluster.local"
+	const one, two, both = "db-1.db.default.svc.cluster.local", "db-2.db.default.svc.cluster.local", "missing: db-1 and db-2 of db.default.svc.cluster.local"
 	gone := func(n int) func(*life) { return func(l *life) { l.cluster.Withdraw(member(n)) } }
 	at := func(n int, addr string) dnstest.Endpoint {
 		return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: fmt.Sprintf("db-%d", n), IP: addr}
@@ -81,30 +81,30 @@ func TestPeers(t *testing.T) {
 		"nothing is wrong":                  {},
 		"one is missing":                    {dns: gone(2), code: 15, says: []string{"2 of 3 needed members are in DNS; missing: " + two, "says NXDOMAIN"}},
 		"one is missing, of a majority":     {wait: "majority", dns: gone(2)},
-		"both are missing, of a majority":   {wait: "majority", dns: func(l *life) { gone(1)(l); gone(2)(l) }, code: 15, says: []string{one + " and " + two}},
+		"both are missing, of a majority":   {wait: "majority", dns: func(l *life) { gone(1)(l); gone(2)(l) }, code: 15, says: []string{both}},
 		"one is missing, and comes":         {dns: gone(2), later: func(l *life) { l.cluster.Publish(member(2)) }, timeout: 20 * time.Second},
 		"none is of a lower ordinal":        {wait: "lower", dns: func(l *life) { gone(1)(l); gone(2)(l) }},
 		"nobody is waited for":              {wait: "none", dns: func(l *life) { gone(1)(l); gone(2)(l) }},
 		"this Pod alone is enough":          {wait: "1", dns: func(l *life) { gone(1)(l); gone(2)(l) }},
-		"silence about both":                {faults: []string{"fault any any always: drop"}, code: 15, says: []string{one, "nothing within"}, timeout: 12 * time.Second},
+		"silence about both":                {faults: []string{"fault any any always: drop"}, code: 15, says: []string{both, "nothing within"}, timeout: 12 * time.Second},
 		"silence about one, of a majority":  {wait: "majority", faults: []string{"fault any any always: drop"}, only: []int{1}, timeout: 20 * time.Second},
 		"silence about both, and not later": {faults: []string{"fault any any 0-3: drop"}, timeout: 40 * time.Second},
-		"answers to PTR are lost":           {faults: []string{"fault PTR any always: drop"}, code: 15, says: []string{one, "nothing within"}, timeout: 12 * time.Second},
+		"answers to PTR are lost":           {faults: []string{"fault PTR any always: drop"}, code: 15, says: []string{both, "nothing within"}, timeout: 12 * time.Second},
 
 		"a peer at this Pod's own address": {faults: []string{"fault A any always: says " + ip}, only: []int{1}, code: 15, says: []string{one, db0}},
 		"a peer at another Pod's address": {dns: func(l *life) {
 			l.cluster.Publish(at(9, foreign))
 		}, faults: []string{"fault A any always: says " + foreign}, only: []int{1}, code: 15, says: []string{one, "says db-9.db.default.svc.cluster.local"}},
 		"a peer at an address of nobody":     {faults: []string{"fault A any always: says 10.244.7.7"}, only: []int{1}, code: 15, says: []string{one, "says NXDOMAIN to PTR"}},
-		"each at the other's address":        {dns: func(l *life) { l.swap() }, code: 15, says: []string{one + " and " + two, "says " + two + ", not " + one}},
-		"each at the other's, of two":        {wait: "2", dns: func(l *life) { l.swap() }, code: 15, says: []string{one + " and " + two, "says " + two + ", not " + one}},
+		"each at the other's address":        {dns: func(l *life) { l.swap() }, code: 15, says: []string{both, "says " + two + ", not " + one}},
+		"each at the other's, of two":        {wait: "2", dns: func(l *life) { l.swap() }, code: 15, says: []string{both, "says " + two + ", not " + one}},
 		"each at the other's, and not later": {dns: func(l *life) { l.swap() }, later: func(l *life) { l.heal() }, timeout: 20 * time.Second},
-		"every name exists":                  {dns: wildcard, code: 15, says: []string{one, "10.244.7.7", "says NXDOMAIN to PTR"}, timeout: 10 * time.Second},
+		"every name exists":                  {dns: wildcard, code: 15, says: []string{both, "10.244.7.7", "says NXDOMAIN to PTR"}, timeout: 10 * time.Second},
 		"a PTR of the peer and of another":   {faults: []string{"fault PTR any always: says x.example.," + one + "."}, only: []int{1}},
 		"a peer whose address was another's": {dns: func(l *life) { l.cluster.Publish(at(1, foreign)) }}, // and one of them leads back
 
 		"truncated, and whole over TCP":   {faults: []string{"fault any udp always: tc"}},
-		"truncated over TCP too":          {faults: []string{"fault any any always: tc"}, code: 15, says: []string{one}, timeout: 7 * time.Second},
+		"truncated over TCP too":          {faults: []string{"fault any any always: tc"}, code: 15, says: []string{both}, timeout: 7 * time.Second},
 		"SERVFAIL for one":                {faults: []string{"fault any any always: rcode SERVFAIL"}, only: []int{1}, code: 15, says: []string{one, "says SERVFAIL"}, timeout: 3 * time.Second},
 		"SERVFAIL for one, of a majority": {wait: "majority", faults: []string{"fault any any always: rcode SERVFAIL"}, only: []int{1}, timeout: 20 * time.Second},
 		"REFUSED to PTR of one":           {faults: []string{"fault PTR any always: rcode REFUSED"}, only: []int{1}, code: 15, says: []string{one, "says REFUSED"}},
