@@ -29,7 +29,7 @@ func Named(texts []string, wait Wait, zone identity.Name, searchList []string, r
 		}
 	}
 	search := &identity.Search{Zone: zone, Reverse: rule}
-	r := newRoll("names", 0, processRate)
+	r := newRoll("names", 0, 1)
 	for _, text := range texts {
 		i, err := parseItem(text)
 		if err != nil {

@@ -147,12 +147,12 @@ func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (
 		return nil, err
 	}
 	w := &waiting{claim: claim, total: len(names), need: need}
-	rate := float64(processRate)
+	askers := 1
 	if c.Members.own { // each of them asks for all the others
-		rate = min(rate, setRate/float64(len(names)))
+		askers = len(names)
 	}
 	search := &identity.Search{Zone: claim.Zone(), Reverse: claim.Reverse()}
-	w.Roll = newRoll("members", w.need, rate)
+	w.Roll = newRoll("members", w.need, askers)
 	for _, name := range others {
 		if name == claim.Name() { // which is proven by then
 			w.Roll.there++

@@ -16,8 +16,12 @@ const (
 	// setRate is how many questions a second all members of a set ask together, who
 	// all wait for each other: a fraction of what a CoreDNS with a fifth of a core
 	// answers.
-	setRate = 1000
-	// processRate is how many one process asks for names that it was given.
+	setRate = 400
+	// setBurst is how many they ask together when they have not asked for a while: so
+	// many that a set of 30 need not wait for setRate while it forms.
+	setBurst = 4000
+	// processRate is how many one process asks for names that it was given, and how
+	// many at once.
 	processRate = 200
 
 	// breath is for how long one look may last, so that it is told how far it is.
@@ -34,9 +38,9 @@ type Roll struct {
 	there   int    // those that nobody has to ask for included
 	members []*member
 
-	// A bucket of questions, which fills at rate a second and holds a second's worth.
-	rate, left float64
-	filled     time.Time
+	// A bucket of questions, which fills at rate a second and holds burst.
+	rate, burst, left float64
+	filled            time.Time
 }
 
 // member is one name on a Roll, and how it may be spelled out; any of these will do.
@@ -51,9 +55,13 @@ type member struct {
 	why     error         // a *identity.Mismatch
 }
 
-func newRoll(noun string, need int, rate float64) *Roll {
-	rate = max(rate, 1)
-	return &Roll{noun: noun, need: need, rate: rate, left: rate}
+// newRoll returns a Roll for which so many processes ask: they share setRate and
+// setBurst.
+func newRoll(noun string, need, askers int) *Roll {
+	n := float64(askers)
+	r := &Roll{noun: noun, need: need, rate: min(processRate, setRate/n), burst: min(processRate, setBurst/n)}
+	r.left = r.burst
+	return r
 }
 
 // add adds one member, with the spellings of its name.
@@ -204,16 +212,17 @@ func (r *Roll) ask(ctx context.Context, dns identity.Resolver, m *member) error 
 	return nil
 }
 
-// wait returns how long until a question may be asked.
+// wait returns how long until questions may be asked again: some of them, rather than
+// one at a time.
 func (r *Roll) wait() time.Duration {
 	now := time.Now()
 	if !r.filled.IsZero() {
-		r.left = min(r.left+r.rate*now.Sub(r.filled).Seconds(), r.rate)
+		r.left = min(r.left+r.rate*now.Sub(r.filled).Seconds(), r.burst)
 	}
 	if r.filled = now; r.left > 0 {
 		return 0
 	}
-	return time.Duration((1 - r.left) / r.rate * float64(time.Second))
+	return time.Duration((max(1, r.rate/10) - r.left) / r.rate * float64(time.Second))
 }
 
 // sweep asks for each name once, in order, until enough are there or the time of ctx
@@ -258,14 +267,15 @@ func (r *Roll) missing(again time.Duration) *Missing {
 			e.Names = append(e.Names, m.name)
 		}
 	}
-	e.Topic = fmt.Sprint(e.Names, e.why)
-	if few := 8; len(r.members) > few { // told at each doubling
-		step := 1
-		for step*2 <= r.need-r.there {
-			step *= 2
-		}
-		e.Topic = fmt.Sprint(step)
+	if few := 8; len(r.members) <= few {
+		e.Topic = fmt.Sprint(e.Names, e.why)
+		return e
 	}
+	step := 1 // told at each doubling
+	for step*2 <= r.need-r.there {
+		step *= 2
+	}
+	e.Topic = fmt.Sprint(step)
 	return e
 }
 
