@@ -142,12 +142,17 @@ e2e: image-tar plugin ## every scenario in real Pods (root; K8S=1.36, ONLY=7), o
 		$(E2ECLUSTER) -- $(E2E) -only $(ONLY) && \
 		$(E2ECLUSTER) -domain example.internal -- $(E2E) -only 5; fi
 
-bench: build image-tar ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short four minutes)
+bench: build $(if $(filter peers,$(BENCH)),,image-tar) ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short four minutes); BENCH=peers, without Pods, half an hour
+ifeq ($(BENCH),peers)
+	@mkdir -p dist/bench && $(PLAIN) go -C integration build -o $(CURDIR)/bin/peers ./bench/peers
+	@bin/peers -podfqdn $(CURDIR)/bin/podfqdn -o $(CURDIR)/dist/bench/peers.md
+else
 	$(call stage,build bench,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
 		$(PLAIN) go -C integration build -trimpath -ldflags "-s -w" -o $(CURDIR)/bin/ ./bench ./bench/app)
 	@cd integration && timeout --foreground 5h ../bin/cluster run -id bench-$(CLUSTER) -k8s "$(K8S)" -- \
 		../bin/bench $(if $(filter short,$(BENCH)),-short) $(if $(filter running,$(BENCH)),-only running) -reps $(REPS) -o $(CURDIR)/dist/bench \
 		-load $(CURDIR)/dist/podfqdn-$(ARCH).tar -podfqdn $(CURDIR)/bin/podfqdn -app $(CURDIR)/bin/app
+endif
 
 clean: ## remove bin and dist
 	@rm -rf bin dist

@@ -5,6 +5,15 @@
 //
 // A name in DNS is no sign of life: with publishNotReadyAddresses a Pod that hangs,
 // or whose node is dead, still resolves.
+//
+// What a process asks is bounded. About a peer that is there it asks three questions,
+// once (four without an A record), and of each probe type once whether it tells the
+// truth; about one that is missing it asks one at a time, at growing intervals: 75 in
+// the first minute at most, and then one in four seconds. N members that are a count
+// or a range ask 4,000 together when they have not asked for a while, and 300 a second
+// from then on, of which each has its Nth; a process with a list of names, or
+// "podfqdn wait", asks 200, and 200 a second. So of 1,000 members each asks 274 in a
+// quarter of an hour, however many are missing.
 package peers
 
 import (

@@ -16,7 +16,7 @@ const (
 	// setRate is how many questions a second all members of a set ask together, who
 	// all wait for each other: a fraction of what a CoreDNS with a fifth of a core
 	// answers.
-	setRate = 400
+	setRate = 300
 	// setBurst is how many they ask together when they have not asked for a while: so
 	// many that a set of 30 need not wait for setRate while it forms.
 	setBurst = 4000

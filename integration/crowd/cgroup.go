@@ -67,3 +67,20 @@ func removeGroup(dir string) (err error) {
 	}
 	return fmt.Errorf("remove cgroup %s: %w", dir, err)
 }
+
+// Throttled returns in how many periods of 100 ms CoreDNS wanted to run, and in how many of them it was made to wait for
+// the next, as it had used up its share; since it entered its cgroup. Both are 0 where it has none.
+func (c *CoreDNS) Throttled() (throttled, periods int, err error) {
+	if c.group == "" {
+		return 0, 0, nil
+	}
+	text, err := os.ReadFile(filepath.Join(c.group, "cpu.stat"))
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "nr_periods %d", &periods)
+		fmt.Sscanf(line, "nr_throttled %d", &throttled)
+	}
+	return throttled, periods, nil
+}

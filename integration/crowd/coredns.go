@@ -40,8 +40,14 @@ func init() {
 	os.Exit(0)
 }
 
-// child serves until its input ends. It says where it listens and where its metrics are; then a line of input, FROM TO,
-// makes the records of these Services visible, and it says when.
+// What a line of input to a child makes visible: the records of Services, or of members of the Set.
+const (
+	services = "services"
+	members  = "members"
+)
+
+// child serves until its input ends. It says where it listens and where its metrics are; then a line of input, WHAT FROM
+// TO, makes records visible, and it says when.
 func child(text string) error {
 	var o Order
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
@@ -49,6 +55,7 @@ func child(text string) error {
 	}
 	var cluster dnstest.Cluster
 	cluster.Service("default", "kubernetes", "10.96.0.1")
+	cluster.Service("default", Set)
 	endpoints := make([]dnstest.Endpoint, o.Pods)
 	for i := range endpoints {
 		endpoints[i] = Pod(i).endpoint()
@@ -64,9 +71,11 @@ func child(text string) error {
 		return err
 	}
 	fmt.Println(s.Addr(), metrics.ListenAddr)
+	var joined []dnstest.Endpoint // of members
 	for {
+		var what string
 		var from, to int
-		_, err := fmt.Scanln(&from, &to)
+		_, err := fmt.Scanln(&what, &from, &to)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -77,7 +86,13 @@ func child(text string) error {
 		// made in no time.
 		now := time.Now().UnixNano()
 		for i := from; i < to; i++ {
-			cluster.Service("default", service(i))
+			if what == members {
+				joined = append(joined, Member(i).endpoint())
+				slice := (len(joined) - 1) / perSlice
+				cluster.PublishSlice(fmt.Sprint(Set, slice), joined[slice*perSlice:]...)
+			} else {
+				cluster.Service("default", service(i))
+			}
 		}
 		fmt.Println(now)
 	}
@@ -148,9 +163,14 @@ func Serve(ctx context.Context, o Order, share float64) (c *CoreDNS, err error) 
 }
 
 // Show makes the records of some Services visible and gives a moment just before that.
-func (c *CoreDNS) Show(from, to int) (time.Time, error) {
+func (c *CoreDNS) Show(from, to int) (time.Time, error) { return c.show(services, from, to) }
+
+// Join makes the records of some Members visible that are not yet, and gives a moment just before that.
+func (c *CoreDNS) Join(from, to int) (time.Time, error) { return c.show(members, from, to) }
+
+func (c *CoreDNS) show(what string, from, to int) (time.Time, error) {
 	var nano int64
-	if _, err := fmt.Fprintln(c.in, from, to); err != nil {
+	if _, err := fmt.Fprintln(c.in, what, from, to); err != nil {
 		return time.Time{}, err
 	}
 	if _, err := fmt.Fscanln(c.out, &nano); err != nil {

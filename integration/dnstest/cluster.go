@@ -75,6 +75,30 @@ func (c *Cluster) Publish(endpoints ...Endpoint) {
 	})
 }
 
+// PublishSlice adds endpoints of one Service in one EndpointSlice, as a cluster has up to 100 of them, and replaces the
+// slice of that name. They must not be published otherwise, and stay for good.
+func (c *Cluster) PublishSlice(name string, endpoints ...Endpoint) {
+	slice := endpoints[0].slice()
+	slice.Name, slice.IndexIP, slice.Subsets[0].Addresses = name, nil, nil
+	for _, e := range endpoints {
+		one := e.slice()
+		slice.IndexIP = append(slice.IndexIP, one.IndexIP...)
+		slice.Subsets[0].Addresses = append(slice.Subsets[0].Addresses, one.Subsets[0].Addresses...)
+	}
+	put := func(all []*object.Endpoints) []*object.Endpoints {
+		return append(slices.DeleteFunc(all, func(s *object.Endpoints) bool { return s.Name == name }), slice)
+	}
+	c.change(func() {
+		if c.byIndex == nil {
+			c.byIndex, c.byIP = map[string][]*object.Endpoints{}, map[string][]*object.Endpoints{}
+		}
+		c.byIndex[slice.Index] = put(c.byIndex[slice.Index])
+		for _, ip := range slice.IndexIP {
+			c.byIP[ip] = put(c.byIP[ip])
+		}
+	})
+}
+
 func (c *Cluster) withdraw(e Endpoint) {
 	index, ip := object.EndpointsKey(e.Service, e.Namespace), canonical(e.IP)
 	is := func(s *object.Endpoints) bool { return s.Index == index && s.IndexIP[0] == ip }

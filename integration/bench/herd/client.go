@@ -12,17 +12,25 @@ import (
 	"time"
 
 	"github.com/podfqdn/podfqdn/identity"
+	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
 
 // process is podfqdn init. A publication's time is that of its start signal.
 func process(binary string) start {
 	return func(ctx context.Context, p pod, server string) (func() (end, error), error) {
+		timeout := patience
+		if end, ok := ctx.Deadline(); ok {
+			timeout = time.Until(end)
+		}
 		cmd := exec.CommandContext(ctx, binary, "init")
 		cmd.Env = []string{
 			"PODFQDN_ROOT=" + p.root, "PODFQDN_DIR=" + p.volume(), "PODFQDN_NAMESERVERS=" + server,
 			"POD_NAME=" + p.Hostname(), "POD_IP=" + p.IP(), "POD_IPS=" + p.IP(),
-			"PODFQDN_TIMEOUT=" + patience.String(),
+			"PODFQDN_TIMEOUT=" + timeout.String(),
+		}
+		if p.peers != "" {
+			cmd.Env = append(cmd.Env, "PODFQDN_PEERS="+p.peers, "PODFQDN_PEERS_WAIT="+p.wait)
 		}
 		if err := cmd.Start(); err != nil {
 			return nil, err
@@ -86,6 +94,9 @@ func walk(ctx context.Context, p pod, server string) (func() (end, error), error
 		return nil, err
 	}
 	w := identity.Walk{Claim: claim, Resolver: resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)}
+	if w.Require, err = p.require(claim); err != nil {
+		return nil, err
+	}
 	var at time.Time
 	result := make(chan error, 1)
 	go func() {
@@ -102,6 +113,22 @@ func walk(ctx context.Context, p pod, server string) (func() (end, error), error
 		err := <-result
 		return end{published: at}, err
 	}, nil
+}
+
+// needs is what a walk calls for one requirement.
+type needs = func(context.Context, identity.Agreement, identity.Resolver) ([]identity.File, error)
+
+// require returns how the walk waits for the Pod's peers.
+func (p pod) require(claim identity.Claim) ([]needs, error) {
+	var c peers.Config
+	if err := errors.Join(c.Members.UnmarshalText([]byte(p.peers)), c.Wait.UnmarshalText([]byte(p.wait))); err != nil || p.peers == "" {
+		return nil, err
+	}
+	r, err := c.Requirement(claim, "")
+	if err != nil {
+		return nil, err
+	}
+	return []needs{r.Require}, nil
 }
 
 // proven fails unless the agreement is this Pod's.

@@ -142,7 +142,7 @@ func run(ctx context.Context, podfqdn string, s Setting) (h Herd, err error) {
 	defer cancel()
 	pods := make([]pod, s.Pods)
 	for i := range pods {
-		pods[i].Pod = crowd.Pod(i)
+		pods[i].named = crowd.Pod(i)
 	}
 	begin := walk
 	switch s.Client {

@@ -1,10 +1,12 @@
 package herd
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -57,6 +59,57 @@ func TestASmallHerdPublishesItsNamesAndAsksNoMoreThanItMay(t *testing.T) {
 	}
 	if text := r.Markdown(); !strings.Contains(text, "| podfqdn | kubeadm | none | 5 |") {
 		t.Errorf("the table is\n%s", text)
+	}
+}
+
+func TestASmallSetGathersAndAsksNoMoreThanItMay(t *testing.T) {
+	var p Peers
+	for _, s := range []Set{
+		{Client: Podfqdn, Members: 3, Wait: "all", Share: share, Last: spread},
+		{Client: Walks, Members: 3, Wait: "majority", Share: share, Last: spread},
+		{Client: Podfqdn, Members: 200, Wait: "majority", Share: share, Formed: true, List: true, Starts: 1},
+	} {
+		g, err := gather(t.Context(), podfqdn, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Log(g)
+		most := 60.0
+		if s.Formed {
+			most = 8 + 100*3 + 4 // and what is sent again
+		}
+		if g.Failures != 0 || g.Questions < 8 || g.Questions > most {
+			t.Errorf("%s: %d failures, %v questions a process, not 8 to %v: %q", s, g.Failures, g.Questions, most, g.Reasons)
+		}
+		p.Gathered = append(p.Gathered, g)
+	}
+	if text := p.Markdown(); !strings.Contains(text, "| podfqdn | 3 | all |") || !strings.Contains(text, "| a list |") {
+		t.Errorf("the tables are\n%s", text)
+	}
+}
+
+func TestAClientAsksBothServers(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	p, err := newPair(share)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := p.mark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.ask(ctx)
+	to, err := p.mark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := p.between(from, to)
+	if d.With.Median <= 0 || d.Without.Median <= 0 || d.Ratio <= 0 {
+		t.Errorf("the client met %+v", d)
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -10,13 +10,21 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/podfqdn/podfqdn/identity/podtest"
-	"github.com/podfqdn/podfqdn/integration/crowd"
 )
 
 // pod is one Pod of the herd.
 type pod struct {
-	crowd.Pod
-	root string // of its files; "" for a walk
+	named
+	root        string // of its files; "" for a walk
+	peers, wait string // PODFQDN_PEERS and PODFQDN_PEERS_WAIT; "" for none
+}
+
+// named is a crowd.Pod or a crowd.Member.
+type named interface {
+	Hostname() string
+	Zone() string // of the Service
+	FQDN() string
+	IP() string
 }
 
 // names are those by which DNS is asked about this Pod.

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/integration/crowd"
 )
 
 // Result is a run.
@@ -66,7 +68,7 @@ func (h *Herd) judge(o *outcome) {
 	}
 	var cpu time.Duration
 	for i, p := range o.pods {
-		from := o.visible[p.Service()]
+		from := o.visible[crowd.Pod(i).Service()]
 		if o.started[i].After(from) {
 			from = o.started[i]
 			h.StartedLater++

@@ -26,6 +26,7 @@ type wire struct {
 	sent     map[question]bool
 	repeated int
 	lost     int
+	bytes    int                       // of questions and answers, as they stand in a packet of UDP
 	names    map[string]int            // questions by name, as it stands in the packet
 	last     map[netip.AddrPort]string // the name that a client asked for last, to which a random one next to it counts
 }
@@ -81,7 +82,7 @@ func (w *wire) addr() netip.AddrPort { return w.front.LocalAddr().(*net.UDPAddr)
 func (w *wire) reset() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.start, w.at, w.answers, w.repeated, w.lost = time.Now(), nil, nil, 0, 0
+	w.start, w.at, w.answers, w.repeated, w.lost, w.bytes = time.Now(), nil, nil, 0, 0, 0
 	w.sent, w.names, w.last = map[question]bool{}, map[string]int{}, map[netip.AddrPort]string{}
 }
 
@@ -113,6 +114,7 @@ func (w *wire) questions() {
 		w.sent[same], w.open[w.next] = true, asked{q, now}
 		binary.BigEndian.PutUint16(packet, w.next)
 		w.at = append(w.at, now)
+		w.bytes += n
 		if owner := name(packet[header:n]); !strings.Contains(owner, "podfqdn-") {
 			w.last[client] = owner
 		}
@@ -135,6 +137,7 @@ func (w *wire) replies() {
 		w.mu.Lock()
 		slot := &w.open[binary.BigEndian.Uint16(packet)]
 		q := *slot
+		w.bytes += n
 		*slot = asked{}
 		w.answers = append(w.answers, answer{q.at, time.Since(w.start) - q.at})
 		lose := w.loseEach > 0 && len(w.answers)%w.loseEach == 0
