@@ -170,7 +170,11 @@ func (w *walker) look(ctx context.Context) (t Turn, goesOn bool) {
 			w.slow = 0 // it answers applications at once
 		}
 		w.late = w.late || m.Answered()
-		t.Pause = pause(t.Waited, w.slow, max(m.Again(), hidden))
+		waited := t.Waited
+		if w.Claim.sought { // others come one after another: the next may be there soon
+			waited /= 2
+		}
+		t.Pause = pause(waited, w.slow, max(m.Again(), hidden))
 	}
 	return t, goesOn
 }

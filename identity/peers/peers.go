@@ -8,12 +8,12 @@
 //
 // What a process asks is bounded. About a peer that is there it asks three questions,
 // once (four without an A record), and of each probe type once whether it tells the
-// truth; about one that is missing it asks one at a time, at growing intervals: 75 in
-// the first minute at most, and then one in four seconds. N members that are a count
-// or a range ask 4,000 together when they have not asked for a while, and 300 a second
-// from then on, of which each has its Nth; a process with a list of names, or
-// "podfqdn wait", asks 200, and 200 a second. So of 1,000 members each asks 274 in a
-// quarter of an hour, however many are missing.
+// truth; about one that is missing at most 100 in the first minute, 75 in the second
+// and then 15 a minute. All of it comes out of a bucket: N members that are a count or
+// a range have one of 4,000 questions together, which fills at 300 a second, and each
+// has its Nth of both; a process with a list of names, or "podfqdn wait", has one of
+// 200, which fills at 200 a second. So each of 1,000 members asks 274 in a quarter of
+// an hour, however many are missing.
 package peers
 
 import (

@@ -76,10 +76,10 @@ func TestASmallSetGathersAndAsksNoMoreThanItMay(t *testing.T) {
 		t.Log(g)
 		most := 60.0
 		if s.Formed {
-			most = 8 + 100*3 + 4 // and what is sent again
+			most = 8 + 100*3 + 4
 		}
-		if g.Failures != 0 || g.Questions < 8 || g.Questions > most {
-			t.Errorf("%s: %d failures, %v questions a process, not 8 to %v: %q", s, g.Failures, g.Questions, most, g.Reasons)
+		if asked := g.Questions - g.Repeated; g.Failures != 0 || asked < 8 || asked > most {
+			t.Errorf("%s: %d failures, %v questions a process, not 8 to %v: %q", s, g.Failures, asked, most, g.Reasons)
 		}
 		p.Gathered = append(p.Gathered, g)
 	}
@@ -145,7 +145,7 @@ func TestPodsThatWaitForEverLeaveDenialsInTheCache(t *testing.T) {
 	}
 	defer w.close()
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA, dns.TypeTXT, dns.TypeA} {
-		m, err := dns.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(pod{}.FQDN()), qtype), w.addr().String())
+		m, err := dns.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(crowd.Pod(0).FQDN()), qtype), w.addr().String())
 		if err != nil || m.Rcode != dns.RcodeNameError {
 			t.Fatalf("%v, %v before the name is visible", m, err)
 		}

@@ -49,7 +49,8 @@ type Gathered struct {
 	Reasons   []string
 	Late      Times   // from the last record's visibility, or the start where all was there, to publication
 	Took      Times   // from the start to publication
-	Questions float64 // a process
+	Questions float64 // a process, those that were sent again included,
+	Repeated  float64 // which are so many
 	Bytes     float64 // a process: of questions and answers, without the headers of UDP and IP
 	Peak      int     // questions within one second
 }
@@ -132,7 +133,8 @@ func gather(ctx context.Context, podfqdn string, s Set) (g Gathered, err error) 
 	w.close()
 	g.judge(o, last)
 	n := float64(len(pods))
-	g.Questions, g.Bytes, g.Peak = float64(len(w.at))/n, float64(w.bytes)/n, densest(w.at, time.Second)
+	g.Questions, g.Repeated = float64(len(w.at))/n, float64(w.repeated)/n
+	g.Bytes, g.Peak = float64(w.bytes)/n, densest(w.at, time.Second)
 	return g, nil
 }
 
