@@ -12,7 +12,7 @@
 // and then 15 a minute. All of it comes out of a bucket: N members that are a count or
 // a range have one of 4,000 questions together, which fills at 300 a second, and each
 // has its Nth of both; a process with a list of names, or "podfqdn wait", has one of
-// 200, which fills at 200 a second. So each of 1,000 members asks 274 in a quarter of
+// 200, which fills at 200 a second. So each of 1,000 members asks some 275 in a quarter of
 // an hour, however many are missing.
 package peers
 
@@ -108,7 +108,7 @@ func (c Config) Requirement(claim identity.Claim, _ string) (*identity.Requireme
 		if err != nil {
 			return err
 		}
-		fresh.Roll.rate, fresh.Roll.left = processRate, 0 // one doctor, and not the whole set
+		fresh.Roll.rate, fresh.Roll.burst, fresh.Roll.left = processRate, processRate, 0 // one doctor, and not the whole set
 		return fresh.notYet(fresh.sweep(ctx, dns))
 	}
 	return r, nil

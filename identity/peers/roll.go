@@ -24,6 +24,10 @@ const (
 	// many at once.
 	processRate = 200
 
+	// sip is for how long an empty bucket fills: some questions at once, rather than a
+	// look and a report for each.
+	sip = 100 * time.Millisecond
+
 	// breath is for how long one look may last, so that it is told how far it is.
 	breath = time.Second
 	// idle is the least pause for a name on which nothing depends at the moment.
@@ -142,7 +146,9 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 		}
 		wait := time.Until(m.due)
 		if wait <= 0 {
-			wait = r.wait()
+			if wait = r.wait(); wait > 0 {
+				wait = max(wait, sip)
+			}
 			if wait == 0 && time.Now().Before(ends) {
 				if err := r.ask(ctx, dns, m); err != nil {
 					return err
@@ -212,8 +218,7 @@ func (r *Roll) ask(ctx context.Context, dns identity.Resolver, m *member) error 
 	return nil
 }
 
-// wait returns how long until questions may be asked again: some of them, rather than
-// one at a time.
+// wait returns how long until a question may be asked.
 func (r *Roll) wait() time.Duration {
 	now := time.Now()
 	if !r.filled.IsZero() {
@@ -222,7 +227,7 @@ func (r *Roll) wait() time.Duration {
 	if r.filled = now; r.left > 0 {
 		return 0
 	}
-	return time.Duration((max(1, r.rate/10) - r.left) / r.rate * float64(time.Second))
+	return time.Duration((1 - r.left) / r.rate * float64(time.Second))
 }
 
 // sweep asks for each name once, in order, until enough are there or the time of ctx
