@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
 // peered is podfqdn in the Pods of a set that wait for each other's names: the
@@ -118,9 +120,15 @@ func deadlocked(s *space) {
 	if took := told.TS.Sub(podfqdn(began).State.Running.StartedAt.Time); took > 30*time.Second {
 		s.Errorf("it was said after %s: %s", took, line)
 	}
-	c := s.finds("db-0", "peers-deadlock", "OrderedReady", "podManagementPolicy: Parallel")
+	c := s.finds("db-0", diagnosis.PeersDeadlock, "OrderedReady", "podManagementPolicy: Parallel")
 	if c.Guess {
 		s.Errorf("the API decides it, and it is a guess: %+v", c)
+	}
+	s.does(c)
+	s.peers = s.members("db", "db", 0, 2)
+	for _, pod := range s.pods("db", 3) {
+		s.published(pod, s.fqdn(pod, "db"))
+		s.well(pod)
 	}
 }
 

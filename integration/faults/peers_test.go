@@ -64,6 +64,8 @@ func (l *life) hasPeers(e end, want string) {
 func TestPeers(t *testing.T) {
 	t.Parallel()
 	const one, two, both = "db-1.db.default.svc.cluster.local", "db-2.db.default.svc.cluster.local", "missing: db-1 and db-2 of db.default.svc.cluster.local"
+	// Where one of these is said a Pod is there, or nobody knows: nobody may suspect that it was never made.
+	present := []string{"to PTR", ", not db-", "nothing", "SERVFAIL", "as it does to names that do not exist"}
 	gone := func(n int) func(*life) { return func(l *life) { l.cluster.Withdraw(member(n)) } }
 	at := func(n int, addr string) dnstest.Endpoint {
 		return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: fmt.Sprintf("db-%d", n), IP: addr}
@@ -143,6 +145,10 @@ func TestPeers(t *testing.T) {
 				if !strings.Contains(e.reason, words) {
 					t.Errorf("%q is not said: %s", words, e.reason)
 				}
+			}
+			seen := slices.ContainsFunc(present, func(words string) bool { return strings.Contains(e.reason, words) })
+			if e.code == 15 && strings.Contains(e.reason, "podManagementPolicy") == seen {
+				t.Errorf("the Pods are said not to be there, or nobody says so: %s", e.reason)
 			}
 			if e.code == 15 && !strings.HasPrefix(e.reason, "gave up after "+l.timeout.String()+": "+db0+": ") {
 				t.Errorf("the reason is %q", e.reason)
