@@ -10,7 +10,7 @@
 // once (four without an A record), and of each probe type once whether it tells the
 // truth; about one that is missing at most 100 in the first minute, 75 in the second
 // and then 15 a minute. All of it comes out of a bucket: N members that are a count or
-// a range have one of 4,000 questions together, which fills at 300 a second, and each
+// a range have one of 6,000 questions together, which fills at 300 a second, and each
 // has its Nth of both; a process with a list of names, or "podfqdn wait", has one of
 // 200, which fills at 200 a second. So each of 1,000 members asks some 275 in a quarter of
 // an hour, however many are missing.

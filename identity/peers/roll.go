@@ -18,8 +18,8 @@ const (
 	// answers.
 	setRate = 300
 	// setBurst is how many they ask together when they have not asked for a while: so
-	// many that a set of 30 need not wait for setRate while it forms.
-	setBurst = 4000
+	// many that a set of 40 need not wait for setRate while it forms.
+	setBurst = 6000
 	// processRate is how many one process asks for names that it was given, and how
 	// many at once.
 	processRate = 200
