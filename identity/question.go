@@ -51,7 +51,13 @@ type Question struct {
 	Name Name
 	Addr netip.Addr
 	Same bool // of Exists: by the probe type of the last one
+	// Even, of Exists: for Soon after the first it is asked evenly, rather than the more
+	// rarely the longer it takes.
+	Even bool
 }
+
+// Soon is how long after a Pod those of its set usually start that start with it.
+const Soon = 2 * time.Second
 
 // Subject returns what the question is about: a name without root dot, an
 // address, or any name next to one ("*.db.default.svc.cluster.local").

@@ -251,7 +251,7 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 	var refused, lied bool
 	for first := true; ; first = false {
-		q := Question{Kind: Exists, Name: a.claim.name, Same: first && a.before.tried}
+		q := Question{Kind: Exists, Name: a.claim.name, Same: first && a.before.tried, Even: a.claim.sought}
 		f = a.claim.judgeExists(a.from.Ask(ctx, q))
 		a.existence, a.spacing = f.Is, max(a.spacing, f.Again)
 		a.note(f)

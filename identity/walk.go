@@ -172,7 +172,7 @@ func (w *walker) look(ctx context.Context) (t Turn, goesOn bool) {
 		w.late = w.late || m.Answered()
 		waited := t.Waited
 		if w.Claim.sought { // others come one after another: the next may be there soon
-			waited /= 2
+			waited = max(waited-Soon, 0) / 2
 		}
 		t.Pause = pause(waited, w.slow, max(m.Again(), hidden))
 	}

@@ -8,7 +8,7 @@
 //
 // What a process asks is bounded. About a peer that is there it asks three questions,
 // once (four without an A record), and of each probe type once whether it tells the
-// truth; about one that is missing at most 100 in the first minute, 75 in the second
+// truth; about one that is missing at most 175 in the first minute, 75 in the second
 // and then 15 a minute. All of it comes out of a bucket: N members that are a count or
 // a range have one of 6,000 questions together, which fills at 300 a second, and each
 // has its Nth of both; a process with a list of names, or "podfqdn wait", has one of

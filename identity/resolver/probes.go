@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/podfqdn/podfqdn/identity"
 )
 
 // probeTypes are record types that are assigned, ordinary and unused for Pods,
@@ -118,6 +120,16 @@ func (p *probes) spacing(now time.Time) time.Duration {
 	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(free))
 	// Up, or it would come a nanosecond before another is free.
 	return time.Duration(math.Ceil((ratio - 1) * waited * float64(time.Second)))
+}
+
+// even returns how long to wait before the next where two thirds of the types are to be
+// asked evenly within identity.Soon, and the others with spacing.
+func (p *probes) even(now time.Time, spacing time.Duration) time.Duration {
+	const most = len(probeTypes) * 2 / 3
+	if now.Sub(p.first) < identity.Soon && p.left(now) > len(probeTypes)-most {
+		return min(spacing, identity.Soon/time.Duration(most))
+	}
+	return spacing
 }
 
 // countdown watches the denials of probe types that were free. Where their TTLs count

@@ -251,6 +251,9 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 		e.r.refuses[e.server] = a.Is == identity.Refused
 	}
 	a.Again = k.spacing(now)
+	if q.Even {
+		a.Again = k.even(now, a.Again)
+	}
 	switch a.Is {
 	case identity.Denied:
 		a.Again = max(a.Again, min(k.down.denied(now, life), maxAgain))
