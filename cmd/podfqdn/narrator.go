@@ -176,6 +176,8 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 		fields = append(fields, n.details(m, waited)...)
 	}
 	switch {
+	case n.stands() && required(m.Verdict):
+		n.log.Warn("what is published stays, without what is required in addition", fields...)
 	case n.stands():
 		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
 	case agreed:
@@ -185,6 +187,11 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 	default:
 		n.log.Info("not yet", fields...)
 	}
+}
+
+// required reports whether a verdict is not about DNS and this Pod.
+func required(v identity.Verdict) bool {
+	return v == identity.Keyless || v == identity.Peerless || v == identity.Uncertified
 }
 
 // details returns what was asked, what was answered and when it is asked again; the

@@ -102,6 +102,7 @@ type need struct {
 	identity.Requirement
 	outlet
 	path   *path
+	has    bool   // what is published with the name says that the need was met
 	warned string // of what its source lacks, while it lacks it; "" while it does not
 	found  string // what was told of it last
 }

@@ -371,8 +371,8 @@ func (p *path) open(ctx context.Context) error {
 	// An init container proves and publishes again.
 	p.name.stands.Store(stands && (p.sidecar || p.app != nil && p.app.complete()))
 	for _, n := range p.needs {
-		if n.Dir == "" { // what was met when the name was published
-			n.stands.Store(p.name.stands.Load())
+		if n.Dir == "" { // what was met when the name was published, which may be without it
+			n.stands.Store(p.name.stands.Load() && n.has)
 		}
 	}
 	if !p.name.stands.Load() {
@@ -384,6 +384,9 @@ func (p *path) open(ctx context.Context) error {
 // published learns what is published now.
 func (p *path) published(files []identity.File) {
 	p.standing, _ = p.claim.Keeps(files)
+	for _, n := range p.needs {
+		n.has = n.Lacks(files) == ""
+	}
 	if p.app != nil {
 		p.app.take(files)
 	}
