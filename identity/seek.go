@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -56,48 +57,58 @@ func (s *Seeker) Look(ctx context.Context, r Resolver) Turn {
 	return t
 }
 
-// seek returns the addresses of a name that is sought, one family of them, or a
-// *Mismatch.
-func (a *asker) seek(ctx context.Context) ([]netip.Addr, error) {
+// sought returns the addresses of one family of a name that is sought, if one of them
+// leads back to it, or a *Mismatch: of the first family that has some, or is in trouble.
+func (a *asker) sought(ctx context.Context) ([]netip.Addr, error) {
 	known, err := a.exists(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var missing Finding
+	var why error
 	for _, kind := range []Kind{Forward4, Forward6} {
 		f := a.claim.judgeSought(a.from.Ask(ctx, Question{Kind: kind, Name: a.claim.name}), known)
 		known = known || f.Is == Found || f.Is == NoData
 		a.note(f)
+		var err error
 		switch f.Verdict {
 		case Agrees:
-			return f.Addrs, nil
+			if err = a.leadsBack(ctx, f.Addrs); err == nil {
+				return f.Addrs, nil
+			}
 		case Absent:
 			missing = f
 		default:
-			return nil, a.mismatch(f, f.Verdict)
+			err = a.mismatch(f, f.Verdict)
+			if !known || !a.also.has(Compare) || !a.compare(ctx, f) { // which holds for every name
+				return nil, cmp.Or(why, err)
+			}
 		}
+		why = cmp.Or(why, err)
 	}
-	if a.hides {
+	switch {
+	case why != nil:
+		return nil, why
+	case a.hides:
 		return nil, a.mismatch(missing, Hidden)
 	}
 	return nil, a.mismatch(missing, Missing)
 }
 
-// sought returns the addresses of a name that is sought, if one of them leads back to
-// it, or a *Mismatch.
-func (a *asker) sought(ctx context.Context) ([]netip.Addr, error) {
-	addrs, err := a.seek(ctx)
-	if err != nil || a.claim.policy.Reverse == ReverseIgnore {
-		return addrs, err
+// leadsBack returns nil if a PTR record of one of the addresses of a name that is
+// sought has the name, or if nobody has to ask for one; else a *Mismatch.
+func (a *asker) leadsBack(ctx context.Context, addrs []netip.Addr) error {
+	if a.claim.policy.Reverse == ReverseIgnore {
+		return nil
 	}
 	var last Finding
 	for _, addr := range addrs[:min(len(addrs), maxSought)] {
 		last = a.claim.judgeReverse(a.from.Ask(ctx, Question{Kind: Reverse, Addr: addr}))
 		if a.note(last); last.Verdict == Agrees {
-			return addrs, nil
+			return nil
 		}
 	}
-	return nil, a.mismatch(last, last.Verdict)
+	return a.mismatch(last, last.Verdict)
 }
 
 // maxSought is how many addresses of one name are asked back: a Pod has one of each

@@ -21,6 +21,12 @@ func member(n int) string {
 	return fmt.Sprintf("exists %s: nodata\nA %s: 10.244.2.%d\nPTR 10.244.2.%d: %s", name, name, n, n, name)
 }
 
+// apiServer is the script of what every cluster has.
+const (
+	kubernetes = "kubernetes.default.svc.cluster.local"
+	apiServer  = "A " + kubernetes + ": 10.96.0.1\nAAAA " + kubernetes + ": nodata\n"
+)
+
 // absent is the script of one that is not.
 func absent(n int) string {
 	return fmt.Sprintf("exists zk-%d%s: nxdomain zone=cluster.local", n, domain)
@@ -170,7 +176,7 @@ func TestAMemberCountsOnlyIfItsAddressLeadsBackToIt(t *testing.T) {
 		"no answer to PTR":      {"PTR 10.244.2.1: servfail", "10.244.2.1: 10.96.0.10 says SERVFAIL to PTR"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSet(t, "2", "all", member(1)+"\n"+test.script)
+			s := newSet(t, "2", "all", member(1)+"\nAAAA zk-1"+domain+": nodata\n"+apiServer+test.script)
 			_, err := s.require()
 			if err == nil || !strings.HasSuffix(err.Error(), "("+test.why+")") {
 				t.Errorf("%s: %v\nnot %s", name, err, test.why)
@@ -181,8 +187,13 @@ func TestAMemberCountsOnlyIfItsAddressLeadsBackToIt(t *testing.T) {
 			}
 		})
 	}
-	// One of several addresses is enough, and so is one of the other family.
+	// One of several addresses is enough, and so is one of the other family, also where
+	// the first has no PTR record, or no name has an address of it.
+	sixth := "AAAA zk-1" + domain + ": fd00::1\nPTR fd00::1: zk-1" + domain + "\nAAAA " + kubernetes + ": fd00::a"
 	for _, script := range []string{
+		"PTR 10.244.2.1: nxdomain zone=10.in-addr.arpa\n" + sixth,
+		"A zk-1" + domain + ": nxdomain zone=cluster.local\nA " + kubernetes + ": nxdomain zone=cluster.local\n" + sixth,
+		"A zk-1" + domain + ": servfail\nA " + kubernetes + ": servfail\n" + sixth,
 		"A zk-1" + domain + ": 10.244.2.9 10.244.2.1\nPTR 10.244.2.9: nxdomain zone=10.in-addr.arpa",
 		"A zk-1" + domain + ": nodata\nAAAA zk-1" + domain + ": fd00::1\nPTR fd00::1: zk-1" + domain + " other.example.com",
 	} {
