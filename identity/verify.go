@@ -387,13 +387,14 @@ func (a *asker) attest(ctx context.Context, m *Mismatch) {
 
 // plainOnly reports whether the server answers A, AAAA and PTR but no other
 // type, as some proxies do. It is asked for the API server's Service. A CoreDNS
-// that has not heard of its API server fails too, but for what is not there.
+// that has not heard of its API server fails too, but for what is not there; so that
+// of a name in the cluster's zone its failure alone shows nothing.
 func (a *asker) plainOnly(ctx context.Context) bool {
 	if a.existence == Unasked || a.claim.zone.IsZero() || Over(ctx) {
 		return false
 	}
 	a.doubted = true
-	if a.existence == Failed && a.kubernetes(ctx, Exists).Is != Failed {
+	if a.existence == Failed && a.claim.name.Under(a.claim.zone) && a.kubernetes(ctx, Exists).Is != Failed {
 		return false
 	}
 	a.plain = a.knows(ctx).Is == Found

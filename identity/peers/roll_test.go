@@ -397,3 +397,20 @@ func TestNamesOfAnyKind(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The authoritative server of a name outside the cluster may fail for types that it
+// does not know.
+func TestANameOutsideTheClusterIsAskedPlainlyWhereItsServerFailsForOtherTypes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		script := "exists db.eu.example.com: servfail\nA db.eu.example.com: 192.0.2.1\nexists " + kubernetes + ": nodata\n" + apiServer
+		if waited, _ := newSet(t, "db.eu.example.com", "all", script).until(); waited > 10*time.Second {
+			t.Errorf("waited %s", waited)
+		}
+		// One of the cluster's own may not have been heard of yet.
+		script = "exists zk-1" + domain + ": servfail\nA zk-1" + domain + ": 10.244.2.1\nexists " + kubernetes + ": nodata\n" + apiServer
+		if waited, _ := newSet(t, "2", "all", script).until(); waited < time.Hour {
+			t.Errorf("waited %s", waited)
+		}
+	})
+}
