@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -122,9 +123,13 @@ func waitArgs(args []string) (names []string, enough peers.Wait, err error) {
 	default:
 		return nil, enough, misconfigured(fmt.Sprintf("wait --for %+q", *many), "write all, majority or a number of names")
 	}
-	switch {
-	case flags.NArg() == 0:
+	if flags.NArg() == 0 {
 		return nil, enough, misconfigured("wait needs a name", usage)
+	}
+	for _, name := range flags.Args() {
+		if strings.HasPrefix(name, "-") {
+			return nil, enough, misconfigured(fmt.Sprintf("wait: %+q stands behind a name", name), usage)
+		}
 	}
 	return flags.Args(), enough, nil
 }

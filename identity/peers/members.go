@@ -3,6 +3,7 @@ package peers
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ func (m *Members) UnmarshalText(text []byte) error {
 	}
 	total := 0
 	for one := range strings.SplitSeq(s, ",") {
-		i, err := parseItem(strings.TrimSpace(one))
+		i, err := parseItem(strings.TrimSpace(one), ": must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1")
 		if err != nil {
 			return err
 		}
@@ -70,8 +71,9 @@ func (m Members) IsZero() bool { return !m.own && len(m.items) == 0 }
 // Range returns the lowest and the highest ordinal; ok is false where these are names.
 func (m Members) Range() (first, last int, ok bool) { return m.first, m.last, m.own }
 
-// parseItem reads one name of a list.
-func parseItem(s string) (item, error) {
+// parseItem reads one name of a list; want is what may stand there, behind the error
+// of what cannot be a name.
+func parseItem(s, want string) (item, error) {
 	before, rest, ranges := strings.Cut(s, "{")
 	inner, after, closed := strings.Cut(rest, "}")
 	i := item{before: before, after: after, ranges: ranges}
@@ -86,7 +88,10 @@ func parseItem(s string) (item, error) {
 		i.first, i.last = first, last
 	}
 	if _, err := identity.ParseName(i.name(i.first)); err != nil {
-		return item{}, fmt.Errorf("%w: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1", err)
+		return item{}, fmt.Errorf("%w%s", err, want)
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return item{}, fmt.Errorf("%+q is an address%s", s, want)
 	}
 	return i, nil
 }

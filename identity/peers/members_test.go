@@ -87,6 +87,7 @@ func TestMembersThatCannotBeAreRefusedInOneSentence(t *testing.T) {
 		{"zk-0", "zk-{0..1}-{0..1}", "", `"zk-{0..1}-{0..1}": braces hold one range of numbers, as in zk-{0..2}`},
 		{"zk-0", "zk-{00..2}", "", `"zk-{00..2}": braces hold one range of numbers, as in zk-{0..2}`},
 		{"zk-0", "zk-0,", "", `"" is no DNS name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
+		{"zk-0", "zk-1,10.0.0.1", "", `"10.0.0.1" is an address: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "zk_0", "", `"zk_0" is no DNS name: the label "zk_0" has "_" in it; letters, digits and hyphens are allowed: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "three", "most", "must be none, majority, all, lower, or a number of members from 1 on"},
 		{"zk-0", "3", "0", "must be none, majority, all, lower, or a number of members from 1 on"},

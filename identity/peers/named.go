@@ -9,7 +9,7 @@ import (
 
 // Named returns a Roll of names of any kind, of Pods, of Services or of neither,
 // such as "other-service", "zk-{0..2}.zk" or "db.example.com", of which so many must
-// be there. A short name is completed as the cluster's own domains in a search list
+// be there, each once. A short name is completed as the cluster's own domains in a search list
 // would do it, with the most specific first; one with a root dot is whole. Only names
 // that have the form of a Pod's are looked for in reverse too, by rule.
 //
@@ -30,8 +30,9 @@ func Named(texts []string, wait Wait, zone identity.Name, searchList []string, r
 	}
 	search := &identity.Search{Zone: zone, Reverse: rule}
 	r := newRoll("names", 0, 1)
+	at := map[identity.Name]bool{}
 	for _, text := range texts {
-		i, err := parseItem(text)
+		i, err := parseItem(text, "")
 		if err != nil {
 			return nil, refuse(err, "write names such as other-service, other-service.other-namespace or zk-{0..2}.zk")
 		}
@@ -40,6 +41,10 @@ func Named(texts []string, wait Wait, zone identity.Name, searchList []string, r
 			if err != nil {
 				return nil, err
 			}
+			if at[names[0]] { // it would count twice
+				continue
+			}
+			at[names[0]] = true
 			if r.add(search, names...); len(r.members) > maxMembers {
 				return nil, refuse(fmt.Errorf("there are more than %d names", maxMembers), "wait for fewer")
 			}
