@@ -162,6 +162,8 @@ func guess(data []byte) string {
 		return "DER or PKCS#12: convert it to PEM, such as by openssl"
 	case begins("\xfe\xed\xfe\xed"):
 		return "a Java keystore: convert it to PEM"
+	case bytes.Contains(data, []byte("-----BEGIN ")):
+		return "PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark"
 	}
 	return ""
 }
