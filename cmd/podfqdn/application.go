@@ -23,7 +23,8 @@ type application struct {
 	environ []text            // of NAME=value the value
 	values  map[string]string // the published lines of identity.env; nil while nothing is
 	lines   map[string]string // those of values that really are lines: a long POD_PEERS is not
-	kept    []string          // lines that stay, and that podfqdn here cannot prove again: of keys
+	peers   identity.File     // the published list of peers; zero without one
+	kept    identity.Addition // what stays, and podfqdn here cannot prove again: of keys, and peers
 
 	required []*identity.Requirement
 	unmet    *identity.Requirement // one that what is published was not published with; or nil
@@ -49,6 +50,11 @@ func (a *application) take(files []identity.File) {
 	maps.DeleteFunc(a.values, unknown)
 	a.lines = identity.Environment(slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return f.Name == identity.FilePeers }))
 	maps.DeleteFunc(a.lines, unknown)
+	a.peers = identity.File{}
+	if i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == identity.FilePeers }); i >= 0 {
+		a.peers = files[i]
+		a.peers.Data = slices.Clone(files[i].Data) // which is overwritten
+	}
 	a.unmet = nil
 	for _, r := range a.required {
 		if r.Lacks(files) != "" {

@@ -103,7 +103,10 @@ func (p *path) ready() (bool, error) {
 	for _, name := range requiredVariables() {
 		if value, ok := p.app.values[name]; ok && !slices.Contains(has, name) {
 			has = append(has, name)
-			p.app.kept = append(p.app.kept, name+"='"+value+"'")
+			p.app.kept.Environment = append(p.app.kept.Environment, name+"='"+value+"'")
+			if name == identity.VariablePeers && p.app.peers.Name != "" {
+				p.app.kept.Files = append(p.app.kept.Files, p.app.peers)
+			}
 		}
 	}
 	p.app.values = nil

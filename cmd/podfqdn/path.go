@@ -297,7 +297,7 @@ func additions(required []*identity.Requirement) (all []identity.Addition) {
 // that stays comes first, as that of the peers may be long.
 func (p *path) additions() (all []identity.Addition) {
 	if p.app != nil {
-		all = append(all, identity.Addition{Environment: p.app.kept})
+		all = append(all, p.app.kept)
 	}
 	for _, n := range p.needs {
 		all = append(all, n.Addition)
@@ -309,6 +309,9 @@ func (p *path) additions() (all []identity.Addition) {
 // the name does not stand either.
 func (p *path) open(ctx context.Context) error {
 	names := identity.Files()
+	if p.app != nil {
+		names = append(names, identity.FilePeers) // which another container may have published
+	}
 	for _, add := range p.additions() {
 		for _, f := range add.Files {
 			names = append(names, f.Name)
