@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"math"
 	"net/netip"
 	"time"
 )
@@ -18,7 +19,13 @@ type Search struct {
 }
 
 // Seeker looks for one name, and keeps what must last from one look to the next.
-type Seeker struct{ w walker }
+type Seeker struct {
+	// Denied: the name is not there where a server gives an address to names that
+	// cannot exist, as one that answers in place of those outside the cluster.
+	Denied bool
+
+	w walker
+}
 
 // Seek returns a Seeker. A name is there if it has an address; where it is that of a
 // Pod in the zone, HOSTNAME.SERVICE.NAMESPACE.svc.ZONE, also if a PTR record of an
@@ -31,7 +38,7 @@ func (s *Search) Seek(name Name) *Seeker {
 	if c.policy = (Policy{Rounds: 1}); c.parts.service == "" || s.Reverse == ReverseIgnore {
 		c.policy.Reverse = ReverseIgnore
 	}
-	return &Seeker{walker{Walk: Walk{Claim: c}, truthful: s.truthful}}
+	return &Seeker{w: walker{Walk: Walk{Claim: c}, truthful: s.truthful}}
 }
 
 // Look asks one round of questions, in the order of Verify, so that a name which is
@@ -44,6 +51,9 @@ func (s *Seeker) Look(ctx context.Context, r Resolver) Turn {
 	if w.start.IsZero() {
 		w.start = time.Now()
 		w.blindly.next = time.Second
+		if s.Denied {
+			w.blindly.next = math.MaxInt64
+		}
 	}
 	w.Resolver = r
 	t, _ := w.look(ctx)

@@ -71,8 +71,11 @@ func newRoll(noun string, need, askers int) *Roll {
 // add adds one member, with the spellings of its name.
 func (r *Roll) add(search *identity.Search, names ...identity.Name) {
 	m := &member{name: names[0]}
-	for _, name := range names {
-		m.seekers = append(m.seekers, search.Seek(name))
+	for i, name := range names {
+		s := search.Seek(name)
+		// NAME.NAMESPACE that is no Service yet is no domain of the internet either.
+		s.Denied = i > 0 && strings.Count(name.String(), ".") == 1
+		m.seekers = append(m.seekers, s)
 	}
 	r.members = append(r.members, m)
 }

@@ -414,3 +414,29 @@ func TestANameOutsideTheClusterIsAskedPlainlyWhereItsServerFailsForOtherTypes(t 
 		}
 	})
 }
+
+// A server outside the cluster that gives an address to every name says nothing of
+// NAME.NAMESPACE, which a person means to be of the cluster.
+func TestAServerThatAnswersForEveryNameOutsideIsNotTheService(t *testing.T) {
+	t.Parallel()
+	zone, _ := identity.ParseName("cluster.local")
+	synctest.Test(t, func(t *testing.T) {
+		roll, err := peers.Named([]string{"other.elsewhere"}, peers.Wait{}, zone, []string{"default.svc.cluster.local"}, identity.ReverseContains)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := podtest.Agreeing(t, pod(t, "zk-0", identity.Given{})).Script(strings.Join([]string{
+			"exists other.elsewhere.default.svc.cluster.local: nxdomain zone=cluster.local", "exists other.elsewhere.svc.cluster.local: nxdomain zone=cluster.local",
+			"exists other.elsewhere: nodata", "sibling: nodata", "A other.elsewhere: 198.51.100.1"}, "\n"))
+		s.Later(10*time.Minute, "sibling: nxdomain zone=cluster.local\nexists other.elsewhere.svc.cluster.local: nodata\nA other.elsewhere.svc.cluster.local: 10.96.0.7")
+		start := time.Now()
+		for roll.There() == 0 && time.Since(start) < time.Hour {
+			if m, ok := errors.AsType[*peers.Missing](roll.Look(t.Context(), s)); ok {
+				time.Sleep(m.Again)
+			}
+		}
+		if waited := time.Since(start); waited < 10*time.Minute || waited > 11*time.Minute {
+			t.Errorf("it was there after %s", waited)
+		}
+	})
+}
