@@ -154,6 +154,7 @@ func TestWhatIsNotPEMIsSaid(t *testing.T) {
 		"encrypted, as of old":     {both(cert, legacy), `"%[1]s/tls.key": PEM block 1 is an encrypted private key: write it without a passphrase, such as by openssl pkey`},
 		"a bad CA":                 {map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": key}, `"%[1]s/ca.crt" has no PEM certificate in it: write there what begins with -----BEGIN`},
 		"no CA":                    {map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": nil}, ``},
+		"too large together":       {both(slices.Concat(cert, make([]byte, 3<<20)), slices.Concat(key, make([]byte, 2<<20))), `"%[1]s/tls.key" is too large: certificates and key may have 4 MiB together`},
 		"too large":                {both(cert, slices.Concat(key, make([]byte, 4<<20))), `"%[1]s/tls.key" is too large: certificates and key may have 4 MiB together`},
 	})
 }

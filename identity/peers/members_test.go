@@ -39,6 +39,7 @@ func TestMembersAreWrittenAsANumberARangeOrNames(t *testing.T) {
 		"jn-0.journal.hdfs.svc":          "jn-0.journal.hdfs.svc.cluster.local.",
 		"a-{8..11}-b":                    "a-8-b a-9-b a-10-b a-11-b",
 		"zk-0,db.example.com.":           "zk-0 db.example.com.",
+		"zk-0,db.example.":               "zk-0 db.example.",
 		"db.eu.example.com":              "db.eu.example.com.",
 		"ZK-0" + strings.ToUpper(domain): "zk-0",
 	} {

@@ -440,3 +440,88 @@ func TestAServerThatAnswersForEveryNameOutsideIsNotTheService(t *testing.T) {
 		}
 	})
 }
+
+// Where more are missing than may be, those that are too many are asked for rarely.
+func TestOnlySoManyAsMayDecideAreAskedForOften(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var script []string
+		for n := 1; n <= 20; n++ {
+			script = append(script, absent(n))
+		}
+		s := newSet(t, "21", "majority", strings.Join(script, "\n"))
+		all := ""
+		for start := time.Now(); time.Since(start) < 4*time.Second; {
+			asked, err := s.require()
+			all += asked + ", "
+			m, _ := errors.AsType[*identity.Mismatch](err)
+			time.Sleep(m.Again())
+		}
+		if first, last := strings.Count(all, "zk-1,"), strings.Count(all, "zk-20,"); first < 5 || last != 1 {
+			t.Errorf("asked for the first %d times, for the last %d times", first, last)
+		}
+	})
+}
+
+func TestALookEndsAfterASecond(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var script []string
+		for n := 1; n <= 20; n++ {
+			script = append(script, absent(n))
+		}
+		s := newSet(t, "21", "all", strings.Join(script, "\n"))
+		s.server.Latency = 300 * time.Millisecond
+		start := time.Now()
+		if _, err := s.require(); time.Since(start) > 1500*time.Millisecond || err == nil || !strings.Contains(err.Error(), "more not asked for yet") {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+	})
+}
+
+func TestPeersAreThoseOfTheNameThatWasProven(t *testing.T) {
+	t.Parallel()
+	s := newSet(t, "2", "all", member(1))
+	if _, err := s.r.Require(t.Context(), podtest.Proven(pod(t, "zk-1", identity.Given{})), s.server); err == nil || !strings.Contains(err.Error(), `these are the peers of zk-0`) {
+		t.Error(err)
+	}
+}
+
+// A name may have any number of addresses, of which a few are asked back.
+func TestAFewAddressesAreAskedBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		script := "exists zk-1" + domain + ": nodata\nAAAA zk-1" + domain + ": nodata\nA zk-1" + domain + ":"
+		for n := range 9 {
+			script += fmt.Sprintf(" 10.244.3.%d", n)
+		}
+		for n := range 9 {
+			script += fmt.Sprintf("\nPTR 10.244.3.%d: nxdomain zone=10.in-addr.arpa", n)
+		}
+		if asked, err := newSet(t, "2", "all", script).require(); strings.Count(asked, "PTR") != 4 || err == nil {
+			t.Errorf("asked %s: %v", asked, err)
+		}
+	})
+}
+
+// A spelling whose server is in trouble does not hold up the next.
+func TestTheSpellingThatMayComeFirstSetsThePace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		zone, _ := identity.ParseName("cluster.local")
+		roll, err := peers.Named([]string{"other.elsewhere"}, peers.Wait{}, zone, []string{"default.svc.cluster.local"}, identity.ReverseContains)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := podtest.Agreeing(t, pod(t, "zk-0", identity.Given{})).Script("exists other.elsewhere.default.svc.cluster.local: servfail\n" +
+			"exists " + kubernetes + ": servfail\nA " + kubernetes + ": servfail\nAAAA " + kubernetes + ": servfail\n" +
+			"exists other.elsewhere.svc.cluster.local: nxdomain zone=cluster.local\nexists other.elsewhere: nxdomain zone=.")
+		for start := time.Now(); time.Since(start) < 30*time.Second; {
+			m, ok := errors.AsType[*peers.Missing](roll.Look(t.Context(), s))
+			if !ok || m.Again > 1100*time.Millisecond {
+				t.Fatalf("after %s: %v", time.Since(start), m.Again)
+			}
+			time.Sleep(m.Again)
+		}
+	})
+}
