@@ -238,7 +238,7 @@ func logLines(ts *testscript.TestScript) []map[string]any {
 				want = append(want, name)
 			}
 		}
-		for _, name := range []string{"principals", "peers"} {
+		for _, name := range []string{"principals", "peers", "certificate"} {
 			if _, required := fields[name]; required && msg == "waiting for forward and reverse DNS to agree" {
 				want = append(want, name)
 			}

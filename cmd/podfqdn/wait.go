@@ -66,7 +66,7 @@ func waitFor(ctx context.Context, args, environ []string, log *zap.Logger) error
 	dns := resolver.New(facts.Nameservers, facts.ResolvConf.UseVC)
 	began, next := time.Now(), time.Duration(0)
 	var told once
-	log.Info("waiting for names in DNS", zap.Stringers("names", roll.Names()), zap.Stringers("nameservers", facts.Nameservers))
+	log.Info("waiting for names in DNS", zap.Strings("names", roll.Written()), zap.Stringers("nameservers", facts.Nameservers))
 	var last *peers.Missing
 	for {
 		err := roll.Look(ctx, dns)

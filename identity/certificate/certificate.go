@@ -76,7 +76,7 @@ func readAndJudge(path string, claim identity.Claim) result {
 // requirement returns what the path asks of a need.
 func (n *need) requirement() *identity.Requirement {
 	return &identity.Requirement{
-		Name: "certificate", Title: "TLS certificate", From: variable, Wants: []string{n.claim.Name().String()},
+		Name: "certificate", Title: "TLS certificate", From: variable, Label: "certificate", Wants: []string{n.path},
 		Secret: true, Addition: identity.Addition{Word: "certificate"},
 		Require: n.require, Check: func(ctx context.Context, _ identity.Resolver) error { return n.check(ctx) },
 		Remark: n.remark, Found: n.found,

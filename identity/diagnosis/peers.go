@@ -34,8 +34,8 @@ func (s scene) peerless() []Cause {
 	if !absent || !s.ordered(u.Names) {
 		return []Cause{missing}
 	}
-	return []Cause{s.cause(PeersDeadlock, true, "all missing peers have higher ordinals, and under podManagementPolicy: OrderedReady, the default, a StatefulSet creates them only when this Pod is Ready",
-		"if its StatefulSet has that policy, waiting does not help: set PODFQDN_PEERS_WAIT=lower, or create the StatefulSet again with podManagementPolicy: Parallel; otherwise see whether these Pods run"), missing}
+	return []Cause{s.cause(PeersDeadlock, true, "all missing peers have higher ordinals: under podManagementPolicy: OrderedReady, the default, they are created only when this Pod is Ready",
+		"then create the StatefulSet again with Parallel, or set PODFQDN_PEERS_WAIT=lower if the first Pod may start alone; else see whether these Pods run, and whether PODFQDN_PEERS is spec.replicas"), missing}
 }
 
 // ordered reports whether all of some names are of the Pod's own set, with higher

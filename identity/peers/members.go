@@ -140,13 +140,9 @@ func (m Members) names(c identity.Claim) (names []identity.Name, self int, err e
 			return nil, 0, err
 		}
 		if own < m.first || own > m.last {
-			change := fmt.Sprintf("such as %d..%d", min(own, m.first), m.last)
-			if own > m.last {
-				start := own - (m.last - m.first)
-				change = fmt.Sprintf("such as %d..%d where spec.ordinals.start is %d, or %d..%d where there are more replicas", start, own, start, m.first, own)
-			}
+			start := max(own-(m.last-m.first), 1)
 			return nil, 0, refuse(fmt.Errorf("PODFQDN_PEERS: this Pod is %s, and its ordinal %d is not in %d..%d", c.Name(), own, m.first, m.last),
-				"set PODFQDN_PEERS to a range that has all members, "+change)
+				fmt.Sprintf("set PODFQDN_PEERS to the number in spec.replicas, or where spec.ordinals.start is not 0 to the range of ordinals, such as %d..%d", start, start+m.last-m.first))
 		}
 		_, domain, _ := strings.Cut(c.Name().String(), ".")
 		for n := m.first; n <= m.last; n++ {

@@ -46,7 +46,7 @@ func Named(texts []string, wait Wait, zone identity.Name, searchList []string, r
 				continue
 			}
 			at[names[0]] = true
-			if r.add(search, names...); len(r.members) > maxMembers {
+			if r.add(search, i.name(n), names...); len(r.members) > maxMembers {
 				return nil, refuse(fmt.Errorf("there are more than %d names", maxMembers), "wait for fewer")
 			}
 		}

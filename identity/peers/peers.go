@@ -167,7 +167,7 @@ func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (
 			w.Roll.there++
 			continue
 		}
-		w.Roll.add(search, name)
+		w.Roll.add(search, "", name)
 	}
 	return w, nil
 }
@@ -181,11 +181,11 @@ type waiting struct {
 
 // wants says what is waited for.
 func (w *waiting) wants(wait Wait) string {
-	names := w.Roll.Names()
+	names := w.Roll.Written()
 	if len(names) == 0 {
 		return "no other, as this Pod is the first"
 	}
-	return fmt.Sprintf("%s: %d of %d members in DNS; others are %s", wait, w.need, w.total, identity.Enumerate(names))
+	return fmt.Sprintf("%s: %d of %d members in DNS; others are %s", wait, w.need, w.total, identity.List(names))
 }
 
 // require looks once for those that are missing.

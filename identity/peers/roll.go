@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,8 @@ type Roll struct {
 
 // member is one name on a Roll, and how it may be spelled out; any of these will do.
 type member struct {
-	name    identity.Name // the first
+	written string          // by a person; "" for a member of a set
+	names   []identity.Name // how it may be spelled out
 	seekers []*identity.Seeker
 	there   bool
 	asked   bool
@@ -68,9 +70,9 @@ func newRoll(noun string, need, askers int) *Roll {
 	return r
 }
 
-// add adds one member, with the spellings of its name.
-func (r *Roll) add(search *identity.Search, names ...identity.Name) {
-	m := &member{name: names[0]}
+// add adds one member, as it was written, with the spellings of its name.
+func (r *Roll) add(search *identity.Search, written string, names ...identity.Name) {
+	m := &member{written: written, names: names}
 	for i, name := range names {
 		s := search.Seek(name)
 		// NAME.NAMESPACE that is no Service yet is no domain of the internet either.
@@ -88,12 +90,17 @@ type Missing struct {
 	Topic       string        // the same as long as little has changed
 	Again       time.Duration // how long it is useless to look again
 	noun        string
-	why         error // of the first
+	why         error           // of the first,
+	spellings   []identity.Name // and what it may stand for
+	written     []string        // where a person wrote the names
 }
 
 func (m *Missing) Error() string {
 	says := fmt.Sprintf("%d of %d needed %s are in DNS", m.There, m.Need, m.noun)
-	names, domain := shorten(m.Names)
+	names, domain := m.written, ""
+	if len(names) == 0 {
+		names, domain = shorten(m.Names)
+	}
 	if len(names) > 0 {
 		says += "; missing: " + identity.List(names)
 	}
@@ -107,7 +114,18 @@ func (m *Missing) Error() string {
 		return says
 	}
 	why := m.why.Error()
-	if rest, ok := strings.CutPrefix(why, m.Names[0].String()+": "); ok && len(names) == 1 && m.Unasked == 0 {
+	rest, ok := strings.CutPrefix(why, m.Names[0].String()+": ")
+	if m.written != nil {
+		whole := m.spellings[:1]
+		if isMissing(m.why) {
+			whole = m.spellings
+		}
+		if ok && whole[0].String() != m.written[0] {
+			why = "as " + identity.Enumerate(whole) + ": " + rest
+		} else if ok && len(names) == 1 {
+			why = rest
+		}
+	} else if ok && len(names) == 1 && m.Unasked == 0 {
 		why = rest
 	} else if ok {
 		why = names[0] + ": " + rest
@@ -211,14 +229,29 @@ func (r *Roll) ask(ctx context.Context, dns identity.Resolver, m *member) error 
 			r.there++
 			return nil
 		}
+		// Of several spellings one that is there, but not as it has to be, explains most.
+		if reason, _ := errors.AsType[*identity.Mismatch](t.Err); i == 0 || reason != nil && exists(reason) && isMissing(m.why) {
+			m.why = t.Err
+		}
 		if i == 0 {
-			m.why, pause = t.Err, t.Pause
+			pause = t.Pause
 		}
 		pause = min(pause, t.Pause)
 	}
 	m.asked, m.looked, m.pause = true, time.Now(), pause
 	m.due = m.looked.Add(pause)
 	return nil
+}
+
+// exists reports whether a name was shown to be there, although something is wrong.
+func exists(m *identity.Mismatch) bool {
+	return !slices.Contains([]identity.Verdict{identity.Missing, identity.Hidden, identity.ForeignServer, identity.Unanswered}, m.Verdict)
+}
+
+// isMissing reports whether a name was denied.
+func isMissing(err error) bool {
+	m, ok := errors.AsType[*identity.Mismatch](err)
+	return ok && m.Verdict == identity.Missing
 }
 
 // wait returns how long until a question may be asked.
@@ -272,7 +305,12 @@ func (r *Roll) missing(again time.Duration) *Missing {
 			if e.why == nil {
 				e.why = m.why
 			}
-			e.Names = append(e.Names, m.name)
+			if e.Names = append(e.Names, m.names[0]); m.written != "" {
+				e.written = append(e.written, m.written)
+			}
+			if len(e.Names) == 1 {
+				e.spellings = m.names
+			}
 		}
 	}
 	if few := 8; len(r.members) <= few {
@@ -290,11 +328,12 @@ func (r *Roll) missing(again time.Duration) *Missing {
 // There returns how many are there.
 func (r *Roll) There() int { return r.there }
 
-// Names returns who is on the roll, in order.
-func (r *Roll) Names() []identity.Name {
-	var names []identity.Name
+// Written returns who is on the roll, in order, as it was written, or by the whole
+// name.
+func (r *Roll) Written() []string {
+	var all []string
 	for _, m := range r.members {
-		names = append(names, m.name)
+		all = append(all, cmp.Or(m.written, m.names[0].String()))
 	}
-	return slices.Clip(names)
+	return all
 }
