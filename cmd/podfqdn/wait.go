@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/resolver"
 )
@@ -85,6 +86,9 @@ func waitFor(ctx context.Context, args, environ []string, log *zap.Logger) error
 		if told.first(m.Topic) {
 			level := zap.InfoLevel
 			fields := []zap.Field{zap.String("reason", m.Error()), zap.Duration("waited", waited)}
+			if reason, ok := errors.AsType[*identity.Mismatch](m.Unwrap()); ok && reason.Verdict == identity.Missing && waited >= hintAfter {
+				fields = append(fields, zap.String("hint", "see whether the Service exists, and where it is headless, whether it has a ready Pod or publishNotReadyAddresses: true"))
+			}
 			if end, ok := ctx.Deadline(); ok && waited >= warnAfter {
 				level, fields = zap.WarnLevel, append(fields, zap.String("gives_up", end.UTC().Format(time.RFC3339)))
 			}
