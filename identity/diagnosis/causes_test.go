@@ -919,6 +919,7 @@ func TestWhoIsMissingTellsWhetherTheWaitMayNeverEnd(t *testing.T) {
 		"a lower one too":               {"db-1", set("db", 0, 2), denied, "peers-missing", "whether these Pods run"},
 		"another set's too":             {"db-1", append(set("db", 2), set("jn", 3)...), denied, "peers-missing", ""},
 		"another Service's":             {"db-1", []string{"db-2.journal.default.svc.cluster.local"}, denied, "peers-missing", ""},
+		"a name outside the cluster":    {"db-1", []string{"db-2.example.com"}, denied, "peers-missing", "its own zone"},
 		"no ordinal":                    {"db-1", []string{"db-x.db.default.svc.cluster.local"}, denied, "peers-missing", ""},
 		"zeros in front":                {"db-1", []string{"db-02.db.default.svc.cluster.local"}, denied, "peers-missing", ""},
 		"this Pod has none":             {"db", set("db", 2), denied, "peers-missing", ""},

@@ -19,6 +19,9 @@ func (s scene) peerless() []Cause {
 		return []Cause{s.cause(PeersMissing, false, "", "nothing yet: many names are asked for one after the other, so that all members of the set together do not ask too much")}
 	}
 	change, absent := "see whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true"+fewer, true
+	if !u.Names[0].Under(s.c.Zone()) {
+		change = "see whether the name is right, and whether its own zone, which is not the cluster's, has it" + fewer
+	}
 	if first, ok := errors.AsType[*identity.Mismatch](s.m.Unwrap()); ok {
 		absent = first.Verdict == identity.Missing
 		switch first.Verdict {
