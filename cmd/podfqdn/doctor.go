@@ -103,7 +103,9 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	d.FQDN, d.Addresses, d.Healthy = p.claim.Name().String(), p.claim.Addrs(), true
 
 	var also identity.Also
+	var standing []identity.File
 	if h.stands() {
+		standing = h.files
 		also = identity.Blindly // as applications ask too
 	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
@@ -114,7 +116,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		checked sync.WaitGroup
 	)
 	checked.Go(func() {
-		needs, unmet = p.check(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), h.stands())
+		needs, unmet = p.check(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), standing)
 	})
 	all := ask(ctx, facts, p.claim, also)
 	checked.Wait()
@@ -143,16 +145,17 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 	return d, nil
 }
 
-// check looks at what is needed in addition to the name; verified tells that the
-// identity stands. It returns what was found, and the first that is not as it should
+// check looks at what is needed in addition to the name; standing is the identity that
+// stands, nil for none. It returns what was found, and the first that is not as it should
 // be.
-func (p *path) check(ctx context.Context, dns identity.Resolver, verified bool) (facts []diagnosis.Seen, unmet error) {
+func (p *path) check(ctx context.Context, dns identity.Resolver, standing []identity.File) (facts []diagnosis.Seen, unmet error) {
 	for _, n := range p.needs {
+		n.has = standing != nil && n.Lacks(standing) == ""
 		seen := diagnosis.Seen{Name: n.Title, From: n.From, Value: cmp.Or(identity.List(n.Wants), "none is waited for")}
 		if n.Dir != "" { // the files of something
 			seen.Value = "of " + seen.Value
 		}
-		if err := n.checked(ctx, dns, verified); err != nil {
+		if err := n.checked(ctx, dns); err != nil {
 			seen.Value = "missing"
 			unmet = cmp.Or(unmet, err)
 		}

@@ -116,8 +116,8 @@ func (n *need) settled() bool { return n.Once && !n.path.afresh && n.stands.Load
 
 // checked is Check; but what becomes of a source after its files were published
 // once is for the next Pod.
-func (n *need) checked(ctx context.Context, dns identity.Resolver, verified bool) error {
-	if n.Once && (n.Dir == "" && verified || n.Dir != "" && n.holds()) {
+func (n *need) checked(ctx context.Context, dns identity.Resolver) error {
+	if n.Once && (n.Dir == "" && n.has || n.Dir != "" && n.holds()) {
 		return nil
 	}
 	return n.Check(ctx, dns)
