@@ -141,6 +141,7 @@ func TestWhatIsNotPEMIsSaid(t *testing.T) {
 		"a keystore":               {both(cert, []byte("\xfe\xed\xfe\xed\x00")), `"%[1]s/tls.key" has no PEM private key, but looks like a Java keystore: convert it to PEM`},
 		"a byte order mark":        {both(cert, slices.Concat([]byte("\xef\xbb\xbf"), key)), `"%[1]s/tls.key" has no PEM private key, but looks like PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark`},
 		"indented":                 {both(bytes.ReplaceAll(slices.Concat([]byte("\n"), cert), []byte("\n"), []byte("\n  ")), key), `"%[1]s/tls.crt" has no PEM certificate, but looks like PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark`},
+		"a key nobody asks for":    {both(slices.Concat(legacy, cert), key), ``},
 		"swapped":                  {both(key, cert), `"%[1]s/tls.crt" has no PEM certificate in it: write there what begins with -----BEGIN`},
 		"no private key":           {both(cert, block("PUBLIC KEY", []byte("x"), nil)), `"%[1]s/tls.key" has no PEM private key in it: write there what begins with -----BEGIN`},
 		"cut off":                  {both(cert[:len(cert)-5], key), `"%[1]s/tls.crt": PEM block 1 is damaged or cut off: write the file again, as it was issued`},

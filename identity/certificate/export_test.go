@@ -19,6 +19,9 @@ func (f Files) Serial() string { return serial(f.leaf.SerialNumber) }
 // Serial shows a serial number.
 var Serial = serial
 
+// PublicOf returns the public half of a private key.
+var PublicOf = publicOf
+
 // Read reads a source.
 func Read(path string) (Files, error) {
 	f, err := read(path)

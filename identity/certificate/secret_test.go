@@ -219,3 +219,20 @@ func TestASerialNumberIsWrittenAsOpenSSLDoes(t *testing.T) {
 		t.Errorf("%q, not %q", got, want)
 	}
 }
+
+func TestTheNumbersOfAKeyAreCleared(t *testing.T) {
+	key := must(rsa.GenerateKey(rand.Reader, 2048))
+	public := key.PublicKey
+	numbers := append([]*big.Int{key.D, key.Precomputed.Dp, key.Precomputed.Dq, key.Precomputed.Qinv}, key.Primes...)
+	if got, ok := certificate.PublicOf(key).(*rsa.PublicKey); !ok || !got.Equal(&public) {
+		t.Errorf("its public half is %v", got)
+	}
+	for i, n := range numbers {
+		for _, word := range n.Bits() {
+			if word != 0 {
+				t.Errorf("number %d is still there", i)
+				break
+			}
+		}
+	}
+}
