@@ -685,9 +685,10 @@ func TestDoctorTellsWhichPeersAreMissing(t *testing.T) {
 			if test.causes == "" {
 				return
 			}
-			p.more[1] = "PODFQDN_PEERS_WAIT=1"
+			late := []dnstest.Endpoint{peer(1, "10.244.0.18"), peer(2, "10.244.0.19"), {Namespace: "default", Service: "journal", Hostname: "jn-1", IP: "10.244.0.31"}}
+			c.Publish(late...)
 			p.init().published(t)
-			p.more[1] = "PODFQDN_PEERS_WAIT=" + test.wait
+			c.Withdraw(late...)
 			trace.Reset()
 			if d := p.diagnosis(); !d.Healthy {
 				t.Errorf("once the name is published: %+v", d)
