@@ -41,8 +41,8 @@ func (m *Members) UnmarshalText(text []byte) error {
 		return nil
 	}
 	if n, err := strconv.Atoi(s); err == nil || errors.Is(err, strconv.ErrRange) {
-		if n < 1 || n > maxMembers {
-			return fmt.Errorf("a number of members must be 1 to %d", maxMembers)
+		if n < 1 || n > maxMembers || strconv.Itoa(n) != s {
+			return fmt.Errorf("a number of members must be 1 to %d, without leading zeros", maxMembers)
 		}
 		*m = Members{own: true, last: n - 1}
 		return nil
@@ -51,9 +51,13 @@ func (m *Members) UnmarshalText(text []byte) error {
 		*m = Members{own: true, first: first, last: last}
 		return err
 	}
+	const want = ": must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1"
+	if new(Wait).UnmarshalText([]byte(s)) == nil {
+		return fmt.Errorf("%+q is for PODFQDN_PEERS_WAIT%s", s, want)
+	}
 	total := 0
 	for one := range strings.SplitSeq(s, ",") {
-		i, err := parseItem(strings.TrimSpace(one), ": must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1")
+		i, err := parseItem(strings.TrimSpace(one), want)
 		if err != nil {
 			return err
 		}
@@ -92,6 +96,9 @@ func parseItem(s, want string) (item, error) {
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return item{}, fmt.Errorf("%+q is an address%s", s, want)
+	}
+	if strings.Trim(s, "0123456789") == "" {
+		return item{}, fmt.Errorf("%+q is a number, not a name%s", s, want)
 	}
 	return i, nil
 }

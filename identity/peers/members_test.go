@@ -76,9 +76,9 @@ func TestMembersAreWrittenAsANumberARangeOrNames(t *testing.T) {
 func TestMembersThatCannotBeAreRefusedInOneSentence(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ hostname, members, wait, want string }{
-		{"zk-0", "0", "", "a number of members must be 1 to 1000"},
-		{"zk-0", "1001", "", "a number of members must be 1 to 1000"},
-		{"zk-0", "-1", "", "a number of members must be 1 to 1000"},
+		{"zk-0", "0", "", "a number of members must be 1 to 1000, without leading zeros"},
+		{"zk-0", "1001", "", "a number of members must be 1 to 1000, without leading zeros"},
+		{"zk-0", "-1", "", "a number of members must be 1 to 1000, without leading zeros"},
 		{"zk-0", "3..1", "", "the range 3..1 ends before it begins"},
 		{"zk-0", "0..1000", "", "the range 0..1000 has more than 1000 members"},
 		{"zk-0", "zk-{0..1000}", "", `"zk-{0..1000}": the range 0..1000 has more than 1000 members`},
@@ -90,6 +90,9 @@ func TestMembersThatCannotBeAreRefusedInOneSentence(t *testing.T) {
 		{"zk-0", "zk-0,", "", `"" is no DNS name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "zk-1,10.0.0.1", "", `"10.0.0.1" is an address: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "zk_0", "", `"zk_0" is no DNS name: the label "zk_0" has "_" in it; letters, digits and hyphens are allowed: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
+		{"zk-0", "03", "", "a number of members must be 1 to 1000, without leading zeros"},
+		{"zk-0", "all", "", `"all" is for PODFQDN_PEERS_WAIT: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
+		{"zk-0", "zk-1,2", "", `"2" is a number, not a name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "three", "most", "must be none, majority, all, lower, or a number of members from 1 on"},
 		{"zk-0", "3", "0", "must be none, majority, all, lower, or a number of members from 1 on"},
 		{"zk-3", "3", "", `PODFQDN_PEERS: this Pod is zk-3` + domain + `, and its ordinal 3 is not in 0..2: set PODFQDN_PEERS to the number in spec.replicas, or where spec.ordinals.start is not 0 to the range of ordinals, such as 1..3`},
