@@ -41,6 +41,9 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 	if v.Container == "" {
 		return nil, &NoWire{"no container of the Pod is recognised as podfqdn's; --container names it"}
 	}
+	if v.podfqdn.waits() {
+		return nil, &NoWire{fmt.Sprintf("container %+q runs podfqdn wait, which asks for other names than the Pod's; its log has what DNS says", v.Container)}
+	}
 	if v.podfqdn.status.State.Running == nil {
 		return nil, &NoWire{fmt.Sprintf("container %+q does not run, so there is nothing to ask DNS from", v.Container)}
 	}

@@ -45,6 +45,9 @@ func (v *View) Facts() []diagnosis.Seen {
 			see("podfqdn", pod+", status", "container %+q: %s", c.Container, Use{State: c.State, Reason: c.Reason}.clause())
 		}
 	}
+	if args, ok := v.podfqdn.waitArgs(); ok {
+		see("waits for", fmt.Sprintf("container %+q, podfqdn wait", v.Container), "%s", strings.Join(args, " "))
+	}
 	for _, name := range deciding {
 		if !v.knows(name) {
 			continue
@@ -74,7 +77,7 @@ func (v *View) Facts() []diagnosis.Seen {
 		see("governing Service", "Service "+quoted(s.Name), "%s", describe(s))
 	}
 	for _, name := range v.selecting() {
-		if s := v.services[name]; name != v.claim.service {
+		if s := v.services[name]; name != v.claim.service && !v.podfqdn.waits() {
 			when := either(s.Spec.PublishNotReadyAddresses, "from the start", "when the Pod is Ready")
 			see("another Service", "Service "+quoted(name), "%s: gives the address a second name, %s, %s", describe(s), v.secondName(s), when)
 		}

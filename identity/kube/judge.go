@@ -28,6 +28,11 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if v.State == Over {
 		return nil
 	}
+	if v.podfqdn.waits() {
+		j := judge{View: v, wire: &diagnosis.Diagnosis{}}
+		j.wait()
+		return j.commands()
+	}
 	if wire != nil && wire.Healthy && !ended {
 		j := judge{View: v, wire: wire}
 		j.unpublished()
@@ -43,7 +48,8 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		seen.claim = c // else a container's word would be in a command
 	}
 	j := judge{View: &seen, wire: wire}
-	if !j.file() && !j.overItself() && v.State == Pending && v.Reason != "" {
+	held := j.held()
+	if !j.otherwiseRun() && !j.file() && !j.overItself() && v.State == Pending && v.Reason != "" && !held {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
 	j.publisher()
@@ -66,7 +72,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofService, ofSlices)
 	j.reverse()
 	j.pass(ofReverse)
-	if waits {
+	if waits && !held {
 		j.awaiting()
 	}
 	j.pass(ofPeers)
@@ -75,7 +81,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofServers)
 	j.killedByProbe()
 	j.entrypoint(false)
-	if len(j.causes) == 0 {
+	if len(j.causes) == 0 && !held {
 		j.rest()
 	}
 	j.probeMayKill()

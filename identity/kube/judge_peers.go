@@ -54,13 +54,9 @@ func (v *View) awaits() (a awaited, ok bool) {
 	if !ok || v.claim.hostname == "" || v.claim.service == "" {
 		return a, false
 	}
-	zone := "cluster.local" // as good as any: the names are compared without it
-	if domains := v.dns.corefile.domains; len(domains) > 0 && domains[0] != "" {
-		zone = domains[0]
-	}
 	facts := identity.Facts{
 		Hostname: identity.Fact{Value: v.claim.hostname}, Service: identity.Fact{Value: v.claim.service}, Namespace: identity.Fact{Value: v.Namespace},
-		ClusterDomain: identity.Fact{Value: zone}, Ordinal: identity.Fact{Value: v.value("POD_ORDINAL")}, Addrs: v.addrs(),
+		ClusterDomain: identity.Fact{Value: v.zone()}, Ordinal: identity.Fact{Value: v.value("POD_ORDINAL")}, Addrs: v.addrs(),
 	}
 	if len(facts.Addrs) == 0 { // which says nothing of the peers
 		facts.Addrs = []netip.Addr{netip.IPv6Unspecified()}
@@ -90,15 +86,41 @@ func (v *View) awaits() (a awaited, ok bool) {
 		}
 		a.others = append(a.others, p)
 	}
-	a.need, a.holders = need, map[string][]string{}
+	a.need, a.holders = need, v.holders()
+	return a, need > 0
+}
+
+// holders returns which Pods have an address, as the slices say.
+func (v *View) holders() map[string][]string {
+	all := map[string][]string{}
 	for _, e := range v.endpoints("") {
 		for _, addr := range e.Addresses {
-			if pod := e.pod(); pod != "" && !slices.Contains(a.holders[addr], pod) {
-				a.holders[addr] = append(a.holders[addr], pod)
+			if pod := e.pod(); pod != "" && !slices.Contains(all[addr], pod) {
+				all[addr] = append(all[addr], pod)
 			}
 		}
 	}
-	return a, need > 0
+	return all
+}
+
+// others returns the Pods that podfqdn waits for, be it for its peers or for names.
+func (v *View) others() (all []peer) {
+	if a, ok := v.awaits(); ok {
+		return a.others
+	}
+	if !v.podfqdn.waits() {
+		return nil
+	}
+	names, _, _ := v.seeks()
+	published := v.byName()
+	for _, name := range names {
+		for _, s := range name.readings {
+			if _, exists := v.services[s.service]; s.pod != "" && s.namespace == v.Namespace && exists {
+				all = append(all, peer{text: name.text, hostname: s.pod, service: s.service, namespace: s.namespace, published: published[[2]string{s.service, s.pod}]})
+			}
+		}
+	}
+	return all
 }
 
 // byName returns the endpoints that DNS publishes, by Service and hostname: one of
@@ -123,11 +145,10 @@ const maxAwaited = 6
 func (v *View) seeAwaited(see reader) {
 	read := 0
 	for _, each := range v.Each() {
-		a, ok := each.awaits()
-		if !ok || each.Healthy {
+		if each.Healthy {
 			continue
 		}
-		for _, p := range a.others {
+		for _, p := range each.others() {
 			if _, seen := v.peers[p.hostname]; seen || p.namespace != v.Namespace || v.sliced && len(p.published) == 1 {
 				continue
 			}
@@ -167,12 +188,11 @@ func (v *View) seeNode(see reader, name string) {
 
 // unawaited lists which peers that a Pod waits for were not looked at.
 func (v *View) unawaited() (all []string) {
-	a, ok := v.awaits()
-	if !ok || v.Healthy {
+	if v.Healthy {
 		return nil
 	}
 	var elsewhere, more []string
-	for _, p := range a.others {
+	for _, p := range v.others() {
 		switch _, seen := v.peers[p.hostname]; {
 		case p.namespace != v.Namespace:
 			elsewhere = append(elsewhere, p.text)

@@ -24,7 +24,7 @@ func (v *View) SameName(o *View) bool { return v.claim == o.claim && v.claim.ser
 // Unchecked lists what was not looked at, so that nothing is said of it. noWire
 // says why nobody asked DNS.
 func (v *View) Unchecked(wire *diagnosis.Diagnosis, noWire string) (all []string) {
-	if wire == nil {
+	if wire == nil && !(v.podfqdn.waits() && v.Healthy) {
 		all = append(all, "what DNS says now: "+noWire)
 	}
 	for _, part := range []struct {
@@ -122,7 +122,7 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 	ofService := slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return subjectOf(c.Kind) == ofService })
 	j := judge{View: v, wire: &diagnosis.Diagnosis{}}
 	unread := len(v.podfqdn.EnvFrom) > 0 || slices.ContainsFunc(deciding, func(name string) bool { _, _, known := v.told(name); return !known && v.knows(name) })
-	if len(v.podfqdn.Env) > 0 && !unread && !slices.ContainsFunc(causes, func(c diagnosis.Cause) bool {
+	if len(v.podfqdn.Env) > 0 && !unread && !v.podfqdn.waits() && !slices.ContainsFunc(causes, func(c diagnosis.Cause) bool {
 		return slices.Contains([]diagnosis.Kind{diagnosis.Misconfigured, diagnosis.SubdomainMismatch, diagnosis.ClusterDomain, diagnosis.ForeignDNS}, c.Kind)
 	}) {
 		all = append(all, "the variables of podfqdn do not contradict what the Pod is")
@@ -139,7 +139,7 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 	if v.dns.name != "" && v.dns.ready >= v.dns.want && v.dns.ready > 0 {
 		all = append(all, fmt.Sprintf("of cluster DNS %d of %d Pods are ready", v.dns.ready, v.dns.want))
 	}
-	if v.zoned() && len(v.addrs()) > 0 && !slices.ContainsFunc(v.addrs(), func(a netip.Addr) bool { return !v.dns.corefile.serves(a) }) {
+	if v.zoned() && len(v.addrs()) > 0 && !v.podfqdn.waits() && !slices.ContainsFunc(v.addrs(), func(a netip.Addr) bool { return !v.dns.corefile.serves(a) }) {
 		all = append(all, "the Corefile serves the PTR of the Pod's addresses")
 	}
 	return all

@@ -24,7 +24,7 @@ import (
 // *Forbidden if not even the Pod may be read, or what the API server or the
 // network says. What else may not be read is in the View.
 func (c *Client) See(ctx context.Context, namespace, pod, container string) (*View, error) {
-	v := &View{kubectl: c.Kubectl, pod: &corev1.Pod{}, peers: map[string]*corev1.Pod{}, nodes: map[string]bool{}}
+	v := &View{kubectl: c.Kubectl, pod: &corev1.Pod{}, peers: map[string]*corev1.Pod{}, far: map[seat]far{}, nodes: map[string]bool{}}
 	err := c.read(ctx, Right{Verb: "get", Resource: "pods", Namespace: namespace, Name: pod}, "", v.pod)
 	if apierrors.IsNotFound(err) {
 		return nil, c.absent(ctx, namespace, pod)
@@ -62,7 +62,7 @@ func (c *Client) See(ctx context.Context, namespace, pod, container string) (*Vi
 		}
 		return err
 	}
-	for _, part := range []func(reader){v.seeOwner, v.seeServices, v.seeSlices, v.seePeers, v.seeAwaited, v.seePolicies, v.seeDNS} {
+	for _, part := range []func(reader){v.seeOwner, v.seeServices, v.seeSlices, v.seePeers, v.seePolicies, v.seeDNS, v.seeAwaited, v.seeFar} {
 		part(see)
 	}
 	if fatal != nil {

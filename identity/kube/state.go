@@ -134,7 +134,7 @@ func partOf(p *corev1.Pod, c corev1.Container, sidecar bool, statuses []corev1.C
 		m, ok := mountAt(c, path.Clean(words[0]))
 		made.brought = ok && brings(p, m.Name)
 	}
-	made.sidecar = sidecar && !made.wraps()
+	made.sidecar = sidecar && !made.wraps() && !(made.waits() && !made.shelled())
 	return made
 }
 

@@ -39,6 +39,7 @@ type View struct {
 	sliced   bool // slices were seen
 	policies []networkingv1.NetworkPolicy
 	policed  bool                   // policies were seen
+	far      map[seat]far           // Services of other namespaces that it waits for
 	peers    map[string]*corev1.Pod // others that have the name, as the slices say, or that it waits for; nil for one that is gone
 	nodes    map[string]bool        // whether they are Ready, of those
 	dns      clusterDNS
@@ -59,11 +60,13 @@ func (v *View) Each() (all []*View) {
 	for _, u := range uses(v.pod, v.chosen) {
 		each := *v
 		u.Containers = v.Containers
-		each.Use = u
+		each.Use, each.claim = u, claim{}
 		if i := slices.IndexFunc(parts(v.pod), func(c part) bool { return c.Name == u.Container }); i >= 0 {
 			each.podfqdn = parts(v.pod)[i]
 		}
-		each.claim = each.claims()
+		if !each.podfqdn.waits() { // which needs no name
+			each.claim = each.claims()
+		}
 		all = append(all, &each)
 	}
 	return all

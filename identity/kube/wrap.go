@@ -23,7 +23,7 @@ import (
 const signed = "podfqdn:"
 
 // inShell is how a shell is told to run podfqdn: its path, and the command.
-var inShell = regexp.MustCompile(`(?:^|[\s;&|("'])((?:[^\s;&|("']*/)?podfqdn) (init|sidecar|exec)\b`)
+var inShell = regexp.MustCompile(`(?:^|[\s;&|("'])((?:[^\s;&|("']*/)?podfqdn) (init|sidecar|exec|wait)\b`)
 
 // runs returns podfqdn's file and command, where a container's command, or its
 // arguments without one, begin with podfqdn, or tell a shell to run it; "" and
@@ -36,7 +36,7 @@ func (c part) runs() (file, command string) {
 		}
 		return words[0], command
 	}
-	if len(words) > 1 && words[1] == "exec" && c.brought {
+	if len(words) > 1 && (words[1] == "exec" || words[1] == "wait") && c.brought {
 		return words[0], words[1]
 	}
 	for _, word := range words {
