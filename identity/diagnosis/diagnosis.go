@@ -129,6 +129,7 @@ const (
 	Volume               Kind = "volume"               // missing, read-only, full or in use; API
 	KilledByProbe        Kind = "killed-by-probe"      // a livenessProbe ends podfqdn exec while it waits; API
 	BinaryMissing        Kind = "binary-missing"       // where a container's command says that podfqdn is; API
+	TemplateChanged      Kind = "template-changed"     // the StatefulSet's, and it does not replace this Pod; API
 )
 
 // Kinds lists every kind.
@@ -141,7 +142,7 @@ func Kinds() []Kind {
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
 		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, PeersMissing, PeersDeadlock, CertificateMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
-		NotHeadless, Volume, KilledByProbe, BinaryMissing,
+		NotHeadless, Volume, KilledByProbe, BinaryMissing, TemplateChanged,
 	}
 }
 

@@ -52,8 +52,14 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if !j.otherwiseRun() && !j.file() && !j.overItself() && v.State == Pending && v.Reason != "" && !held {
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
-	j.publisher()
+	outdated, ours := v.outdated()
 	waits := v.State != Unused && (!unasked || !v.proven())
+	outdated = outdated && waits
+	if outdated && ours {
+		j.replaced(unasked)
+		return j.commands()
+	}
+	j.publisher()
 	if waits {
 		j.volume()
 		j.compare()
@@ -62,6 +68,32 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 		j.refused()
 		j.commandless()
 	}
+	j.surroundings(unasked)
+	if waits && !held {
+		j.awaiting()
+	}
+	j.pass(ofPeers)
+	j.pass(ofRefusal)
+	j.pass(ofWire)
+	j.pass(ofServers)
+	j.killedByProbe()
+	j.entrypoint(false)
+	if outdated {
+		j.template()
+	}
+	if len(j.causes) == 0 && !held {
+		j.rest()
+	}
+	j.probeMayKill()
+	if waits && v.State != Running {
+		j.slipped()
+	}
+	return j.commands()
+}
+
+// surroundings judges what makes the Pod's name: cluster DNS, the governing Service
+// and its slices.
+func (j *judge) surroundings(unasked bool) {
 	if unasked {
 		j.down()
 	}
@@ -72,23 +104,6 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	j.pass(ofService, ofSlices)
 	j.reverse()
 	j.pass(ofReverse)
-	if waits && !held {
-		j.awaiting()
-	}
-	j.pass(ofPeers)
-	j.pass(ofRefusal)
-	j.pass(ofWire)
-	j.pass(ofServers)
-	j.killedByProbe()
-	j.entrypoint(false)
-	if len(j.causes) == 0 && !held {
-		j.rest()
-	}
-	j.probeMayKill()
-	if waits && v.State != Running {
-		j.slipped()
-	}
-	return j.commands()
 }
 
 // commands returns the causes, each with its command.
@@ -177,7 +192,7 @@ const (
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
 // API can show it.
 var subjects = [...][]diagnosis.Kind{
-	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing},
+	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing, diagnosis.TemplateChanged},
 	ofServers: {diagnosis.ForeignDNS},
 	ofSilence: {diagnosis.DNSSilent},
 	ofDomain:  {diagnosis.ClusterDomain},

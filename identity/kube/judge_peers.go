@@ -367,7 +367,7 @@ func (j *judge) deadlocked(a awaited) bool {
 	c := j.found(diagnosis.PeersDeadlock,
 		fmt.Sprintf("podfqdn waits for %d of its peers, and %s; StatefulSet %+q has podManagementPolicy: OrderedReady, and creates a Pod only when all of lower ordinals are Ready; this one is not Ready as long as podfqdn waits",
 			a.need, absence(absent), set.Name),
-		fmt.Sprintf("spec.podManagementPolicy: Parallel in StatefulSet %+q, which has to be created again for it; its Pods stay; or the variable PODFQDN_PEERS_WAIT=lower of container %+q", set.Name, j.Container), mend)
+		fmt.Sprintf("spec.podManagementPolicy: Parallel in StatefulSet %+q, which has to be created again for it; its Pods stay; or the variable PODFQDN_PEERS_WAIT=lower of container %+q, with which the first Pod waits for nobody, so it is not for servers that must form a quorum at the first start", set.Name, j.Container), mend)
 	// The application's container may be Ready while podfqdn waits in it.
 	if j.podfqdn.wraps() || j.podfqdn.sidecar && !j.podfqdn.probed() {
 		c.Guess, c.mend = true, nil

@@ -299,3 +299,60 @@ func TestPeersThatWereNotLookedAtAreSaid(t *testing.T) {
 func kindsOf(causes []diagnosis.Cause) string {
 	return join(causes, " ", func(c diagnosis.Cause) string { return string(c.Kind) + either(c.Guess, "?", "") })
 }
+
+// Whoever has followed the advice is not to read it again.
+func TestAPodThatStaysBehindItsTemplateIsToBeDeleted(t *testing.T) {
+	t.Parallel()
+	const deleted = "kubectl --namespace default delete pod/db-0"
+	revised := func(v *View) {
+		v.pod.Labels = map[string]string{"app": "db", appsv1.ControllerRevisionHashLabelKey: "db-1"}
+		v.owner.statefulSet.Status.UpdateRevision = "db-2"
+	}
+	lower := func(v *View) {
+		c := v.pod.Spec.InitContainers[0].DeepCopy()
+		c.Env[1].Value = "lower"
+		v.owner.statefulSet.Spec.Template.Spec.InitContainers = []corev1.Container{*c}
+	}
+	for name, c := range map[string]struct {
+		policy  appsv1.PodManagementPolicyType
+		changes []func(*View)
+		want    string
+	}{
+		"the same template":       {"", nil, "peers-deadlock"},
+		"another revision":        {"", []func(*View){lower, revised}, "template-changed"},
+		"not seen by the set yet": {"", []func(*View){lower, revised, func(v *View) { v.owner.statefulSet.Generation = 2; v.owner.statefulSet.Status.UpdateRevision = "db-1" }}, "template-changed"},
+		"without revisions":       {"", []func(*View){lower}, "template-changed"},
+		"the same revision":       {"", []func(*View){lower, revised, func(v *View) { v.owner.statefulSet.Status.UpdateRevision = "db-1" }}, "peers-deadlock"},
+		"another volume": {"", []func(*View){revised, func(v *View) {
+			v.owner.statefulSet.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "tls", Optional: new(true)}}}}
+			v.pod.Spec.Volumes = []corev1.Volume{{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "tls"}}}}
+		}}, "template-changed"},
+		"another image of another": {"", []func(*View){revised}, "peers-deadlock template-changed"},
+		"Parallel replaces it":     {appsv1.ParallelPodManagement, []func(*View){lower, revised}, "peers-missing"},
+		"OnDelete does not": {appsv1.ParallelPodManagement, []func(*View){lower, revised, func(v *View) {
+			v.owner.statefulSet.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
+		}}, "template-changed"},
+		"a partition": {"", []func(*View){lower, revised, func(v *View) {
+			v.owner.statefulSet.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: new(int32(1))}
+		}}, "peers-deadlock"},
+		"the Service is missing too": {"", []func(*View){lower, revised, func(v *View) { delete(v.services, "db") }}, "template-changed service-missing"},
+	} {
+		v := crowd{peers: "3", wait: "all", replicas: 3, policy: c.policy, pods: map[string]func(*corev1.Pod){"db-1": nil, "db-2": nil}}.view()
+		for _, change := range c.changes {
+			change(v)
+		}
+		causes := v.Causes(peerless)
+		if got := kindsOf(causes); got != c.want {
+			t.Errorf("%s: %s, not %s: %+v", name, got, c.want, causes)
+			continue
+		}
+		i := strings.Index(c.want, "template-changed")
+		if i < 0 {
+			continue
+		}
+		at := strings.Count(c.want[:i], " ")
+		if _, deleting := v.Prospects(causes); causes[at].Command != deleted || !strings.HasPrefix(deleting, "it helps: ") {
+			t.Errorf("%s: %s; %s", name, causes[at].Command, deleting)
+		}
+	}
+}

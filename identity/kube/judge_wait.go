@@ -211,11 +211,19 @@ func (j *judge) wait() {
 	case j.State == Pending && j.Reason != "":
 		j.found(diagnosis.Unexplained, "podfqdn has not started: "+j.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
+	outdated, ours := j.outdated()
+	if outdated && ours {
+		j.template()
+		return
+	}
 	j.refused()
 	if len(j.causes) == 0 && (j.State == Waiting || j.State == GaveUp) {
 		j.nameservers()
 		j.down()
 		j.lacking()
+	}
+	if outdated {
+		j.template()
 	}
 	if len(j.causes) == 0 {
 		j.rest()

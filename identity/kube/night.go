@@ -185,6 +185,8 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 		nothing = fmt.Sprintf("podfqdn has ended, %s; the application does not start", v.again())
 	}
 	switch {
+	case slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.TemplateChanged }):
+		deleted = either(v.appRuns(), "it helps, and is a loss while it lasts, as the application runs", "it helps") + ": its owner makes the Pod again with another template, which it has by now"
 	case v.owner.kind == "":
 		deleted = "a loss: nothing makes this Pod again"
 	case v.unsure():
