@@ -129,6 +129,7 @@ const (
 	Volume               Kind = "volume"               // missing, read-only, full or in use; API
 	KilledByProbe        Kind = "killed-by-probe"      // a livenessProbe ends podfqdn exec while it waits; API
 	BinaryMissing        Kind = "binary-missing"       // where a container's command says that podfqdn is; API
+	Unschedulable        Kind = "unschedulable"        // no node takes the Pod; API
 	TemplateChanged      Kind = "template-changed"     // the StatefulSet's, and it does not replace this Pod; API
 )
 
@@ -142,7 +143,7 @@ func Kinds() []Kind {
 		NotInDNS, ReplicasDisagree, SingleFamily, NameForm, RecordRenamed,
 		ZoneOverridden, ReverseOverridden, ReverseFiltered, DNSCaptured, KeysMissing, PeersMissing, PeersDeadlock, CertificateMissing, HostNetwork,
 		HostnameOverride, ForeignDNS, Misconfigured, Unexplained,
-		NotHeadless, Volume, KilledByProbe, BinaryMissing, TemplateChanged,
+		NotHeadless, Volume, KilledByProbe, BinaryMissing, Unschedulable, TemplateChanged,
 	}
 }
 

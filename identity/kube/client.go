@@ -152,7 +152,7 @@ func (c *Client) patient(ctx context.Context) (context.Context, context.CancelFu
 type unserved struct{ error }
 
 // read makes the request that right names, and puts the answer into an object.
-// selector is one of labels, for the verb list. The error is a *Forbidden, or
+// selector is one of labels, or of fields for events, for the verb list. The error is a *Forbidden, or
 // the API server's, or the network's.
 func (c *Client) read(ctx context.Context, right Right, selector string, into runtime.Object) error {
 	ctx, cancel := c.patient(ctx)
@@ -164,7 +164,11 @@ func (c *Client) read(ctx context.Context, right Right, selector string, into ru
 	if right.Verb == "get" {
 		request.Name(right.Name)
 	} else if selector != "" {
-		request.VersionedParams(&metav1.ListOptions{LabelSelector: selector}, parameters)
+		options := &metav1.ListOptions{LabelSelector: selector}
+		if right.Resource == "events" { // they have no labels
+			options = &metav1.ListOptions{FieldSelector: selector}
+		}
+		request.VersionedParams(options, parameters)
 	}
 	err := answer(request.Do(ctx), into)
 	if got, ok := into.(metav1.Object); err == nil && ok && got.GetName() != right.Name {

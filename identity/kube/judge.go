@@ -49,16 +49,14 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	}
 	j := judge{View: &seen, wire: wire}
 	held := j.held()
-	if !j.otherwiseRun() && !j.file() && !j.overItself() && v.State == Pending && v.Reason != "" && !held {
-		j.found(diagnosis.Unexplained, "podfqdn has not started: "+v.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
-	}
-	outdated, ours := v.outdated()
 	waits := v.State != Unused && (!unasked || !v.proven())
+	outdated, ours := v.outdated()
 	outdated = outdated && waits
 	if outdated && ours {
 		j.replaced(unasked)
 		return j.commands()
 	}
+	j.starts()
 	j.publisher()
 	if waits {
 		j.volume()
@@ -131,6 +129,8 @@ type judge struct {
 	// mistold reports that podfqdn was told another name than the Pod's: what
 	// DNS says of that one says nothing of this Pod.
 	mistold bool
+	// stands reports that something keeps the Pod from starting, which does not pass.
+	stands bool
 }
 
 // cause is a diagnosis.Cause whose command is still a value.
@@ -192,7 +192,7 @@ const (
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
 // API can show it.
 var subjects = [...][]diagnosis.Kind{
-	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing, diagnosis.TemplateChanged},
+	ofPod:     {diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing, diagnosis.Unschedulable, diagnosis.TemplateChanged},
 	ofServers: {diagnosis.ForeignDNS},
 	ofSilence: {diagnosis.DNSSilent},
 	ofDomain:  {diagnosis.ClusterDomain},

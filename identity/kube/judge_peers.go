@@ -463,16 +463,13 @@ func (a awaited) misplaced(e endpoint) string {
 func (j *judge) lackOf(pod *corev1.Pod, p peer, s corev1.Service) string {
 	node := pod.Spec.NodeName
 	ready, seen := j.nodes[node]
-	unscheduled := slices.IndexFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse
-	})
 	switch {
 	case pod.DeletionTimestamp != nil:
 		return "its Pod is terminating"
 	case pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded:
 		return "its Pod has ended: " + string(pod.Status.Phase)
-	case unscheduled >= 0:
-		return "no node takes its Pod: " + oneLine(pod.Status.Conditions[unscheduled].Message)
+	case unscheduled(pod) != "":
+		return "no node takes its Pod: " + unscheduled(pod)
 	case !strings.EqualFold(pod.Spec.Hostname, p.hostname) || !strings.EqualFold(pod.Spec.Subdomain, p.service):
 		return fmt.Sprintf("its Pod has spec.hostname %s and spec.subdomain %s", shown(pod.Spec.Hostname), shown(pod.Spec.Subdomain))
 	case !matches(s.Spec.Selector, pod.Labels):

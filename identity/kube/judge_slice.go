@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,8 +28,14 @@ func (j *judge) slice(s corev1.Service) {
 	switch spec := j.pod.Spec; {
 	case j.pod.Status.Phase == corev1.PodFailed:
 		// No endpoint, whatever the Service: rest says what it was.
+	case len(j.addrs()) == 0 && j.stands:
+		// It has no address for that reason.
 	case len(j.addrs()) == 0:
-		j.found(diagnosis.NotInSlice, "the API does not know an address of the Pod yet", "nothing: it passes when the kubelet has reported the Pod's status", nil)
+		change, old := "nothing: it passes when the kubelet has reported the Pod's status", since(j.pod.CreationTimestamp) > time.Minute
+		if old {
+			change = "what keeps the Pod from starting; see kubectl describe pod"
+		}
+		j.found(diagnosis.NotInSlice, "the API does not know an address of the Pod yet", change, nil).Guess = old
 	case len(mine) == 0:
 		j.found(diagnosis.NotInSlice, fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), passes, nil)
 	case j.claim.dashed && mine[0].hostname() != "":

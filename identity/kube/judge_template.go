@@ -82,7 +82,7 @@ func (j *judge) replaced(unasked bool) {
 	}
 	next.heard = nil
 	next.claim = next.claims()
-	j.View, j.wire = &next, &diagnosis.Diagnosis{}
+	j.View, j.wire, j.stands = &next, &diagnosis.Diagnosis{}, true
 	j.surroundings(unasked)
 }
 

@@ -83,7 +83,7 @@ func TestACauseFromTheWirePassesUnlessTheAPIDecidesItsKind(t *testing.T) {
 		"no PTR wanted":                       {situation: situation{env: []corev1.EnvVar{literal("PODFQDN_REVERSE", "ignore")}}, decided: []diagnosis.Kind{diagnosis.NoReverseZone, diagnosis.DNSRefusesPTR}},
 		"all of it":                           {situation: situation{services: true, slices: true, corefile: allZones}, decided: slices.Concat(ofSlices, ofCorefile)},
 	} {
-		decided := append(c.decided, diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing, diagnosis.TemplateChanged, diagnosis.PeersDeadlock)
+		decided := append(c.decided, diagnosis.HostNetwork, diagnosis.HostnameOverride, diagnosis.NoSubdomain, diagnosis.Unexplained, diagnosis.Volume, diagnosis.KilledByProbe, diagnosis.BinaryMissing, diagnosis.Unschedulable, diagnosis.TemplateChanged, diagnosis.PeersDeadlock)
 		for _, kind := range append(diagnosis.Kinds(), "certificate-missing") {
 			wire := &diagnosis.Diagnosis{Schema: 1, FQDN: c.fqdn, Causes: []diagnosis.Cause{
 				{Kind: "another", Why: "so that this is not the only cause"}, {Kind: kind, Why: "the wire says so", Command: "rm -rf /"}}}

@@ -204,18 +204,15 @@ func (v *View) seeFarOne(see reader, s seat) {
 // wait judges a container of `podfqdn wait`: what keeps it from starting, and what
 // each name lacks. It says nothing of the Pod's own name, which it does not need.
 func (j *judge) wait() {
-	switch {
-	case j.State == Published || j.State == Running || j.held():
+	if j.State == Published || j.State == Running || j.held() {
 		return
-	case j.otherwiseRun() || j.file() || j.overItself():
-	case j.State == Pending && j.Reason != "":
-		j.found(diagnosis.Unexplained, "podfqdn has not started: "+j.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
 	}
 	outdated, ours := j.outdated()
 	if outdated && ours {
 		j.template()
 		return
 	}
+	j.starts()
 	j.refused()
 	if len(j.causes) == 0 && (j.State == Waiting || j.State == GaveUp) {
 		j.nameservers()

@@ -62,7 +62,7 @@ func (c *Client) See(ctx context.Context, namespace, pod, container string) (*Vi
 		}
 		return err
 	}
-	for _, part := range []func(reader){v.seeOwner, v.seeServices, v.seeSlices, v.seePeers, v.seePolicies, v.seeDNS, v.seeAwaited, v.seeFar} {
+	for _, part := range []func(reader){v.seeOwner, v.seeEvents, v.seeServices, v.seeSlices, v.seePeers, v.seePolicies, v.seeDNS, v.seeAwaited, v.seeFar} {
 		part(see)
 	}
 	if fatal != nil {

@@ -342,10 +342,8 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 
 // unstarted says why a container has not begun.
 func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return "no node takes the Pod: " + oneLine(c.Message)
-		}
+	if why := unscheduled(p); why != "" {
+		return "no node takes the Pod: " + why
 	}
 	if waiting != nil && waiting.Reason != "PodInitializing" {
 		return strings.TrimSuffix(waiting.Reason+": "+oneLine(waiting.Message), ": ")

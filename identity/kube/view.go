@@ -41,6 +41,7 @@ type View struct {
 	policed  bool                   // policies were seen
 	far      map[seat]far           // Services of other namespaces that it waits for
 	peers    map[string]*corev1.Pod // others that have the name, as the slices say, or that it waits for; nil for one that is gone
+	events   []corev1.Event         // of a Pod that has not begun
 	nodes    map[string]bool        // whether they are Ready, of those
 	dns      clusterDNS
 }
