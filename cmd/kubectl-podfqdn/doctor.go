@@ -248,6 +248,7 @@ type report struct {
 	Others    []other          `json:"others,omitempty"`
 	Unchecked []string         `json:"unchecked,omitempty"` // what was not looked at
 	Ahead     []string         `json:"ahead,omitempty"`     // what the API shows and DNS does not show yet
+	Warnings  []string         `json:"warnings,omitempty"`  // what is wrong although DNS agrees
 	Changes   []diagnosis.Seen `json:"changes,omitempty"`   // what changed last: the object, the time, and by whom
 	RuledOut  []string         `json:"ruledOut,omitempty"`  // what was looked at and is as it should be
 	IfNothing string           `json:"ifNothing,omitempty"` // what happens if nothing is done
@@ -323,6 +324,11 @@ func examine(ctx context.Context, client *kube.Client, namespace, pod, container
 				r.Undo = append(r.Undo, fmt.Sprintf("%d. %s", len(r.Causes), undo))
 			}
 		}
+		for _, line := range v.Warnings() {
+			if !slices.Contains(r.Warnings, line) {
+				r.Warnings = append(r.Warnings, line)
+			}
+		}
 		for _, line := range v.Ahead(wire) {
 			if !slices.Contains(r.Ahead, line) {
 				r.Ahead = append(r.Ahead, line)
@@ -334,6 +340,11 @@ func examine(ctx context.Context, client *kube.Client, namespace, pod, container
 	}
 	r.Healthy = len(r.Causes) == 0
 	r.Changes = view.Changes()
+	if slices.ContainsFunc(r.Causes, func(c diagnosis.Cause) bool {
+		return c.Kind == diagnosis.Misconfigured && strings.Contains(c.Why, "PODFQDN_PEERS")
+	}) {
+		r.Warnings = nil // it is said already
+	}
 	if !r.Healthy {
 		r.RuledOut = each[0].RuledOut(r.Causes)
 		r.IfNothing, r.IfDeleted = each[0].Prospects(r.Causes)

@@ -47,6 +47,7 @@ func (r report) text(w io.Writer) {
 		}
 	}
 	s.Lines("what was not looked at", r.Unchecked...)
+	s.Lines("what is wrong although DNS agrees", r.Warnings...)
 	s.Lines("what the API shows, and DNS does not show yet", r.Ahead...)
 	if len(r.Changes) > 0 && (!r.Healthy || len(r.Ahead) > 0) {
 		s.Facts("what changed last", r.Changes)

@@ -70,6 +70,7 @@ func (v *View) judged(wire *diagnosis.Diagnosis) []cause {
 	if waits && !held {
 		j.awaiting()
 	}
+	j.gaveUp()
 	j.pass(ofPeers)
 	j.pass(ofRefusal)
 	j.pass(ofWire)
@@ -268,6 +269,30 @@ func (j *judge) rest() {
 		guess("what gives the Pod its name was not seen, and no podfqdn has asked DNS", "what keeps you from the Services and EndpointSlices of the namespace")
 	case j.State == Pending:
 		guess("podfqdn has not started yet", "nothing, if the Pod is new; else see kubectl describe pod")
+	}
+}
+
+// missed are what podfqdn lacked at its deadline by its exit code, where DNS agreed
+// (README, exit codes).
+var missed = map[int32]diagnosis.Kind{14: diagnosis.KeysMissing, exitPeerless: diagnosis.PeersMissing, 16: diagnosis.CertificateMissing}
+
+// gaveUp says what podfqdn itself said at its deadline, where nobody has asked since.
+func (j *judge) gaveUp() {
+	said, again := strings.CutPrefix(j.Reason, "before that: ")
+	kind, ok := missed[j.code]
+	if !ok || j.State != GaveUp && !again || j.wire.Verdict != "" || kind == diagnosis.PeersMissing && j.shows(ofPeers) {
+		return
+	}
+	j.found(kind, "podfqdn said at its end: "+said, "what the sentence names; the kubelet starts podfqdn again, which looks again then", nil)
+	j.advance()
+}
+
+// advance puts the last cause in front of those that are guesses.
+func (j *judge) advance() {
+	last := len(j.causes) - 1
+	c := j.causes[last]
+	if i := slices.IndexFunc(j.causes, func(c cause) bool { return c.Guess }); i >= 0 {
+		j.causes = slices.Insert(j.causes[:last:last], i, c)
 	}
 }
 

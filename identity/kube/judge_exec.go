@@ -245,11 +245,7 @@ func (j *judge) killedByProbe() {
 	}
 	j.found(diagnosis.KilledByProbe, fmt.Sprintf("the %s of container %+q kills podfqdn while it waits: the container was started again %d times, and the last time SIGTERM ended podfqdn %s after its start",
 		name, j.Container, restarts, end.FinishedAt.Sub(end.StartedAt.Time).Round(time.Second)), j.longer(probe), j.patchOwner(j.with(object{}, "startupProbe", j.longProbe(probe))))
-	last := len(j.causes) - 1
-	killed := j.causes[last]
-	if i := slices.IndexFunc(j.causes, func(c cause) bool { return c.Guess }); i >= 0 {
-		j.causes = slices.Insert(j.causes[:last:last], i, killed)
-	}
+	j.advance()
 }
 
 // probeMayKill adds that the kubelet may kill podfqdn, or may have, where nothing

@@ -21,6 +21,7 @@ import (
 type awaited struct {
 	others  []peer              // those that it waits for
 	need    int                 // how many of others
+	self    bool                // whether this Pod is one of those that are counted
 	holders map[string][]string // which Pods have an address, as the slices say
 }
 
@@ -86,8 +87,18 @@ func (v *View) awaits() (a awaited, ok bool) {
 		}
 		a.others = append(a.others, p)
 	}
-	a.need, a.holders = need, v.holders()
+	a.need, a.holders, a.self = need, v.holders(), countsSelf(c, claim)
 	return a, need > 0
+}
+
+// countsSelf reports whether a Pod is one of the members of which podfqdn needs some.
+func countsSelf(c peers.Config, claim identity.Claim) bool {
+	var one peers.Wait
+	if c.Wait.String() == "lower" || one.UnmarshalText([]byte("1")) != nil {
+		return false
+	}
+	_, others, err := peers.Config{Members: c.Members, Wait: one}.Waits(claim)
+	return err == nil && others == 0
 }
 
 // holders returns which Pods have an address, as the slices say.
@@ -223,14 +234,39 @@ func (j *judge) outsider() {
 }
 
 // recount says what to change where PODFQDN_PEERS and the StatefulSet differ. Which
-// of the two is right, nothing shows.
+// of the two is right, nothing shows, unless the set makes this Pod as it should.
 func (j *judge) recount() string {
-	change := fmt.Sprintf("the variable PODFQDN_PEERS of container %+q: %s", j.Container, j.counted())
+	change := fmt.Sprintf("the variable PODFQDN_PEERS of container %+q: set it to %s", j.Container, j.counted())
 	c, _ := j.setting()
-	if first, last, _ := c.Members.Range(); last-first+1 == int(j.owner.replicas) { // from another ordinal on
+	first, last, _ := c.Members.Range()
+	own, _ := j.ordinal(j.self())
+	switch {
+	case last-first+1 == int(j.owner.replicas): // from another ordinal on
+		return change
+	case (own < first || own > last) && own >= j.first() && own <= j.last():
 		return change
 	}
 	return change + fmt.Sprintf("; or spec.replicas of StatefulSet %+q", j.owner.name)
+}
+
+// Warnings lists what is wrong although DNS agrees: PODFQDN_PEERS with other members
+// than the Pod's StatefulSet has.
+func (v *View) Warnings() []string {
+	j := judge{View: v, wire: &diagnosis.Diagnosis{}}
+	c, ok := j.setting()
+	first, last, ranges := c.Members.Range()
+	own, of := j.ordinal(j.self())
+	switch {
+	case v.State == Over || v.podfqdn.waits() || !ok || !ranges || !of || own > j.last():
+		return nil
+	case first < j.first() || last > j.last():
+		return []string{fmt.Sprintf("PODFQDN_PEERS is the ordinals %d to %d, so podfqdn waits for members that do not exist, or counts them, and tells the server of them: StatefulSet %+q has the ordinals %s; change %s",
+			first, last, j.owner.name, j.ordinals(), j.recount())}
+	case first > j.first() || last < j.last():
+		return []string{fmt.Sprintf("PODFQDN_PEERS is the ordinals %d to %d, so podfqdn refuses to start in the other Pods, with exit code 10: StatefulSet %+q has the ordinals %s; change %s",
+			first, last, j.owner.name, j.ordinals(), j.recount())}
+	}
+	return nil
 }
 
 // self returns this Pod as others wait for it.
@@ -259,7 +295,7 @@ func (j *judge) ordinals() string {
 // counted returns what PODFQDN_PEERS has to be for all members of the Pod's
 // StatefulSet.
 func (j *judge) counted() string {
-	return either(j.first() == 0, strconv.Itoa(int(j.owner.replicas)), fmt.Sprintf("%d..%d", j.first(), j.last()))
+	return either(j.first() == 0, fmt.Sprintf("spec.replicas, %d", j.owner.replicas), fmt.Sprintf("%d..%d", j.first(), j.last()))
 }
 
 // ordinal returns the ordinal of a peer that the Pod's StatefulSet would make, be it
@@ -365,8 +401,8 @@ func (j *judge) deadlocked(a awaited) bool {
 	mend := j.patch("statefulset", set.Name, object{"spec": object{"podManagementPolicy": appsv1.ParallelPodManagement}})
 	mend[0].verb = remake
 	c := j.found(diagnosis.PeersDeadlock,
-		fmt.Sprintf("podfqdn waits for %d of its peers, and %s; StatefulSet %+q has podManagementPolicy: OrderedReady, and creates a Pod only when all of lower ordinals are Ready; this one is not Ready as long as podfqdn waits",
-			a.need, absence(absent), set.Name),
+		fmt.Sprintf("podfqdn needs %d members%s, and %s; StatefulSet %+q has podManagementPolicy: OrderedReady, and creates a Pod only when all of lower ordinals are Ready; this one is not Ready as long as podfqdn waits",
+			a.need+either(a.self, 1, 0), either(a.self, ", this Pod included", ""), absence(absent), set.Name),
 		fmt.Sprintf("spec.podManagementPolicy: Parallel in StatefulSet %+q, which has to be created again for it; its Pods stay; or the variable PODFQDN_PEERS_WAIT=lower of container %+q, with which the first Pod waits for nobody, so it is not for servers that must form a quorum at the first start", set.Name, j.Container), mend)
 	// The application's container may be Ready while podfqdn waits in it.
 	if j.podfqdn.wraps() || j.podfqdn.sidecar && !j.podfqdn.probed() {
@@ -415,7 +451,13 @@ func (j *judge) missing(a awaited, certain bool) {
 	if len(lacks) == 0 || there >= a.need || !certain && there+beyond >= a.need {
 		return // it is what only DNS shows
 	}
-	j.found(diagnosis.PeersMissing, fmt.Sprintf("podfqdn waits for %d of its peers, and the API shows %d; ", a.need, there)+
+	own := either(a.self, 1, 0)
+	count := fmt.Sprintf("the API shows the Pods of %d of %d needed members%s; ", there+own, a.need+own, either(a.self, ", this Pod included", ""))
+	said, again := strings.CutPrefix(j.Reason, "before that: ")
+	if j.code == exitPeerless && (j.State == GaveUp || again) && j.wire.Verdict == "" {
+		count = "podfqdn said at its end: " + said + "; now " + count
+	}
+	j.found(diagnosis.PeersMissing, count+
 		join(lacks, "; ", func(what string) string { return identity.List(who[what]) + ": " + what }),
 		"what is said of each; or wait for fewer by the variable PODFQDN_PEERS_WAIT", nil).Guess = !certain
 }
