@@ -70,7 +70,8 @@ func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 		Long: `Say why a Pod has no name in DNS, and what to change.
 
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
-its namespace, and the Deployment and Corefile of cluster DNS; it runs podfqdn
+its namespace, and the Deployment and Corefile of cluster DNS; the events of a Pod
+that has not begun, and the Services that podfqdn wait waits for; it runs podfqdn
 doctor in the Pod, in each container of podfqdn's that runs; and it changes
 nothing. With -l or -A, or of a StatefulSet or a Deployment, it prints a table of
 the Pods that use podfqdn.
