@@ -31,7 +31,7 @@ func Read(path string) (Files, error) {
 // Look looks at a source as it is now; what it returns reads what was seen then.
 func Look(path string) (func() error, error) {
 	s, err := look(path)
-	return func() error { _, err := s.read(); return err }, err
+	return func() error { _, err := readAll(s); return err }, err
 }
 
 // Hang returns the requirement of a source that hangs until end is called.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/source"
@@ -31,6 +30,9 @@ const (
 	tries    = 5       // to read a source that does not change meanwhile
 )
 
+// holds is what lies in the source, in errors.
+const holds = "certificate"
+
 // files is what a source has, read at one moment. It holds no private key.
 type files struct {
 	certAt, keyAt string // to people: where the certificates and the key are
@@ -41,81 +43,42 @@ type files struct {
 	bundle        bool                // all are in one file, in any order
 }
 
-// state is a source from outside. Two states that are equal are at the same bytes, as
-// far as a file system can tell.
-type state struct {
-	dir   string // that holds the files; "" where the source is one file
-	files []file
-}
-
-func (s state) equal(other state) bool {
-	return s.dir == other.dir && slices.Equal(s.files, other.files)
-}
-
-// file is a file from outside; without an ino it is not there.
-type file struct {
-	path         string // to open it
-	shown        string // to people: without what "..data" stands for
-	dev, ino     uint64
-	size         int64
-	mode         fs.FileMode
-	mtime, ctime syscall.Timespec
-}
-
-// stat looks at a file, which it does not open. The error of one that is not there
-// is fs.ErrNotExist.
-func stat(path, shown string) (file, error) {
-	info, err := os.Stat(path)
+// look looks at the source.
+func look(path string) (source.State, error) {
+	one, err := source.Stat(path, path)
 	if err != nil {
-		return file{path: path, shown: shown}, err
+		return source.State{}, source.Explain(path, err, holds)
 	}
-	s := info.Sys().(*syscall.Stat_t)
-	return file{path, shown, uint64(s.Dev), s.Ino, info.Size(), info.Mode(), s.Mtim, s.Ctim}, nil
-}
-
-// look looks at the source. A directory that the kubelet or a CSI driver writes is
-// entered through its "..data", which is replaced by one rename when anything in it
-// changes (Kubernetes, pkg/volume/util/atomic_writer.go).
-func look(path string) (state, error) {
-	one, err := stat(path, path)
-	if err != nil {
-		return state{}, source.Explain(path, err, "certificate")
+	if !one.Mode.IsDir() {
+		return source.State{Files: []source.File{one}}, ordinary(one)
 	}
-	if !one.mode.IsDir() {
-		return state{files: []file{one}}, one.ordinary()
-	}
-	s := state{dir: path}
-	if target, err := os.Readlink(filepath.Join(path, "..data")); err == nil {
-		if s.dir = target; !filepath.IsAbs(target) {
-			s.dir = filepath.Join(path, target)
-		}
-	}
+	s := source.State{Dir: source.Data(path)}
 	for _, name := range []string{fileCert, fileKey, fileCA} {
-		f, err := stat(filepath.Join(s.dir, name), filepath.Join(path, name))
+		f, err := source.Stat(filepath.Join(s.Dir, name), filepath.Join(path, name))
 		if err == nil {
-			err = f.ordinary()
+			err = ordinary(f)
 		} else if errors.Is(err, fs.ErrNotExist) && name == fileCA {
 			err = nil
 		} else if errors.Is(err, fs.ErrNotExist) {
-			err = lacks(path, s.dir, name)
+			err = lacks(path, s.Dir, name)
 		} else {
-			err = source.Explain(f.shown, err, "certificate")
+			err = source.Explain(f.Shown, err, holds)
 		}
 		if err != nil {
 			return s, err
 		}
-		s.files = append(s.files, f)
+		s.Files = append(s.Files, f)
 	}
 	return s, nil
 }
 
-// ordinary refuses what would not end when it is read, or holds whoever opens it.
-func (f file) ordinary() error {
-	if f.mode.IsRegular() {
+// ordinary refuses what is not a regular file, where a read may have no end.
+func ordinary(f source.File) error {
+	if f.Mode.IsRegular() {
 		return nil
 	}
 	what := "a device"
-	switch f.mode.Type() {
+	switch f.Mode.Type() {
 	case fs.ModeDir:
 		what = "a directory"
 	case fs.ModeNamedPipe:
@@ -123,7 +86,7 @@ func (f file) ordinary() error {
 	case fs.ModeSocket:
 		what = "a socket"
 	}
-	return identity.Refuse(identity.Misconfigured, fmt.Errorf("%s: %+q is %s", variable, f.shown, what),
+	return identity.Refuse(identity.Misconfigured, fmt.Errorf("%s: %+q is %s", variable, f.Shown, what),
 		"name a directory with tls.crt and tls.key, or one file with certificate and key")
 }
 
@@ -159,8 +122,8 @@ func read(path string) (*files, error) {
 		if failed = err; err != nil {
 			continue // it may just have been replaced
 		}
-		found, err := before.read()
-		if after, _ := look(path); after.equal(before) {
+		found, err := readAll(before)
+		if after, _ := look(path); after.Equal(before) {
 			return found, err
 		}
 	}
@@ -170,68 +133,64 @@ func read(path string) (*files, error) {
 	return nil, fmt.Errorf("%+q was changed each of the %d times that it was read", path, tries)
 }
 
-// read reads what was looked at.
-func (s state) read() (*files, error) {
+// readAll reads what was looked at.
+func readAll(s source.State) (*files, error) {
 	left := int64(maxBytes)
-	cert := s.files[0]
-	if s.dir == "" {
+	cert := s.Files[0]
+	if s.Dir == "" {
 		var all blocks
-		if err := cert.read(&left, true, &all); err != nil {
+		if err := readFile(cert, &left, true, &all); err != nil {
 			return nil, err
 		}
-		return all.bundle(cert.shown)
+		return all.bundle(cert.Shown)
 	}
-	key, ca := s.files[1], s.files[2]
+	key, ca := s.Files[1], s.Files[2]
 	var certs, keys, roots blocks
-	if err := cert.read(&left, false, &certs); err != nil {
+	if err := readFile(cert, &left, false, &certs); err != nil {
 		return nil, err
 	}
-	if err := key.read(&left, true, &keys); err != nil {
+	if err := readFile(key, &left, true, &keys); err != nil {
 		return nil, err
 	}
-	if ca.ino != 0 {
-		if err := ca.read(&left, false, &roots); err != nil {
+	if ca.There() {
+		if err := readFile(ca, &left, false, &roots); err != nil {
 			return nil, err
 		}
 		if len(roots.certs) == 0 && !roots.blank { // an issuer that has no CA leaves it empty
-			return nil, roots.none(ca.shown, "certificate")
+			return nil, roots.none(ca.Shown, "certificate")
 		}
 	}
 	switch {
 	case len(certs.certs) == 0:
-		return nil, certs.none(cert.shown, "certificate")
+		return nil, certs.none(cert.Shown, "certificate")
 	case keys.key == nil:
-		return nil, keys.none(key.shown, "private key")
+		return nil, keys.none(key.Shown, "private key")
 	}
 	return &files{
-		certAt: cert.shown, keyAt: key.shown, leaf: certs.certs[0], chain: certs.certs[1:],
+		certAt: cert.Shown, keyAt: key.Shown, leaf: certs.certs[0], chain: certs.certs[1:],
 		roots: roots.certs, key: keys.key,
 	}, nil
 }
 
-// read parses a file of at most so many bytes, which become fewer. That it is another
-// file by now is for a second look to see.
-func (f file) read(left *int64, withKey bool, into *blocks) error {
-	opened, err := os.OpenFile(f.path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+// readFile parses a file of at most so many bytes, which become fewer.
+func readFile(f source.File, left *int64, withKey bool, into *blocks) error {
+	opened, err := f.Open(holds)
 	if err != nil {
-		return source.Explain(f.shown, err, "certificate")
+		return err
 	}
 	defer opened.Close()
-	if info, err := opened.Stat(); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("%+q is not a file any more", f.shown) // whose reader might wait for ever
+	if f.Size > *left {
+		return fmt.Errorf("%+q is too large: certificates and key may have %d MiB together", f.Shown, maxBytes>>20)
 	}
-	if f.size > *left {
-		return fmt.Errorf("%+q is too large: certificates and key may have %d MiB together", f.shown, maxBytes>>20)
-	}
-	*left -= f.size
+	*left -= f.Size
 	// In one piece, so that no copy of a key is left behind.
-	data := make([]byte, f.size)
+	data := make([]byte, f.Size)
 	defer clear(data)
 	if _, err := io.ReadFull(opened, data); err != nil {
-		return source.Explain(f.shown, err, "certificate")
+		return source.Explain(f.Shown, err, holds)
 	}
 	if err := into.parse(data, withKey); err != nil {
-		return fmt.Errorf("%+q: %w", f.shown, err)
+		return fmt.Errorf("%+q: %w", f.Shown, err)
 	}
 	return nil
 }

@@ -69,14 +69,14 @@ func (r *Reader) Read(ctx context.Context, want ...Principal) ([]Entry, []string
 // Changed reports whether it is another than when it was read.
 func (r *Reader) Changed() bool {
 	now, _ := r.stat()
-	return !now.equal(r.seen)
+	return !now.Equal(r.seen)
 }
 
 // Look sees the source as it is now; ReadLooked reads what was seen then.
 func (r *Reader) Look() (func(context.Context, ...Principal) ([]Entry, []string, error), error) {
 	l, err := r.stat()
 	return func(ctx context.Context, want ...Principal) ([]Entry, []string, error) {
-		entries, skipped, _, err := l.read(ctx, want)
+		entries, skipped, _, err := readAll(ctx, l, want)
 		return entries, skipped, err
 	}, err
 }

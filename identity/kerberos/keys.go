@@ -240,7 +240,7 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.config.InPlace && k.source.seen.folder != "" {
+	if k.config.InPlace && k.source.seen.Dir != "" {
 		return nil, identity.Refuse(identity.Misconfigured,
 			fmt.Errorf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %+q is a folder", k.source.path),
 			"name a keytab in it, such as with {hostname}")
