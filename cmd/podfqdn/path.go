@@ -217,9 +217,9 @@ type kind struct {
 // is asked for: what is asked over the network last.
 func (c config) kinds() []kind {
 	return []kind{
+		{c.TLS.Requirement, nil},
 		{c.Kerberos.Requirement, kerberos.Variables()},
 		{c.Peers.Requirement, peers.Variables()},
-		{c.TLS.Requirement, nil},
 	}
 }
 

@@ -20,14 +20,14 @@ import (
 // runWait waits until names are in DNS. It needs no name of its own and no volume,
 // and publishes nothing.
 func runWait(ctx context.Context, args, environ []string, stderr io.Writer) int {
-	cfg, _, unknown, err := see("wait", nil, environ)
+	cfg, facts, unknown, err := see("wait", nil, environ)
 	log := newLogger(cfg, stderr)
 	defer log.Sync()
 	for _, name := range unknown {
 		log.Warn("unknown variable is ignored", zap.String("variable", name))
 	}
 	if err == nil {
-		err = waitFor(ctx, args, environ, log)
+		err = waitFor(ctx, cfg, facts, args, log)
 	}
 	if err == nil {
 		return exitOK
@@ -41,11 +41,7 @@ func runWait(ctx context.Context, args, environ []string, stderr io.Writer) int 
 }
 
 // waitFor waits for the names in args.
-func waitFor(ctx context.Context, args, environ []string, log *zap.Logger) error {
-	cfg, facts, _, err := see("wait", nil, environ)
-	if err != nil {
-		return err
-	}
+func waitFor(ctx context.Context, cfg config, facts identity.Facts, args []string, log *zap.Logger) error {
 	names, enough, err := waitArgs(args)
 	if err != nil {
 		return err
@@ -102,7 +98,7 @@ func waitFor(ctx context.Context, args, environ []string, log *zap.Logger) error
 	}
 }
 
-// ended is why a wait ended in vain: a signal, or its limit.
+// ended is why a wait ended without the names: by a signal, or at its limit.
 func ended(cause error, last *peers.Missing, limit, waited time.Duration) error {
 	code, text := exitPeerless, fmt.Sprintf("gave up after %s", limit)
 	if signal, ok := errors.AsType[exit](cause); ok {

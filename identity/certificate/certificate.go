@@ -43,7 +43,8 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	return (&need{claim: claim, path: at}).requirement(), nil
 }
 
-// need is a certificate, to be had. It is for one goroutine, but for expiry.
+// need is a certificate that the Pod waits for. It is for one goroutine; only expiry
+// may be called from another.
 type need struct {
 	claim   identity.Claim
 	path    string

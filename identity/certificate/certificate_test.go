@@ -437,7 +437,7 @@ func TestAPathThatDoesNotFitThePodIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ path, fqdn, want string }{
-		{"/tls/{service}", "kdc1.example.org", `{service} in "/tls/{service}" stands for nothing, as kdc1.example.org is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
+		{"/tls/{service}", "kdc1.example.org", `{service} in "/tls/{service}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
 		{inside, "", fmt.Sprintf("PODFQDN_TLS, %q, lies in %q, which is for everybody: mount the certificate and its key somewhere else", inside, published)},
 	} {
 		var c certificate.Config

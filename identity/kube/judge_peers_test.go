@@ -130,7 +130,7 @@ func TestAWaitForPodsThatAreMadeOnlyWhenThisOneIsReady(t *testing.T) {
 	}
 }
 
-// What the API shows says whether a wait can end, whoever asks DNS.
+// What the API shows says whether a wait can end, no matter which container asks DNS.
 func TestADeadlockIsAFactOnlyWhereThePodIsNotReadyMeanwhile(t *testing.T) {
 	t.Parallel()
 	c := crowd{peers: "3", wait: "all", replicas: 3, pods: map[string]func(*corev1.Pod){"db-1": nil, "db-2": nil}}
@@ -300,7 +300,7 @@ func kindsOf(causes []diagnosis.Cause) string {
 	return join(causes, " ", func(c diagnosis.Cause) string { return string(c.Kind) + either(c.Guess, "?", "") })
 }
 
-// Whoever has followed the advice is not to read it again.
+// A person who has followed the advice must not read it again.
 func TestAPodThatStaysBehindItsTemplateIsToBeDeleted(t *testing.T) {
 	t.Parallel()
 	const deleted = "kubectl --namespace default delete pod/db-0"

@@ -156,7 +156,7 @@ func TestAContainerThatAWaitHoldsBackIsNotBlamed(t *testing.T) {
 	if len(all) != 2 || all[0].Container != "wait" || kindsOf(all[0].Causes(nil)) != "peers-missing" {
 		t.Fatalf("%+v", all[0].Causes(nil))
 	}
-	// That its own Service is missing is a fact, and that it has not begun is no fault.
+	// That its own Service is missing is a fact, and that it has not begun is not a fault.
 	if got := kindsOf(all[1].Causes(nil)); got != "service-missing" {
 		t.Errorf("held back: %s", got)
 	}

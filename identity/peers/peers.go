@@ -3,7 +3,7 @@
 // names. It asks as harmlessly as package identity does for the Pod's own name, so
 // that no cache keeps a denial which the server would meet a moment later.
 //
-// A name in DNS is no sign of life: with publishNotReadyAddresses a Pod that hangs,
+// A name in DNS is not a sign of life: with publishNotReadyAddresses a Pod that hangs,
 // or whose node is dead, still resolves.
 //
 // What a process asks is bounded. About a peer that is there it asks three questions,

@@ -75,7 +75,7 @@ func (r *Roll) add(search *identity.Search, written string, names ...identity.Na
 	m := &member{written: written, names: names}
 	for i, name := range names {
 		s := search.Seek(name)
-		// NAME.NAMESPACE that is no Service yet is no domain of the internet either.
+		// NAME.NAMESPACE that is not a Service yet is not a domain of the internet either.
 		s.Denied = i > 0 && strings.Count(name.String(), ".") == 1
 		m.seekers = append(m.seekers, s)
 	}

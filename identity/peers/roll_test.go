@@ -323,7 +323,7 @@ func TestCheckReturnsWhatRequireWould(t *testing.T) {
 	})
 }
 
-// A doctor ends while somebody looks on, and is no load for cluster DNS: it asks for
+// A doctor ends while somebody waits for it, and is not a load for cluster DNS: it asks for
 // each member once, no more than 200 questions a second, and says how far it came.
 func TestCheckOfALargeSetEndsInTime(t *testing.T) {
 	t.Parallel()

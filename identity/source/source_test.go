@@ -52,7 +52,7 @@ func TestAPathIsAbsoluteAndItsWordsAreThoseOfThePod(t *testing.T) {
 func TestAWordThatStandsForNothingIsRefused(t *testing.T) {
 	words := source.WordsOf(claimOf("kdc1.example.org"))
 	for text, want := range map[string]string{
-		"{service}": `{service} in "{service}" stands for nothing, as kdc1.example.org is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`,
+		"{service}": `{service} in "{service}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`,
 	} {
 		_, err := words.Expand(text)
 		if refusal, ok := errors.AsType[*identity.Refusal](err); !ok || refusal.Kind != identity.Misconfigured || err.Error() != want {

@@ -70,7 +70,7 @@ func (w Words) Expand(text string) (string, error) {
 
 // absent refuses a word that stands for nothing in this Pod.
 func (w Words) absent(word, text string) error {
-	why, change := w["fqdn"]+" is no name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", "write it out, or use {fqdn} or {hostname}"
+	why, change := w["fqdn"]+" is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", "write it out, or use {fqdn} or {hostname}"
 	if word == "ordinal" {
 		why = fmt.Sprintf("the hostname %+q does not end with an ordinal, as db-0 does", w["hostname"])
 		change = "set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out"

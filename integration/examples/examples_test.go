@@ -431,7 +431,7 @@ func TestPeersAreAsManyAsThereAreAndCanBeWaitedFor(t *testing.T) {
 	}
 }
 
-// Whoever only waits for names has three lines for it, and nothing else of podfqdn's.
+// A Pod that only waits for names has three lines for it, and nothing else of podfqdn's.
 func TestAPodThatOnlyWaitsNeedsNothing(t *testing.T) {
 	some := false
 	each(t, func(t *testing.T, m manifest, p pod) {
