@@ -76,7 +76,7 @@ func TestASmallSetGathersAndAsksNoMoreThanItMay(t *testing.T) {
 		t.Log(g)
 		most := 60.0
 		if s.Formed {
-			most = 8 + 100*3 + 4
+			most = 2*8 + 100*3 + 4 // its own name is proven again where the peers took a second
 		}
 		if asked := g.Questions - g.Repeated; g.Failures != 0 || asked < 8 || asked > most {
 			t.Errorf("%s: %d failures, %v questions a process, not 8 to %v: %q", s, g.Failures, asked, most, g.Reasons)
