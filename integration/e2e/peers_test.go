@@ -111,7 +111,7 @@ func (s *space) set(replicas int32, change func(*appsv1.StatefulSetSpec), variab
 func deadlocked(s *space) {
 	s.set(3, func(spec *appsv1.StatefulSetSpec) { spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement },
 		"PODFQDN_PEERS=3", "PODFQDN_PEERS_WAIT=majority")
-	line := s.says("db-0", "not yet", "podManagementPolicy: Parallel")
+	line := s.says("db-0", "not yet", "podManagementPolicy: OrderedReady", "with Parallel")
 	var told struct{ TS time.Time }
 	began := s.until("db-0", "podfqdn waits", func(p *corev1.Pod) bool { return podfqdn(p).State.Running != nil })
 	if err := json.Unmarshal([]byte(lineOf(s.log("db-0"), "podManagementPolicy")), &told); err != nil {
