@@ -86,7 +86,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if p.NameForm == AddressForm {
 		// A dashed name holds one address, so the claim does too.
 		if p.Families == FamiliesAll && len(addrs) > 1 {
-			return Claim{}, refuse(Misconfigured, "PODFQDN_NAME_FORM=address gives each address a name of its own, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
+			return Claim{}, refuse(Misconfigured, "with PODFQDN_NAME_FORM=address each address has its own name, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
 		}
 		c.addrs = addrs[:1]
 		f.Hostname = Fact{Dashed(addrs[0]), "the Pod's address"}
@@ -107,7 +107,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	suffix := f.Service.Value + "." + f.Namespace.Value + ".svc." + c.zone.String()
 	c.name, err = ParseName(f.Hostname.Value + "." + suffix)
 	if err != nil {
-		return Claim{}, refuse(Misconfigured, "%w", err).mend("set shorter ones of PODFQDN_HOSTNAME, PODFQDN_SERVICE and PODFQDN_CLUSTER_DOMAIN")
+		return Claim{}, refuse(Misconfigured, "%w", err).mend("set a shorter PODFQDN_HOSTNAME, PODFQDN_SERVICE or PODFQDN_CLUSTER_DOMAIN")
 	}
 	c.parts = c.name.split(c.zone)
 	c.ordinal = cmp.Or(f.Ordinal.Value, c.number())
@@ -124,7 +124,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 // checkLabel refuses what cannot be one label of the name.
 func (part Fact) checkLabel(what, variable string) error {
 	if err := checkLabel(lower(part.Value)); err != nil {
-		return refuse(Misconfigured, "%s %+q (from %s) cannot stand in a DNS name: %w", what, part.Value, part.From, err).mend("set %s", variable)
+		return refuse(Misconfigured, "%s %+q (from %s) cannot be part of a DNS name: %w", what, part.Value, part.From, err).mend("set %s", variable)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN=%+q is an address", f.FQDN.Value).mend("write a name such as db-0.db.default.svc.cluster.local")
 	}
 	if name.first() == name.String() {
-		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN=%+q has one label only", f.FQDN.Value).mend("write the whole name, such as db-0.db.default.svc.cluster.local")
+		return Claim{}, refuse(Misconfigured, "PODFQDN_FQDN=%+q has only one label", f.FQDN.Value).mend("write the whole name, such as db-0.db.default.svc.cluster.local")
 	}
 	c.name = name
 	if f.ClusterDomain.Value != "" {
@@ -190,7 +190,7 @@ func (n Name) split(zone Name) parts {
 // wanted gives the Pod's addresses of the wanted families, primary first.
 func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	if len(f.Addrs) == 0 {
-		return nil, refuse(Misconfigured, "no address of this Pod is to be found").mend("set POD_IPS from status.podIPs")
+		return nil, refuse(Misconfigured, "cannot determine this Pod's addresses").mend("set POD_IPS from status.podIPs")
 	}
 	if families != FamiliesIPv4 && families != FamiliesIPv6 {
 		return f.Addrs, nil
@@ -237,13 +237,13 @@ func (f Facts) complete() error {
 	hostname, service := f.Hostname.Value, f.Service.Value
 	switch {
 	case f.Override.Value != "" && f.Override.Value == f.PodName && (hostname == "" || service == ""):
-		return refuse(NoHostname, "the Pod's name %+q has dots, and DNS publishes no such hostname", f.Override.Value).mend("set spec.hostname to one label and spec.subdomain to the governing Service")
+		return refuse(NoHostname, "the Pod's name %+q has dots, and DNS does not publish hostnames with dots", f.Override.Value).mend("set spec.hostname to one label and spec.subdomain to the governing Service")
 	case f.Override.Value != "" && (hostname == "" || service == ""):
 		return refuse(HostnameOverride, "/%s says only %+q: spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots)", hostsPath, f.Override.Value).mend("set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain")
 	case hostname == "":
-		return refuse(NoHostname, "no hostname of this Pod is to be found").mend("set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
+		return refuse(NoHostname, "cannot determine this Pod's hostname").mend("set spec.hostname and spec.subdomain, or PODFQDN_HOSTNAME")
 	case f.Hostname.From == "/"+hostsPath && strings.Contains(hostname, "."):
-		return refuse(NoHostname, "the hostname %+q has dots, and DNS publishes no such hostname", hostname).mend("set spec.hostname to one label")
+		return refuse(NoHostname, "the hostname %+q has dots, and DNS does not publish hostnames with dots", hostname).mend("set spec.hostname to one label")
 	case f.Hostname.From != "PODFQDN_HOSTNAME" && len(f.PodName) > maxLabel && hostname == cut(f.PodName):
 		return refuse(NoHostname, "the hostname %+q is the Pod's name cut to %d characters, and DNS does not publish it", hostname, maxLabel).mend("%s", nameOrForm)
 	case service == "" && f.Stray.IsValid():
@@ -253,11 +253,11 @@ func (f Facts) complete() error {
 		if f.Line != (Line{}) || f.Override.Value != "" {
 			emptied = "a virtual cluster's syncer may have emptied it"
 		}
-		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE; where it is set already, %s: set PODFQDN_SERVICE", emptied)
+		return refuse(NoSubdomain, "this Pod has no governing Service").mend("set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or set PODFQDN_SERVICE; if it is already set, %s: set PODFQDN_SERVICE", emptied)
 	case f.Namespace.Value == "":
-		return refuse(Misconfigured, "this Pod's namespace is to be found nowhere").mend("set POD_NAMESPACE from metadata.namespace")
+		return refuse(Misconfigured, "cannot determine this Pod's namespace").mend("set POD_NAMESPACE from metadata.namespace")
 	case f.ClusterDomain.Value == "" && checkLabel(lower(f.Namespace.Value)) == nil:
-		return refuse(ClusterDomain, "the cluster domain is to be found nowhere (no %+q entry in the search list of /%s)", f.Namespace.Value+".svc.", resolvConfPath).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+		return refuse(ClusterDomain, "cannot determine the cluster domain (no %+q entry in the search list of /%s)", f.Namespace.Value+".svc.", resolvConfPath).mend("set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	return nil
 }

@@ -28,8 +28,8 @@ const maxFile = 1 << 20
 // the gaps.
 type Given struct {
 	PodName       string `env:"POD_NAME" doc:"metadata.name, for better messages"`
-	PodNamespace  string `env:"POD_NAMESPACE" doc:"metadata.namespace; else from /etc/hosts or the service account folder"`
-	PodUID        string `env:"POD_UID" doc:"metadata.uid, to tell another Pod's leftovers in a shared volume"`
+	PodNamespace  string `env:"POD_NAMESPACE" doc:"metadata.namespace; else from /etc/hosts or the service account directory"`
+	PodUID        string `env:"POD_UID" doc:"metadata.uid, to recognize another Pod's files in a shared volume"`
 	PodIP         string `env:"POD_IP" doc:"status.podIP"`
 	PodIPs        string `env:"POD_IPS" doc:"status.podIPs; else POD_IP, the Pod's own lines in /etc/hosts, the interfaces"`
 	PodOrdinal    string `env:"POD_ORDINAL" doc:"metadata.labels['apps.kubernetes.io/pod-index']; else the number at the end of the hostname"`
@@ -83,7 +83,7 @@ type Line struct{ Hostname, Service, Namespace string }
 func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
 	hostsText, err := readHosts(root)
 	if err != nil {
-		return Facts{}, refuse(Misconfigured, "%w", err).mend("mount nothing over it, as the kubelet writes it")
+		return Facts{}, refuse(Misconfigured, "%w", err).mend("do not mount anything over it, since the kubelet writes it")
 	}
 	h := parseHosts(hostsText)
 	self, _ := selfIn(root, h)
@@ -276,7 +276,7 @@ func parseAddrs(variable, field, value string) (addrs []netip.Addr, err error) {
 		word = strings.Trim(word, blanks)
 		addr, err := netip.ParseAddr(word)
 		if err != nil {
-			return nil, refuse(Misconfigured, "%s=%+q: %+q is no IP address", variable, value, word).mend("set %s from %s", variable, field)
+			return nil, refuse(Misconfigured, "%s=%+q: %+q is not an IP address", variable, value, word).mend("set %s from %s", variable, field)
 		}
 		addr = addr.Unmap()
 		if err := checkOwn(addr); err != nil {
@@ -291,15 +291,15 @@ func parseAddrs(variable, field, value string) (addrs []netip.Addr, err error) {
 func checkOwn(addr netip.Addr) error {
 	switch {
 	case addr.Zone() != "" || addr.IsLinkLocalUnicast():
-		return errors.New("is valid on one link only")
+		return errors.New("is valid only on one link")
 	case addr.IsUnspecified():
-		return errors.New("stands for no address")
+		return errors.New("is the unspecified address")
 	case addr.IsLoopback():
 		return errors.New("is a loopback address")
 	case addr.IsMulticast() || addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return errors.New("is an address of many hosts")
+		return errors.New("is a multicast or broadcast address")
 	case addr.Is6() && (addr == ip6LocalNet || addr == ip6AllNodes || addr == ip6AllRouters):
-		return errors.New("is one of the kubelet's fillers in /etc/hosts")
+		return errors.New("is one of the kubelet's fixed entries in /etc/hosts")
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (f *Facts) givenNameservers(given Given) error {
 			server = netip.AddrPortFrom(parseServer(server.Addr().String()), server.Port())
 		}
 		if !server.IsValid() || server.Port() == 0 {
-			return refuse(Misconfigured, "PODFQDN_NAMESERVERS=%+q: %+q is no address of a nameserver", given.Nameservers, word).mend("write an IP address, or ADDRESS:PORT, [IPV6]:PORT")
+			return refuse(Misconfigured, "PODFQDN_NAMESERVERS=%+q: %+q is not a nameserver address", given.Nameservers, word).mend("write ADDRESS, ADDRESS:PORT or [IPV6]:PORT")
 		}
 		f.Nameservers = append(f.Nameservers, server)
 	}
@@ -349,9 +349,9 @@ func (f *Facts) seenNameservers(root fs.FS) error {
 	case f.FromVariable || len(f.Nameservers) > 0:
 		return nil
 	case len(f.ResolvConf.Ignored) > 0:
-		return refuse(ForeignDNS, "/%s: nameserver %+q is no IP address", resolvConfPath, f.ResolvConf.Ignored[0]).mend("correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS")
+		return refuse(ForeignDNS, "/%s: nameserver %+q is not an IP address", resolvConfPath, f.ResolvConf.Ignored[0]).mend("correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS")
 	}
-	return refuse(ForeignDNS, "/%s names no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
+	return refuse(ForeignDNS, "/%s has no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
 }
 
 // readHosts reads /etc/hosts, and for up to a second again while it is not
@@ -385,7 +385,7 @@ func readFile(root fs.FS, path string) (string, error) {
 		return "", fmt.Errorf("read /%s: %w", path, cause(err))
 	}
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return "", fmt.Errorf("read /%s: it is no ordinary file of at most %d bytes", path, maxFile)
+		return "", fmt.Errorf("read /%s: it is not a regular file of at most %d bytes", path, maxFile)
 	}
 	text, err := fs.ReadFile(root, path)
 	if err != nil {

@@ -137,7 +137,7 @@ func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 	}
 	given := identity.Given{Nameservers: "10.96.0.10", PodIPs: "10.244.0.27"}
 	for path, mend := range map[string]string{
-		"etc/hosts":    "mount nothing over it, as the kubelet writes it",
+		"etc/hosts":    "do not mount anything over it, since the kubelet writes it",
 		"etc/hostname": "set PODFQDN_HOSTNAME",
 		"var/run/secrets/kubernetes.io/serviceaccount/namespace": "set POD_NAMESPACE from metadata.namespace",
 		"etc/resolv.conf": "mount it, or set PODFQDN_NAMESERVERS",
@@ -158,7 +158,7 @@ func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 			root := good()
 			root[path] = file
 			_, err := identity.Look(root, given, nil)
-			want := "read /" + path + ": it is no ordinary file of at most 1048576 bytes: " + mend
+			want := "read /" + path + ": it is not a regular file of at most 1048576 bytes: " + mend
 			if err == nil || err.Error() != want {
 				t.Errorf("%s that is %s: got %v, want %s", path, what, err, want)
 			}

@@ -34,15 +34,15 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 	case r.SchemaVersion != schemaVersion:
 		return nil, fmt.Errorf("it has schema version %d, not %d", r.SchemaVersion, schemaVersion)
 	case r.PodUID != "" && c.uid != "" && r.PodUID != c.uid:
-		return nil, fmt.Errorf("it is of another Pod, %+q", r.PodUID)
+		return nil, fmt.Errorf("it belongs to another Pod, %+q", r.PodUID)
 	case r.FQDN != c.name.String():
-		return nil, fmt.Errorf("it is of another name, %+q", r.FQDN)
+		return nil, fmt.Errorf("it is for another name, %+q", r.FQDN)
 	case len(r.IPs) == 0 || r.IP != r.IPs[0]:
-		return nil, fmt.Errorf("its %s names no primary address", fileJSON)
+		return nil, fmt.Errorf("its %s has no primary address", fileJSON)
 	}
 	for _, ip := range r.IPs {
 		if !slices.Contains(c.own, ip) {
-			return nil, fmt.Errorf("it is of another address, %s", ip)
+			return nil, fmt.Errorf("it is for another address, %s", ip)
 		}
 	}
 	if r.ordinal = string(content[fileOrdinal]); r.ordinal != "" && !isOrdinal(r.ordinal) {

@@ -29,7 +29,7 @@ func TestEveryCombinationOfHostnameFieldsIsClaimedOrRefused(t *testing.T) {
 		ip         = "10.244.0.27"
 		named      = "claims aa.bb.default.svc.cluster.local or else 10-244-0-27.bb.default.svc.cluster.local"
 		podNamed   = "claims pod-x.bb.default.svc.cluster.local or else 10-244-0-27.bb.default.svc.cluster.local"
-		noService  = "refuses: this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or PODFQDN_SERVICE; where it is set already, a virtual cluster's syncer may have emptied it: set PODFQDN_SERVICE"
+		noService  = "refuses: this Pod has no governing Service: set spec.subdomain (spec.serviceName in a StatefulSet) to the name of a headless Service that selects it, or set PODFQDN_SERVICE; if it is already set, a virtual cluster's syncer may have emptied it: set PODFQDN_SERVICE"
 		overridden = `refuses: /etc/hosts says only "cc.example.org": spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain`
 		ofTheNode  = "refuses: this Pod has hostNetwork: true and sees the node's files, not its own: set PODFQDN_HOSTNAME to spec.hostname and PODFQDN_SERVICE to spec.subdomain"
 		forbidden  = "forbidden by the API"

@@ -24,14 +24,14 @@ type Name struct{ text string }
 func ParseName(s string) (Name, error) {
 	text := lower(strings.TrimSuffix(s, "."))
 	if text == "" {
-		return Name{}, fmt.Errorf("%+q is no DNS name", s)
+		return Name{}, fmt.Errorf("%+q is not a DNS name", s)
 	}
 	if len(text) > maxName {
 		return Name{}, fmt.Errorf("%+q has %d characters; a DNS name has at most %d", s, len(text), maxName)
 	}
 	for label := range strings.SplitSeq(text, ".") {
 		if err := checkLabel(label); err != nil {
-			return Name{}, fmt.Errorf("%+q is no DNS name: %w", s, err)
+			return Name{}, fmt.Errorf("%+q is not a DNS name: %w", s, err)
 		}
 	}
 	return Name{text}, nil
@@ -87,7 +87,7 @@ func checkLabel(label string) error {
 	}
 	for _, c := range label {
 		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-			return fmt.Errorf("the label %+q has %+q in it; letters, digits and hyphens are allowed", label, string(c))
+			return fmt.Errorf("the label %+q has %+q; only letters, digits and hyphens are allowed", label, string(c))
 		}
 	}
 	return nil

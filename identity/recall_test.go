@@ -49,7 +49,7 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 	const (
 		ip, ip6 = "10.244.0.27", "fd00:10:244::1b"
 		full    = "10.244.0.27\tdb-0.db.default.svc.cluster.local\tdb-0\n"
-		other   = `it is of another name, "db-0.db.default.svc.cluster.local"`
+		other   = `it is for another name, "db-0.db.default.svc.cluster.local"`
 	)
 	own := podtest.Hosts("db-0.db.default.svc.cluster.local\tdb-0", ip, ip6)
 	head := podtest.Hosts("")
@@ -100,18 +100,18 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 		{name: "both emptied", hosts: "", resolv: "\n"},
 		{name: "both missing", hosts: "-", resolv: "-", given: identity.Given{PodIP: ip}},
 
-		{name: "another address", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0\n", want: "it is of another address, 10.244.0.27"},
-		{name: "another address without newline", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0", want: "it is of another address, 10.244.0.27"},
-		{name: "another address, told", hosts: "", given: identity.Given{PodIPs: "10.244.0.99"}, want: "it is of another address, 10.244.0.27"},
-		{name: "another primary address, told", hosts: "", given: identity.Given{PodIP: "10.244.0.99"}, want: "it is of another address, 10.244.0.27"},
-		{name: "another address of the interfaces", hosts: "", ifaces: []string{"10.244.0.99"}, want: "it is of another address, 10.244.0.27"},
-		{name: "a second network, and not the published address", hosts: "", ifaces: []string{"192.168.90.4", "10.244.0.99"}, want: "it is of another address, 10.244.0.27"},
-		{name: "the published address, told otherwise", hosts: "", given: identity.Given{PodIP: "10.244.0.99"}, ifaces: []string{ip, ip6}, want: "it is of another address, 10.244.0.27"},
+		{name: "another address", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0\n", want: "it is for another address, 10.244.0.27"},
+		{name: "another address without newline", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0", want: "it is for another address, 10.244.0.27"},
+		{name: "another address, told", hosts: "", given: identity.Given{PodIPs: "10.244.0.99"}, want: "it is for another address, 10.244.0.27"},
+		{name: "another primary address, told", hosts: "", given: identity.Given{PodIP: "10.244.0.99"}, want: "it is for another address, 10.244.0.27"},
+		{name: "another address of the interfaces", hosts: "", ifaces: []string{"10.244.0.99"}, want: "it is for another address, 10.244.0.27"},
+		{name: "a second network, and not the published address", hosts: "", ifaces: []string{"192.168.90.4", "10.244.0.99"}, want: "it is for another address, 10.244.0.27"},
+		{name: "the published address, told otherwise", hosts: "", given: identity.Given{PodIP: "10.244.0.99"}, ifaces: []string{ip, ip6}, want: "it is for another address, 10.244.0.27"},
 		{name: "no interface", hosts: "", ifaces: []string{}, want: "refused: no address of this Pod"},
 		{name: "the own address on one link only", hosts: "", ifaces: []string{"fe80::1", "127.0.0.1"}, want: "refused: no address of this Pod"},
-		{name: "one address of two", hosts: "", ifaces: []string{ip}, want: "it is of another address, fd00:10:244::1b"},
-		{name: "another line of the own hostname behind", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0\n" + full, want: "it is of another address, 10.244.0.27"},
-		{name: "the own UID at another address", hosts: "", given: identity.Given{PodUID: "1"}, ifaces: []string{"10.244.0.99"}, want: "it is of another address, 10.244.0.27"},
+		{name: "one address of two", hosts: "", ifaces: []string{ip}, want: "it is for another address, fd00:10:244::1b"},
+		{name: "another line of the own hostname behind", hosts: head + "10.244.0.99\tdb-0.db.default.svc.cluster.local\tdb-0\n" + full, want: "it is for another address, 10.244.0.27"},
+		{name: "the own UID at another address", hosts: "", given: identity.Given{PodUID: "1"}, ifaces: []string{"10.244.0.99"}, want: "it is for another address, 10.244.0.27"},
 		{name: "another hostname", hosts: "", self: "db-1", want: other},
 		{name: "another hostname of the kernel", hosts: own, self: "-", kernel: "db-1", ifaces: []string{ip, ip6}, want: other},
 		{name: "another hostname, which lists this one as a peer", hosts: head + "10.244.0.28\tdb-1.db.default.svc.cluster.local\tdb-1\n" + full, self: "db-1", want: other},
@@ -119,7 +119,7 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 		{name: "another hostname, and only this one's line", hosts: head + full, self: "db-1", want: other},
 		{name: "another namespace", hosts: "", given: identity.Given{PodNamespace: "staging"}, want: other},
 		{name: "another Service", hosts: "", given: identity.Given{Service: "cache"}, want: other},
-		{name: "another UID", hosts: own, given: identity.Given{PodUID: "2"}, want: `it is of another Pod, "1"`},
+		{name: "another UID", hosts: own, given: identity.Given{PodUID: "2"}, want: `it belongs to another Pod, "1"`},
 		{name: "nothing to compare with", hosts: "", self: "-", want: "refused: no address of this Pod"},
 		{name: "a variable that is none", hosts: own, given: identity.Given{PodIPs: "x"}, want: `mistake: POD_IPS="x"`},
 		{name: "nameservers that are none", hosts: own, given: identity.Given{Nameservers: "x"}, want: `mistake: PODFQDN_NAMESERVERS="x"`},
@@ -166,8 +166,8 @@ func TestAFullHostnameIsAnotherPodsUnlessAllOfItIsTheSame(t *testing.T) {
 	files := identityOf(t, podtest.DB0, identity.Given{}, "10.244.0.27")
 	for hostname, want := range map[string]string{
 		"db-0.db.default.svc.cluster.local":    "kept",
-		"db-0.db.staging.svc.cluster.local":    `it is of another name, "db-0.db.default.svc.cluster.local"`,
-		"db-0.cache.default.svc.cluster.local": `it is of another name, "db-0.db.default.svc.cluster.local"`,
+		"db-0.db.staging.svc.cluster.local":    `it is for another name, "db-0.db.default.svc.cluster.local"`,
+		"db-0.cache.default.svc.cluster.local": `it is for another name, "db-0.db.default.svc.cluster.local"`,
 	} {
 		root := fstest.MapFS{"etc/hosts": {}, "etc/hostname": {}, "proc/sys/kernel/hostname": {Data: []byte(hostname + "\n")}}
 		if got := recalled(root, identity.Given{}, identity.Policy{}, []string{"10.244.0.27"}, files); got != want {
@@ -190,9 +190,9 @@ func TestADashedIdentityIsRecalledByItsAddress(t *testing.T) {
 		want   string
 	}{
 		{identity.Given{Service: "web"}, []string{"10.244.0.27"}, "kept"},
-		{identity.Given{Service: "web"}, []string{"10.244.0.28"}, `it is of another name, "10-244-0-27.web.default.svc.cluster.local"`},
+		{identity.Given{Service: "web"}, []string{"10.244.0.28"}, `it is for another name, "10-244-0-27.web.default.svc.cluster.local"`},
 		{identity.Given{Service: "web", PodIP: "10.244.0.27"}, nil, "kept"},
-		{identity.Given{Service: "web"}, nil, "refused: no address of this Pod is to be found: set POD_IPS from status.podIPs"},
+		{identity.Given{Service: "web"}, nil, "refused: cannot determine this Pod's addresses: set POD_IPS from status.podIPs"},
 	} {
 		if got := recalled(root, test.given, dashed, test.ifaces, files); got != test.want {
 			t.Errorf("%+v: got %s, not %s", test, got, test.want)

@@ -22,37 +22,37 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 		want  string
 	}{
 		{name: "hostname", given: identity.Given{Hostname: evil},
-			want: `the hostname "a\nb\x1b[31m\u00e9" (from PODFQDN_HOSTNAME) cannot stand in a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set PODFQDN_HOSTNAME`},
+			want: `the hostname "a\nb\x1b[31m\u00e9" (from PODFQDN_HOSTNAME) cannot be part of a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set PODFQDN_HOSTNAME`},
 		{name: "Service", given: identity.Given{Service: evil},
-			want: `the governing Service "a\nb\x1b[31m\u00e9" (from PODFQDN_SERVICE) cannot stand in a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set PODFQDN_SERVICE`},
+			want: `the governing Service "a\nb\x1b[31m\u00e9" (from PODFQDN_SERVICE) cannot be part of a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set PODFQDN_SERVICE`},
 		{name: "namespace", given: identity.Given{PodNamespace: evil},
-			want: `the namespace "a\nb\x1b[31m\u00e9" (from POD_NAMESPACE) cannot stand in a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set POD_NAMESPACE`},
+			want: `the namespace "a\nb\x1b[31m\u00e9" (from POD_NAMESPACE) cannot be part of a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set POD_NAMESPACE`},
 		{name: "namespace without zone", given: identity.Given{PodNamespace: evil, PodIPs: ip4, Hostname: "db-0", Service: "db"}, file: "etc/hosts: ",
-			want: `the namespace "a\nb\x1b[31m\u00e9" (from POD_NAMESPACE) cannot stand in a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set POD_NAMESPACE`},
+			want: `the namespace "a\nb\x1b[31m\u00e9" (from POD_NAMESPACE) cannot be part of a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set POD_NAMESPACE`},
 		{name: "cluster domain", given: identity.Given{ClusterDomain: evil},
-			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is no DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
+			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
 		{name: "cluster domain beside the whole name", given: identity.Given{ClusterDomain: evil, FQDN: name4},
-			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is no DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
+			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
 		{name: "the whole name", given: identity.Given{FQDN: evil},
-			want: `PODFQDN_FQDN: "a\nb\x1b[31m\u00e9" is no DNS name: the label "a\nb\x1b[31m\u00e9" has "\n" in it; letters, digits and hyphens are allowed: write a name such as db-0.db.default.svc.cluster.local`},
+			want: `PODFQDN_FQDN: "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" has "\n"; only letters, digits and hyphens are allowed: write a name such as db-0.db.default.svc.cluster.local`},
 		{name: "addresses", given: identity.Given{PodIPs: evil},
-			want: `POD_IPS="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is no IP address: set POD_IPS from status.podIPs`},
+			want: `POD_IPS="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is not an IP address: set POD_IPS from status.podIPs`},
 		{name: "an address with a scope", given: identity.Given{PodIP: "fd00::1%" + evil},
-			want: `POD_IP="fd00::1%a\nb\x1b[31m\u00e9": "fd00::1%a\nb\x1b[31m\u00e9" is valid on one link only: set POD_IP from status.podIP`},
+			want: `POD_IP="fd00::1%a\nb\x1b[31m\u00e9": "fd00::1%a\nb\x1b[31m\u00e9" is valid only on one link: set POD_IP from status.podIP`},
 		{name: "two addresses of different variables", given: identity.Given{PodIP: "10.1.2.3,10.1.2.4", PodIPs: ip4},
 			want: `POD_IP="10.1.2.3,10.1.2.4" is not among POD_IPS="10.244.0.27": set POD_IPS from status.podIPs and leave POD_IP out`},
 		{name: "an address that is none beside addresses", given: identity.Given{PodIP: evil, PodIPs: ip4},
-			want: `POD_IP="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is no IP address: set POD_IP from status.podIP`},
+			want: `POD_IP="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is not an IP address: set POD_IP from status.podIP`},
 		{name: "an ordinal", given: identity.Given{PodOrdinal: evil},
 			want: `POD_ORDINAL="a\nb\x1b[31m\u00e9" is not a whole number from 0 to 2147483647 without leading zeros: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or leave it out`},
 		{name: "nameservers", given: identity.Given{Nameservers: evil},
-			want: `PODFQDN_NAMESERVERS="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT`},
+			want: `PODFQDN_NAMESERVERS="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is not a nameserver address: write ADDRESS, ADDRESS:PORT or [IPV6]:PORT`},
 		{name: "a nameserver with a strange scope", given: identity.Given{Nameservers: "fe80::1%" + evil},
-			want: `PODFQDN_NAMESERVERS="fe80::1%a\nb\x1b[31m\u00e9": "fe80::1%a\nb\x1b[31m\u00e9" is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT`},
+			want: `PODFQDN_NAMESERVERS="fe80::1%a\nb\x1b[31m\u00e9": "fe80::1%a\nb\x1b[31m\u00e9" is not a nameserver address: write ADDRESS, ADDRESS:PORT or [IPV6]:PORT`},
 		{name: "a nameserver in resolv.conf", file: "etc/resolv.conf: nameserver a\x1b[31m\u00e9",
-			want: `/etc/resolv.conf: nameserver "a\x1b[31m\u00e9" is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
+			want: `/etc/resolv.conf: nameserver "a\x1b[31m\u00e9" is not an IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
 		{name: "a nameserver with a strange scope in resolv.conf", file: "etc/resolv.conf: nameserver fe80::1%\x1b[31m\u00e9",
-			want: `/etc/resolv.conf: nameserver "fe80::1%\x1b[31m\u00e9" is no IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
+			want: `/etc/resolv.conf: nameserver "fe80::1%\x1b[31m\u00e9" is not an IP address: correct the Pod's dnsConfig.nameservers, or set PODFQDN_NAMESERVERS`},
 		{name: "an override", file: "etc/hosts: " + podtest.Managed + ip4 + "\tcaf\u00e9.example\n",
 			want: `/etc/hosts says only "caf\u00e9.example": spec.hostnameOverride hides the name that DNS publishes (or the Pod's name has dots): set PODFQDN_HOSTNAME and PODFQDN_SERVICE to spec.hostname and spec.subdomain`},
 		{name: "a namespace file", given: identity.Given{Service: "db"}, file: "var/run/secrets/kubernetes.io/serviceaccount/namespace: " + evil,
@@ -95,8 +95,8 @@ func TestLookTellsWhyTheInterfacesCannotBeRead(t *testing.T) {
 // Who must correct two things is told of both at once.
 func TestLookTellsOfAddressesAndNameserversAtOnce(t *testing.T) {
 	_, err := identity.Look(fstest.MapFS{}, identity.Given{PodIP: "10.1.2", Nameservers: "dns"}, nil)
-	const want = `POD_IP="10.1.2": "10.1.2" is no IP address: set POD_IP from status.podIP` + "\n" +
-		`PODFQDN_NAMESERVERS="dns": "dns" is no address of a nameserver: write an IP address, or ADDRESS:PORT, [IPV6]:PORT`
+	const want = `POD_IP="10.1.2": "10.1.2" is not an IP address: set POD_IP from status.podIP` + "\n" +
+		`PODFQDN_NAMESERVERS="dns": "dns" is not a nameserver address: write ADDRESS, ADDRESS:PORT or [IPV6]:PORT`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}

@@ -62,7 +62,7 @@ func (s *Seeker) Look(ctx context.Context, r Resolver) Turn {
 	}
 	t.Agreement = Agreement{}
 	if m, ok := errors.AsType[*Mismatch](t.Err); ok && m.unasked() {
-		t.Err = NotYet(Missing, errors.New(w.Claim.name.String()+": each probe type may still be cached"), m.Again())
+		t.Err = NotYet(Missing, errors.New(w.Claim.name.String()+": the answer to each probe type may still be cached"), m.Again())
 	}
 	return t
 }

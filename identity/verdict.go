@@ -82,7 +82,7 @@ func (f Finding) String() string {
 	case Stale:
 		return fmt.Sprintf("%s: %s; this Pod is %s", f.Subject(), says, f.Want)
 	case Hidden:
-		return fmt.Sprintf("%s: %s, as it does to names that do not exist", f.Subject(), says)
+		return fmt.Sprintf("%s: %s, as it does for names that do not exist", f.Subject(), says)
 	case Unnamed:
 		return fmt.Sprintf("%s: DNS publishes this Pod as %s", f.Want, f.Subject())
 	case Poisoned:
@@ -93,7 +93,7 @@ func (f Finding) String() string {
 			says += "; programs that use musl (Alpine) cannot resolve this name"
 		}
 	case ForeignServer:
-		return fmt.Sprintf("%s: %s in the name of zone %+q, not the cluster's", f.Subject(), says, f.Zone.String())
+		return fmt.Sprintf("%s: %s from zone %+q, not the cluster's", f.Subject(), says, f.Zone.String())
 	case Unsettled:
 		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.Subject())
 	case ReverseExtra:

@@ -173,7 +173,7 @@ type asker struct {
 // run returns the addresses for which forward and reverse agree, or a *Mismatch.
 func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error) {
 	if a.claim.name.IsZero() || resolver == nil {
-		return nil, errors.New("nothing is claimed, or nobody can be asked")
+		return nil, errors.New("there is no name to prove, or no resolver to ask")
 	}
 	exchange, err := resolver.Open(ctx)
 	if err != nil {

@@ -131,17 +131,17 @@ var verifications = []verification{
 	{
 		name: "foreign server: the root", script: "exists: nxdomain zone=. again=30s",
 		asked: "exists", verdicts: "foreign-server", verdict: identity.ForeignServer, again: 30 * time.Second,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN from zone ".", not the cluster's`,
 	},
 	{
 		name: "foreign server: a zone above", script: "exists: nxdomain zone=local",
 		asked: "exists", verdicts: "foreign-server", verdict: identity.ForeignServer,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN in the name of zone "local", not the cluster's`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN from zone "local", not the cluster's`,
 	},
 	{
 		name: "foreign server: a plain question to one that refuses others", script: "exists: refused\nA: nxdomain zone=example.org\nA " + kubernetes + ": 10.96.0.1",
 		asked: "exists, exists, A, A " + kubernetes, verdicts: "agrees agrees foreign-server", verdict: identity.ForeignServer,
-		says: name4 + `: 10.96.0.10 says NXDOMAIN to A in the name of zone "example.org", not the cluster's`,
+		says: name4 + `: 10.96.0.10 says NXDOMAIN to A from zone "example.org", not the cluster's`,
 	},
 	{
 		name: "a name outside the cluster has foreign zones by right", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org",
@@ -192,7 +192,7 @@ var verifications = []verification{
 	{
 		name: "a server that does not deny what does not exist", script: "sibling: nodata",
 		asked: "exists, sibling, exists, sibling", verdicts: "hidden hidden", verdict: identity.Hidden,
-		says: name4 + ": 10.96.0.10 says no data, as it does to names that do not exist",
+		says: name4 + ": 10.96.0.10 says no data, as it does for names that do not exist",
 	},
 	{
 		name: "nobody answers for a name that does not exist", script: "sibling: silent",
@@ -858,11 +858,11 @@ func TestAServerThatHidesWhatDoesNotExistIsAskedPlainlyOnlyBlindly(t *testing.T)
 		asked, verdict string
 	}{
 		"A: " + ip4: {identity.Blindly, probes + ", A, PTR 10.244.0.27 | exists, sibling, A, AAAA, PTR 10.244.0.27", ""},
-		"A: nodata": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says no data to A, as it does to names that do not exist"},
+		"A: nodata": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says no data to A, as it does for names that do not exist"},
 		// A wildcard.
 		"A: 10.244.0.99": {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says 10.244.0.99; this Pod is " + ip4},
 		"A: nxdomain":    {identity.Blindly, probes + ", A", name4 + ": 10.96.0.10 says NXDOMAIN to A"},
-		"AAAA: nodata":   {identity.Everything, probes, name4 + ": 10.96.0.10 says no data, as it does to names that do not exist"},
+		"AAAA: nodata":   {identity.Everything, probes, name4 + ": 10.96.0.10 says no data, as it does for names that do not exist"},
 	} {
 		claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
 		s := podtest.Agreeing(t, claim).Script("sibling: nodata\n" + script)

@@ -816,7 +816,7 @@ func TestAServerThatHidesIsAskedPlainlyAtGrowingIntervals(t *testing.T) {
 				before = at
 			}
 			for _, turn := range turns[:len(turns)-1] {
-				if m, ok := errors.AsType[*identity.Mismatch](turn.Err); !ok || m.Verdict != identity.Hidden || !strings.HasSuffix(m.Error(), ", as it does to names that do not exist") {
+				if m, ok := errors.AsType[*identity.Mismatch](turn.Err); !ok || m.Verdict != identity.Hidden || !strings.HasSuffix(m.Error(), ", as it does for names that do not exist") {
 					t.Fatal(turn.Err)
 				}
 			}

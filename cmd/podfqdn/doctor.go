@@ -86,7 +86,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		facts, p.claim, err = h.facts, h.claim, nil
 		if len(facts.Nameservers) == 0 {
 			err = identity.Refuse(identity.ForeignDNS,
-				errors.New("/etc/resolv.conf names no nameserver, although this Pod's identity is verified: something in the Pod has changed it since"),
+				errors.New("/etc/resolv.conf has no nameserver, although this Pod's identity is verified: something in the Pod has changed it since"),
 				"find what writes it, or set PODFQDN_NAMESERVERS; what is published stands")
 		}
 	}

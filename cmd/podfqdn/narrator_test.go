@@ -129,7 +129,7 @@ func TestTheSameReasonIsToldAtGrowingIntervals(t *testing.T) {
 	t.Parallel()
 	lines, err := wait(t, 2*time.Minute, func(time.Duration, identity.Question) identity.Answer { return denied })
 	const reason = "db-0.db.default.svc.cluster.local: 10.96.0.10 says NXDOMAIN"
-	if want := `gave up after 2m0s: ` + reason + `; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`; err == nil || err.Error() != want {
+	if want := `gave up after 2m0s: ` + reason + `; Service "db" has no address in DNS either: check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`; err == nil || err.Error() != want {
 		t.Errorf("ended with %v,\nnot %s", err, want)
 	}
 	if code := exitCode(err); code != exitDeadline {
@@ -355,25 +355,25 @@ func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 		reason string
 	}{
 		{"missing", identity.Exists, denied, 11,
-			name + `: 10.96.0.10 says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
+			name + `: 10.96.0.10 says NXDOMAIN; Service "db" has no address in DNS either: check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
 		{"foreign-server", identity.Exists, identity.Answer{Is: identity.Denied, Zone: identity.WireName("."), Shown: shown.Answer{Wire: "NXDOMAIN"}}, 11,
-			name + `: 10.96.0.10 says NXDOMAIN in the name of zone ".", not the cluster's; 10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
+			name + `: 10.96.0.10 says NXDOMAIN from zone ".", not the cluster's; 10.96.0.10 knows the cluster but lets unknown names fall through; Service "db" has no address in DNS either: check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`},
 		{"poisoned", identity.Forward4, denied, 11,
-			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A; this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A on purpose`},
+			name + `: the name exists, but 10.96.0.10 says NXDOMAIN to A; this passes if a cache keeps the denial from before the record existed; if it comes back, something denies A on purpose`},
 		{"stale", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{others}, Shown: shown.Answer{Wire: "10.244.9.9"}}, 11,
-			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it`},
+			name + `: 10.96.0.10 says 10.244.9.9; this Pod is 10.244.1.7; this may be the address of an earlier Pod; if so, it passes when the Service and the caches have dropped it`},
 		{"shared", identity.Forward4, identity.Answer{Is: identity.Found, Addrs: []netip.Addr{ours, others}, Shown: shown.Answer{Wire: "10.244.1.7 and 10.244.9.9"}}, 12,
-			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name`},
+			name + `: 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9; give each Pod its own hostname, and a Deployment strategy: Recreate; or set PODFQDN_FORWARD=contains if several Pods may share this name`},
 		{"unanswered", identity.Forward4, servfail, 11,
-			name + `: 10.96.0.10 says SERVFAIL to A; cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream`},
+			name + `: 10.96.0.10 says SERVFAIL to A; cluster DNS answers with an error: read its log, and check whether it reaches the API server and its upstream`},
 		{"reverse-missing", identity.Reverse, denied, 11,
-			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+			`10.244.1.7: 10.96.0.10 says NXDOMAIN to PTR, not ` + name + `; check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-refused", identity.Reverse, identity.Answer{Is: identity.Refused, Shown: shown.Answer{Wire: "REFUSED"}}, 11,
-			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+			`10.244.1.7: 10.96.0.10 says REFUSED to PTR, not ` + name + `; check whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 		{"reverse-other", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("x.all.default.svc.cluster.local.")}, Shown: shown.Answer{Wire: "x.all.default.svc.cluster.local"}}, 11,
-			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it`},
+			`10.244.1.7: 10.96.0.10 says x.all.default.svc.cluster.local, not ` + name + `; this may be the name of an earlier Pod with this address; if so, it passes when the caches have dropped it`},
 		{"reverse-foreign", identity.Reverse, identity.Answer{Is: identity.Found, Names: []identity.Name{identity.WireName("vm.example.")}, Shown: shown.Answer{Wire: "vm.example"}}, 11,
-			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver may have answered: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
+			`10.244.1.7: 10.96.0.10 says vm.example, not ` + name + `; an upstream resolver may have answered: check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore`},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -411,7 +411,7 @@ func TestSilenceAtTheEndDoesNotHideWhatWasKnown(t *testing.T) {
 		return agreed(q)
 	})
 	const want = "gave up after 15m0s: " + name + ": 10.96.0.10 says nothing within 1s; " +
-		"see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP; " +
+		"check that cluster DNS runs and that no NetworkPolicy blocks this Pod from it on port 53, UDP and TCP; " +
 		"before that: " + name + ": 10.96.0.10 says 10.244.1.7 and 10.244.9.9; another Pod holds this name: 10.244.9.9"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v,\nnot %s", err, want)

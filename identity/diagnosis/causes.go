@@ -35,7 +35,7 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 		}
 		return causes
 	case !errors.As(err, &m):
-		return []Cause{{Kind: Unexplained, Why: err.Error(), Change: "see that podfqdn may read the Pod's files and can reach its nameservers"}}
+		return []Cause{{Kind: Unexplained, Why: err.Error(), Change: "check that podfqdn can read the Pod's files and reach its nameservers"}}
 	}
 	s := scene{f: f, c: c, m: m, findings: r.Findings()}
 	causes := s.causes()
@@ -51,7 +51,7 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 			after = 1
 		}
 		causes = append(append(causes[:after:after], Cause{Kind: ReplicasDisagree, Guess: true, Why: what,
-			Change: "see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes"}), causes[after:]...)
+			Change: "check that all replicas of cluster DNS can reach the API server; if one only lags, this passes"}), causes[after:]...)
 	}
 	return causes
 }
@@ -73,7 +73,7 @@ func (s scene) told() (causes []Cause) {
 		{Misconfigured, s.f.Hostname, s.f.Line.Hostname, "leave PODFQDN_HOSTNAME out, or set it to spec.hostname"},
 	} {
 		if c.line != "" && strings.HasPrefix(c.said.From, "POD") && !strings.EqualFold(c.said.Value, c.line) {
-			causes = append(causes, s.cause(c.kind, true, fmt.Sprintf("%s says %q, but /etc/hosts, as the kubelet writes it, says %q", c.said.From, c.said.Value, c.line), c.change))
+			causes = append(causes, s.cause(c.kind, true, fmt.Sprintf("%s says %q, but /etc/hosts, which the kubelet writes, says %q", c.said.From, c.said.Value, c.line), c.change))
 		}
 	}
 	return causes
@@ -113,10 +113,10 @@ func (s scene) cause(kind Kind, guess bool, why, change string) Cause {
 // Clauses of several causes.
 const (
 	setPolicy   = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
-	serveArpa   = "the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
-	seeArpa     = "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
-	refusesPTR  = "see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
-	ownHostname = "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"
+	serveArpa   = "make the Corefile's kubernetes plugin serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	seeArpa     = "check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	refusesPTR  = "check whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
+	ownHostname = "give each Pod its own hostname, and a Deployment strategy: Recreate; or set PODFQDN_FORWARD=contains if several Pods may share this name"
 )
 
 func (s scene) causes() []Cause {
@@ -138,7 +138,7 @@ func (s scene) causes() []Cause {
 		return []Cause{s.cause(HostnameShared, false, "", ownHostname)}
 	case identity.Stale:
 		return []Cause{
-			s.cause(StaleRecord, true, s.until("the answer"), "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"),
+			s.cause(StaleRecord, true, s.until("the answer"), "this may be the address of an earlier Pod; if so, it passes when the Service and the caches have dropped it"),
 			s.cause(HostnameShared, true, fmt.Sprintf("%s may be another Pod with this hostname, while this Pod is not published", m.Others), ownHostname),
 		}
 	case identity.Poisoned:
@@ -151,35 +151,35 @@ func (s scene) causes() []Cause {
 	case identity.Unanswered:
 		return s.unanswered()
 	case identity.Unsettled:
-		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not know the same yet")}
+		return []Cause{s.cause(ReplicasDisagree, false, "", "the replicas of cluster DNS do not have the same records yet")}
 	case identity.ReverseExtra:
 		if other := s.whose(); other != "" {
 			return []Cause{s.cause(SecondService, false, "", fmt.Sprintf("%s selects this Pod too and adds %s: narrow its selector, or set PODFQDN_REVERSE=contains", other, m.Others))}
 		}
-		return []Cause{s.cause(StaleRecord, true, "", fmt.Sprintf("see what has the name %s: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains", m.Others))}
+		return []Cause{s.cause(StaleRecord, true, "", fmt.Sprintf("find out what has the name %s: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains", m.Others))}
 	case identity.ReverseOther:
 		var causes []Cause
 		if !slices.ContainsFunc(m.Names, func(n identity.Name) bool { return strings.HasSuffix(n.String(), ".svc."+s.c.Zone().String()) }) {
 			causes = append(causes, s.reverseOverridden()) // no Pod has such a name
 		}
 		return append(causes,
-			s.cause(StaleRecord, true, s.until("the answer"), "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it"),
-			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "see that spec.subdomain is the name of a Service that selects this Pod"),
+			s.cause(StaleRecord, true, s.until("the answer"), "this may be the name of an earlier Pod with this address; if so, it passes when the caches have dropped it"),
+			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "check that spec.subdomain is the name of a Service that selects this Pod"),
 		)
 	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
 	case identity.ReverseRefused:
 		return []Cause{s.cause(DNSRefusesPTR, false, "", refusesPTR)}
 	case identity.Keyless:
-		change := "put keys of these principals there (kadmin: ktadd)"
+		change := "add keys for these principals there (kadmin: ktadd)"
 		if strings.Contains(m.Error(), "not read: ") {
-			change = "see to the files that were not read; if the keys are not in them, add them (kadmin: ktadd)"
+			change = "fix the files that were not read; if the keys are not in them, add them (kadmin: ktadd)"
 		}
 		return []Cause{s.cause(KeysMissing, false, "", change+"; a changed Secret reaches the Pod within two minutes")}
 	case identity.Peerless:
 		return s.peerless()
 	case identity.Uncertified:
-		return []Cause{s.cause(CertificateMissing, false, "", "see to the files at PODFQDN_TLS; a changed Secret reaches the Pod within two minutes")}
+		return []Cause{s.cause(CertificateMissing, false, "", "fix the files at PODFQDN_TLS; a changed Secret reaches the Pod within two minutes")}
 	}
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }
@@ -189,7 +189,7 @@ func (s scene) causes() []Cause {
 func (s scene) poisoned() []Cause {
 	a, why := shown.Of(s.m.Answer), s.until("the denial")
 	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s on purpose", s.m.Kind), s.withheld())
-	switch change := fmt.Sprintf("this passes if a cache keeps the denial from before the record was there; if it comes again, something denies %s on purpose", s.m.Kind); {
+	switch change := fmt.Sprintf("this passes if a cache keeps the denial from before the record existed; if it comes back, something denies %s on purpose", s.m.Kind); {
 	case a.Renewed:
 		return []Cause{decided}
 	case a.Cached && why != "":
@@ -203,7 +203,7 @@ func (s scene) poisoned() []Cause {
 func (s scene) withheld() string {
 	change := fmt.Sprintf("find what answers %s before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR", s.m.Kind)
 	if other := slices.IndexFunc(s.c.Own(), func(a netip.Addr) bool { return a.Is4() != (s.m.Kind == identity.Forward4) }); other >= 0 {
-		change += fmt.Sprintf("; or set PODFQDN_FAMILIES=%s: programs that use musl (Alpine) will still not resolve the name", map[bool]string{true: "ipv4", false: "ipv6"}[s.c.Own()[other].Is4()])
+		change += fmt.Sprintf("; or set PODFQDN_FAMILIES=%s, but programs that use musl (Alpine) will still not resolve the name", map[bool]string{true: "ipv4", false: "ipv6"}[s.c.Own()[other].Is4()])
 	}
 	return change
 }
@@ -236,10 +236,10 @@ func (s scene) overridden(kubernetes identity.Answer) []Cause {
 		return nil
 	case slices.Contains(ptr.Names, s.c.Kubernetes()):
 		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has the PTR of %s, which is %s, and says %v to that name", identity.ShowServer(s.m.Server), s.f.Kubernetes, s.c.Kubernetes(), kubernetes.Shown),
-			"see whether something in front of the kubernetes plugin answers for "+zone+", such as a template, hosts or rewrite in the Corefile, or a DNS policy")}
+			"check whether something in front of the kubernetes plugin answers for "+zone+", such as a template, hosts or rewrite in the Corefile, or a DNS policy")}
 	case kubernetes.Is == identity.NoData:
 		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has no address for %s either, which every cluster has", identity.ShowServer(s.m.Server), s.c.Kubernetes()),
-			"see whether something in front of cluster DNS gives an empty answer for "+zone+", such as a DNS policy, or a template in the Corefile")}
+			"check whether something in front of cluster DNS returns an empty answer for "+zone+", such as a DNS policy, or a template in the Corefile")}
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func (s scene) renamed() []Cause {
 		if f.Witness || f.Is != identity.NoData || len(owners) == 0 || f.Server != s.m.Server || f.Kind == identity.Reverse != (s.m.Kind == identity.Reverse) {
 			continue
 		}
-		const rewrite = `where the Corefile rewrites it, add "answer auto" to that rewrite`
+		const rewrite = `if the Corefile rewrites it, add "answer auto" to that rewrite`
 		change := rewrite
 		service, namespace := s.c.Service()
 		if owner, err := identity.ParseName(owners[0]); err == nil && service != "" {
@@ -290,16 +290,16 @@ func (s scene) whose() string {
 func (s scene) unpublished() []Cause {
 	service, namespace := s.c.Service()
 	if service == "" {
-		return []Cause{s.cause(Unexplained, true, "", "see that somebody publishes this name in DNS")}
+		return []Cause{s.cause(Unexplained, true, "", "check that something publishes this name in DNS")}
 	}
 	named := "spec.subdomain"
 	if s.f.Service.From == "PODFQDN_SERVICE" {
 		named = s.f.Service.From
 	}
 	fields := fmt.Sprintf("a headless Service %q in namespace %q", service, namespace)
-	see := "see that " + fields + " selects this Pod and has publishNotReadyAddresses: true"
+	see := "check that " + fields + " selects this Pod and has publishNotReadyAddresses: true"
 	if s.c.Dashed() {
-		see += "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"
+		see += "; if the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"
 	}
 	exists, asked := s.witness(identity.Question{Kind: identity.Exists, Name: governing(s.c)})
 	why := ""
@@ -314,7 +314,7 @@ func (s scene) unpublished() []Cause {
 		}
 	}
 	if s.m.Verdict == identity.ForeignServer && why != "" {
-		why = identity.ShowServer(s.m.Server) + " knows the cluster, and lets unknown names fall through; " + why
+		why = identity.ShowServer(s.m.Server) + " knows the cluster but lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
 	// Where cluster DNS itself denies the name, and the Service is not one with an
@@ -331,7 +331,7 @@ func (s scene) unpublished() []Cause {
 		return []Cause{hidden, selector}
 	}
 	return []Cause{hidden,
-		s.cause(NoService, true, fmt.Sprintf("there may be no Service %q in namespace %q", service, namespace), "make "+fields+", named as "+named+" says"),
+		s.cause(NoService, true, fmt.Sprintf("there may be no Service %q in namespace %q", service, namespace), "create "+fields+", named as "+named+" says"),
 		selector}
 }
 
@@ -349,7 +349,7 @@ func (s scene) otherwise(addr netip.Addr) Cause {
 		}
 	}
 	if s.c.Dashed() {
-		return s.cause(NameForm, true, why, "leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name")
+		return s.cause(NameForm, true, why, "leave PODFQDN_NAME_FORM out: if the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name")
 	}
 	change := fmt.Sprintf("set spec.hostname to %q and spec.subdomain to %q", s.c.Hostname(), service)
 	if other != "" {
@@ -387,7 +387,7 @@ func (s scene) foreign(kubernetes identity.Answer, seen bool) []Cause {
 	const same = "make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN"
 	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	if !asked {
-		return []Cause{policy, s.cause(ClusterDomain, true, fmt.Sprintf("the cluster domain may be another one than %q (from %s)", zone, s.f.ClusterDomain.From), same)}
+		return []Cause{policy, s.cause(ClusterDomain, true, fmt.Sprintf("the cluster domain may not be %q (from %s)", zone, s.f.ClusterDomain.From), same)}
 	}
 	if other := zoneOf(ptr.Names, "kubernetes.default.svc."); !other.IsZero() && other != s.c.Zone() {
 		return []Cause{s.cause(ClusterDomain, kubernetes.Zone.IsZero(), fmt.Sprintf("the cluster domain is %q (from %s), but that of %s is %q", zone, s.f.ClusterDomain.From, server, other.String()),
@@ -418,11 +418,11 @@ func (s scene) empty() []Cause {
 		return !f.Witness && f.Name == s.c.Name() && f.Kind != identity.Exists && f.Kind != s.m.Kind && f.Is == identity.Found && f.Server == s.m.Server
 	})
 	a, _ := s.witness(identity.Question{Kind: s.m.Kind, Name: governing(s.c)})
-	single := s.cause(SingleFamily, true, "", "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES")
+	single := s.cause(SingleFamily, true, "", "check whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES")
 	switch {
 	case both && len(a.Addrs) > 0:
 		return []Cause{s.cause(NotInDNS, true, fmt.Sprintf("Service %q has addresses of this family, but not this Pod's", service),
-			"see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it")}
+			"check that this Pod is in the Service's EndpointSlice of this family; if so, this passes once cluster DNS has it")}
 	case both:
 		return []Cause{single}
 	case len(s.c.Own()) > 1 && !s.m.Zone.IsZero() && s.m.Zone.Under(s.c.Zone()): // cluster DNS itself says so
@@ -434,21 +434,21 @@ func (s scene) empty() []Cause {
 func (s scene) unanswered() []Cause {
 	switch s.m.Is {
 	case identity.Failed:
-		return []Cause{s.cause(DNSFails, false, "", "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream")}
+		return []Cause{s.cause(DNSFails, false, "", "cluster DNS answers with an error: read its log, and check whether it reaches the API server and its upstream")}
 	case identity.Refused:
 		return []Cause{
-			s.cause(DNSFails, true, "", "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream"),
-			s.cause(ForeignDNS, true, identity.ShowServer(s.m.Server)+" may be no DNS of this cluster", setPolicy),
+			s.cause(DNSFails, true, "", "cluster DNS answers with an error: read its log, and check whether it reaches the API server and its upstream"),
+			s.cause(ForeignDNS, true, identity.ShowServer(s.m.Server)+" may not be this cluster's DNS", setPolicy),
 		}
 	}
-	silent := s.cause(DNSSilent, true, "", "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP")
+	silent := s.cause(DNSSilent, true, "", "check that cluster DNS runs and that no NetworkPolicy blocks this Pod from it on port 53, UDP and TCP")
 	if s.captured() {
 		var servers []string
 		for _, server := range s.f.Nameservers {
 			servers = append(servers, identity.ShowServer(server))
 		}
-		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that does not run yet", identity.List(servers)),
-			"see that cluster DNS runs and has a ready Pod; with a mesh, start podfqdn behind its sidecar, as a native sidecar itself, or with Istio under runAsUser 1337"), silent}
+		return []Cause{s.cause(DNSCaptured, true, fmt.Sprintf("every packet to %s was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that is not running yet", identity.List(servers)),
+			"check that cluster DNS runs and has a ready Pod; with a mesh, start podfqdn after its sidecar, as a native sidecar itself, or, with Istio, under runAsUser 1337"), silent}
 	}
 	return []Cause{silent}
 }
@@ -478,7 +478,7 @@ func (s scene) reverse() []Cause {
 	}
 	// A cache keeps an upstream's answer too: that it does is no evidence.
 	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
-		"if the answer is older than the record, this passes when it runs out")}
+		"if the answer is older than the record, this passes when it expires")}
 	if shown.Of(m.Answer).Renewed {
 		cached = nil
 	}
@@ -486,18 +486,18 @@ func (s scene) reverse() []Cause {
 	// vouch for.
 	foreign := m.Verdict == identity.ReverseForeign
 	overridden := s.reverseOverridden()
-	filtered := s.cause(ReverseFiltered, true, "a DNS policy in between may deny PTR", "let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore")
+	filtered := s.cause(ReverseFiltered, true, "a DNS policy in between may deny PTR", "allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore")
 	ptr, asked := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
 	same := asked && s.f.Kubernetes.Is4() == m.Addr.Is4()
 	vouched := m.Is == identity.Found || m.Is == identity.Denied && !m.Zone.IsZero()
 	switch {
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()) && foreign: // the zone is served
-		return append([]Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve PTR records of Services only, and an upstream resolver may have answered", seeArpa)}, cached...)
+		return append([]Cause{overridden, s.cause(NoReverseZone, true, "the Corefile may serve PTR records only for Services, and an upstream resolver may have answered", seeArpa)}, cached...)
 	case same && slices.Contains(ptr.Names, s.c.Kubernetes()):
-		causes := append(cached, s.cause(NoReverseZone, true, "the Corefile may serve PTR records of Services only", seeArpa))
+		causes := append(cached, s.cause(NoReverseZone, true, "the Corefile may serve PTR records only for Services", seeArpa))
 		if s.c.Dashed() {
 			causes = append([]Cause{s.cause(ReverseNeedsHostname, true, "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname",
-				"see which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore")}, causes...)
+				"check which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore")}, causes...)
 		}
 		if !vouched {
 			causes = append(causes, filtered)
@@ -506,11 +506,11 @@ func (s scene) reverse() []Cause {
 	case same && vouched && ptr.Is == identity.Denied && !ptr.Zone.IsZero():
 		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), serveArpa)}
 	case same && !foreign && (ptr.Is == identity.Denied || ptr.Is == identity.NoData):
-		filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either, and nobody's SOA says so: a DNS policy in between may deny PTR", s.f.Kubernetes)
+		filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either, and that denial has no SOA: a DNS policy in between may deny PTR", s.f.Kubernetes)
 		if !ptr.Zone.IsZero() {
 			filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either: a DNS policy in between may deny PTR", s.f.Kubernetes)
 		}
-		return []Cause{filtered, s.cause(NoReverseZone, true, "the Corefile may not serve the reverse", seeArpa)}
+		return []Cause{filtered, s.cause(NoReverseZone, true, "the Corefile may not serve the reverse zones", seeArpa)}
 	case foreign:
 		return append([]Cause{s.cause(NoReverseZone, true, "", "an upstream resolver may have answered: "+seeArpa), overridden}, cached...)
 	}
@@ -524,7 +524,7 @@ func (s scene) reverse() []Cause {
 // reverseOverridden explains a name that is not one of cluster DNS's.
 func (s scene) reverseOverridden() Cause {
 	return s.cause(ReverseOverridden, true, fmt.Sprintf("something in front of cluster DNS may have %s for this address", s.m.Others),
-		"see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore")
+		"check whether the Corefile's hosts plugin has this address, as NodeHosts of k3s has a node's: remove it or add no_reverse, or set PODFQDN_REVERSE=ignore")
 }
 
 // until says until when m's answer is cached, or may be; "" where that is not known.
@@ -569,7 +569,7 @@ func (s scene) replicas() string {
 				continue
 			}
 			who := identity.ShowServer(f.Server)
-			return fmt.Sprintf("%s says %s to one socket and %s to another, so it is several replicas that do not know the same, or the record has just changed", who, shown.Of(g.Answer).Wire, shown.Of(f.Answer).Wire)
+			return fmt.Sprintf("%s says %s to one socket and %s to another, so several replicas behind it disagree, or the record has just changed", who, shown.Of(g.Answer).Wire, shown.Of(f.Answer).Wire)
 		}
 	}
 	return ""

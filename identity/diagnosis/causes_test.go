@@ -48,7 +48,7 @@ const (
 	known   = "A kubernetes.default.svc.cluster.local: " + api
 	service = "db.default.svc.cluster.local"
 	patch   = `kubectl --namespace default patch service/db --patch '{"spec":{"publishNotReadyAddresses":true}}'`
-	see     = `see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
+	see     = `check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
 	policy  = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 )
 
@@ -128,7 +128,7 @@ var scenes = []scene{
 			"A " + service + ": " + ip4 + "\nPTR " + ip4 + ": web-5d9f7c6b8-x2x7q.db.default.svc.cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
 		causes:    "name-form?",
-		line:      `Service "db" publishes this Pod's address as "web-5d9f7c6b8-x2x7q", not as "10-244-0-27": leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
+		line:      `Service "db" publishes this Pod's address as "web-5d9f7c6b8-x2x7q", not as "10-244-0-27": leave PODFQDN_NAME_FORM out: if the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
 	},
 	{
 		name: "the dashed name is wanted, and PTR is filtered", policy: identity.Policy{NameForm: identity.AddressForm},
@@ -136,7 +136,7 @@ var scenes = []scene{
 			"A " + service + ": " + ip4 + "\nPTR " + ip4 + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
 		causes:    "name-form?",
-		line:      `Service "db" publishes this Pod's address, but not as "10-244-0-27": leave PODFQDN_NAME_FORM out: where the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
+		line:      `Service "db" publishes this Pod's address, but not as "10-244-0-27": leave PODFQDN_NAME_FORM out: if the Pod has a hostname, or the Corefile has endpoint_pod_names, DNS does not publish the dashed name`,
 	},
 
 	// The answer is empty, or has another name's records.
@@ -145,14 +145,14 @@ var scenes = []scene{
 		script:    "A: nodata owner=db-0.db.default.svc.corp.example\n" + known + "\nexists " + service + ": nodata\nA " + service + ": nodata owner=db.default.svc.corp.example",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "record-renamed",
-		line:      `the answer to A for db-0.db.default.svc.cluster.local has records of db-0.db.default.svc.corp.example only, which a resolver does not take: where the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+		line:      `the answer to A for db-0.db.default.svc.cluster.local has records of db-0.db.default.svc.corp.example only, which a resolver does not take: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
 	},
 	{
 		name:      "a rewrite of the PTR without answer",
 		script:    "PTR " + ip4 + ": nodata owner=1.0.0.10.in-addr.arpa\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "record-renamed",
-		line:      `the answer to PTR for 10.244.0.27 has records of 1.0.0.10.in-addr.arpa only, which a resolver does not take: where the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_REVERSE=ignore`,
+		line:      `the answer to PTR for 10.244.0.27 has records of 1.0.0.10.in-addr.arpa only, which a resolver does not take: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_REVERSE=ignore`,
 	},
 	{
 		name:      "an empty answer to all that is missing",
@@ -166,28 +166,28 @@ var scenes = []scene{
 		script:    "A: nodata\nA kubernetes.default.svc.cluster.local: nodata\nPTR " + api + ": nodata\nexists " + service + ": nodata\nA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "zone-overridden? not-ready-hidden? service-missing? selector-mismatch? single-family?",
-		line:      "10.96.0.10 has no address for kubernetes.default.svc.cluster.local either, which every cluster has: see whether something in front of cluster DNS gives an empty answer for cluster.local, such as a DNS policy, or a template in the Corefile",
+		line:      "10.96.0.10 has no address for kubernetes.default.svc.cluster.local either, which every cluster has: check whether something in front of cluster DNS returns an empty answer for cluster.local, such as a DNS policy, or a template in the Corefile",
 	},
 	{
 		name: "no address of the only family that is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv6},
 		script:    "AAAA: nodata zone=cluster.local\nA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", AAAA " + service,
 		causes:    "single-family? not-ready-hidden? service-missing? selector-mismatch?",
-		line:      "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
+		line:      "check whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
 	},
 	{
 		name:      "a template for the cluster domain",
 		script:    "exists: nxdomain\nA kubernetes.default.svc.cluster.local: nxdomain\nPTR " + api + ": kubernetes.default.svc.cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
 		causes:    "zone-overridden? dns-policy?",
-		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: see whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
+		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
 	},
 	{
 		name:      "a template for the cluster domain, with its SOA",
 		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nxdomain zone=cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service,
 		causes:    "zone-overridden? not-ready-hidden? service-missing? selector-mismatch?",
-		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: see whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
+		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
 	},
 	{
 		name:      "both families of the Service are asked for a Pod of both",
@@ -219,7 +219,7 @@ var scenes = []scene{
 	{
 		name: "nobody publishes a name that is no Pod's", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org\n" + known,
 		witnesses: "A kubernetes.default.svc.cluster.local",
-		causes:    "unexplained?", line: "see that somebody publishes this name in DNS",
+		causes:    "unexplained?", line: "check that something publishes this name in DNS",
 	},
 	{
 		name: "DNS publishes the address without the hostname", script: "exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -263,7 +263,7 @@ var scenes = []scene{
 		script:    "exists: nxdomain zone=.\n" + known + "\nexists " + service + ": nxdomain zone=.",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service,
 		causes:    "not-ready-hidden? service-missing? selector-mismatch?",
-		line:      `10.96.0.10 knows the cluster, and lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
+		line:      `10.96.0.10 knows the cluster but lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
 	},
 	{
 		name:      "the claim's evil twin in a PTR is no cluster domain",
@@ -276,27 +276,27 @@ var scenes = []scene{
 	{
 		name: "shared", script: "A: 10.244.0.27 10.244.0.28\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.27 10.244.0.28",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "hostname-shared", line: "give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name",
+		causes:    "hostname-shared", line: "give each Pod its own hostname, and a Deployment strategy: Recreate; or set PODFQDN_FORWARD=contains if several Pods may share this name",
 	},
 	{
 		name: "stale", script: "A: 10.244.0.28 ttl=17s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "record-stale? hostname-shared?", line: "this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+		causes:    "record-stale? hostname-shared?", line: "this may be the address of an earlier Pod; if so, it passes when the Service and the caches have dropped it",
 	},
 	{
 		name: "stale, in a cache", script: "A: 10.244.0.28 ttl=17s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": 10.244.0.28",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC: this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it",
+		causes:    "record-stale? hostname-shared?", line: "the answer is cached until 12:00:17 UTC: this may be the address of an earlier Pod; if so, it passes when the Service and the caches have dropped it",
 	},
 	{
 		name: "poisoned", script: "A: nxdomain zone=cluster.local ttl=23s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies A on purpose",
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record existed; if it comes back, something denies A on purpose",
 	},
 	{
 		name: "poisoned, for who knows how long", script: "A: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "denial-cached? family-withheld?", line: "this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A on purpose",
+		causes:    "denial-cached? family-withheld?", line: "this passes if a cache keeps the denial from before the record existed; if it comes back, something denies A on purpose",
 	},
 	{
 		name: "denied again when the TTL has run out", script: "A: nxdomain zone=cluster.local ttl=23s cached renewed\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -306,61 +306,61 @@ var scenes = []scene{
 	{
 		name: "denied with less than the full TTL", script: "A: nxdomain zone=cluster.local ttl=23s full=30s\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: strings.Repeat("A kubernetes.default.svc.cluster.local, ", 3) + "exists " + service + ", A " + service,
-		causes:    "denial-cached? family-withheld?", line: "the denial may be cached until 12:00:23 UTC: this passes if a cache keeps the denial from before the record was there; if it comes again, something denies A on purpose",
+		causes:    "denial-cached? family-withheld?", line: "the denial may be cached until 12:00:23 UTC: this passes if a cache keeps the denial from before the record existed; if it comes back, something denies A on purpose",
 	},
 	{
 		name: "a denied family, and all is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nxdomain\nAAAA kubernetes.default.svc.cluster.local: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nxdomain",
 		witnesses: strings.Repeat("AAAA kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "family-withheld", line: "waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4: programs that use musl (Alpine) will still not resolve the name",
+		causes:    "family-withheld", line: "waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4, but programs that use musl (Alpine) will still not resolve the name",
 	},
 	{
 		name: "a denied family in a cache, and all is wanted", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nxdomain zone=cluster.local ttl=23s cached\nAAAA kubernetes.default.svc.cluster.local: nxdomain\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nxdomain",
 		witnesses: strings.Repeat("AAAA kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record was there; if it comes again, something denies AAAA on purpose",
+		causes:    "denial-cached", line: "the denial is cached until 12:00:23 UTC: this passes then if it is from before the record existed; if it comes back, something denies AAAA on purpose",
 	},
 	{
 		name: "one family is missing", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": nodata",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "single-family?", line: "see whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
+		causes:    "single-family?", line: "check whether the Service has this family (ipFamilyPolicy), or set PODFQDN_FAMILIES",
 	},
 	{
 		name: "one family is missing, and others have it", ips: dual, policy: identity.Policy{Families: identity.FamiliesAll},
 		script:    "AAAA: nodata\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4 + "\nAAAA " + service + ": fd00:10:244::7",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", AAAA " + service,
-		causes:    "dns-lag?", line: `Service "db" has addresses of this family, but not this Pod's: see that this Pod is in the Service's EndpointSlice of this family; this passes when cluster DNS has heard of it`,
+		causes:    "dns-lag?", line: `Service "db" has addresses of this family, but not this Pod's: check that this Pod is in the Service's EndpointSlice of this family; if so, this passes once cluster DNS has it`,
 	},
 
 	// The server does not say.
 	{
 		name: "silent", script: "exists: silent\nA kubernetes.default.svc.cluster.local: silent",
 		witnesses: "A kubernetes.default.svc.cluster.local", causes: "dns-silent?",
-		line: "see that cluster DNS runs and that no NetworkPolicy keeps this Pod from it on port 53, UDP and TCP",
+		line: "check that cluster DNS runs and that no NetworkPolicy blocks this Pod from it on port 53, UDP and TCP",
 	},
 	{
 		name: "fails", script: "exists: servfail\nexists kubernetes.default.svc.cluster.local: servfail\nA kubernetes.default.svc.cluster.local: servfail\nexists " + service + ": servfail",
 		witnesses: strings.Repeat("exists kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, ", 2) + "A kubernetes.default.svc.cluster.local, " + "exists " + service, causes: "dns-fails",
-		line: "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream",
+		line: "cluster DNS answers with an error: read its log, and check whether it reaches the API server and its upstream",
 	},
 	{
 		name: "refuses", script: "exists: refused\nA: refused\nA kubernetes.default.svc.cluster.local: refused\nexists " + service + ": refused",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service, causes: "dns-fails? dns-policy?",
-		line: "cluster DNS answers with an error: read its log, and see whether it reaches the API server and its upstream",
+		line: "cluster DNS answers with an error: read its log, and check whether it reaches the API server and its upstream",
 	},
 	{
 		name: "two rounds on two sockets hear two things", script: "exists: nodata | nxdomain zone=cluster.local\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service + ", PTR " + ip4,
 		causes:    "replicas-disagree? hostname-missing?",
-		line:      "10.96.0.10 says no data to one socket and NXDOMAIN to another, so it is several replicas that do not know the same, or the record has just changed: see that all replicas of cluster DNS are in touch with the API server; where one only lags, this passes",
+		line:      "10.96.0.10 says no data to one socket and NXDOMAIN to another, so several replicas behind it disagree, or the record has just changed: check that all replicas of cluster DNS can reach the API server; if one only lags, this passes",
 	},
 
 	{
 		name: "two replicas, one of them poisoned", script: "A: " + ip4 + " | nxdomain zone=cluster.local ttl=9s cached\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "denial-cached replicas-disagree?",
-		line:      "the denial is cached until 12:00:09 UTC: this passes then if it is from before the record was there; if it comes again, something denies A on purpose",
+		line:      "the denial is cached until 12:00:09 UTC: this passes then if it is from before the record existed; if it comes back, something denies A on purpose",
 	},
 
 	// The reverse.
@@ -372,84 +372,84 @@ var scenes = []scene{
 	{
 		name: "another Pod of the Service adds a PTR", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + name4 + " db-7.db.default.svc.cluster.local\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
-		causes:    "record-stale?", line: "see what has the name db-7.db.default.svc.cluster.local: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains",
+		causes:    "record-stale?", line: "find out what has the name db-7.db.default.svc.cluster.local: an earlier Pod with this address, another Pod on the node's network, or something in front of cluster DNS; or set PODFQDN_REVERSE=contains",
 	},
 	{
 		name: "only another name", script: "PTR 10.244.0.27: " + vip4 + "\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
-		causes:    "record-stale? subdomain-mismatch?", line: "this may be the name of an earlier Pod with this address, and passes when the caches have forgotten it",
+		causes:    "record-stale? subdomain-mismatch?", line: "this may be the name of an earlier Pod with this address; if so, it passes when the caches have dropped it",
 	},
 	{
 		name: "no PTR, and none of the API server", script: "PTR 10.244.0.27: nxdomain zone=.\n" + known + "\nPTR " + api + ": nxdomain zone=.\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing",
-		line:      "the API server's own address 10.96.0.1 has no PTR either: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: make the Corefile's kubernetes plugin serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "no PTR, but one of the API server", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing?",
-		line:      "the answer is cached until 12:00:12 UTC: if the answer is older than the record, this passes when it runs out",
+		line:      "the answer is cached until 12:00:12 UTC: if the answer is older than the record, this passes when it expires",
 	},
 	{
 		name: "no PTR, denied again when the TTL has run out", script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s cached renewed\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing?",
-		line:      "the Corefile may serve PTR records of Services only: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "the Corefile may serve PTR records only for Services: check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "no PTR for a dashed name", policy: identity.Policy{NameForm: identity.AddressForm}, script: "PTR 10.244.0.27: nxdomain zone=. ttl=12s\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-needs-hostname? denial-cached? reverse-zone-missing?",
-		line:      "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname: see which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore",
+		line:      "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname: check which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an IPv4 address of the API server tells nothing of IPv6", ips: ip6, script: "PTR " + ip6 + ": nxdomain zone=.\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nAAAA " + service + ": " + ip6,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", AAAA " + service,
 		causes:    "reverse-zone-missing? denial-cached?",
-		line:      "see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an upstream's PTR", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing",
-		line:      "the API server's own address 10.96.0.1 has no PTR either: the Corefile's kubernetes plugin must serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: make the Corefile's kubernetes plugin serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "an upstream's PTR, and a denial without SOA", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-zone-missing? reverse-overridden? denial-cached?",
-		line:      "an upstream resolver may have answered: see whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		line:      "an upstream resolver may have answered: check whether the Corefile's kubernetes plugin serves in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "hosts in front of kubernetes", script: "PTR 10.244.0.27: node-1\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-overridden? reverse-zone-missing? denial-cached?",
-		line:      "something in front of cluster DNS may have node-1 for this address: see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore",
+		line:      "something in front of cluster DNS may have node-1 for this address: check whether the Corefile's hosts plugin has this address, as NodeHosts of k3s has a node's: remove it or add no_reverse, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "hosts in front of kubernetes, with a name below the cluster domain", script: "PTR 10.244.0.27: node-1.cluster.local\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-overridden? record-stale? subdomain-mismatch?",
-		line:      "something in front of cluster DNS may have node-1.cluster.local for this address: see whether the Corefile has hosts with this address, as NodeHosts of k3s for a node's: take it out or add no_reverse, or set PODFQDN_REVERSE=ignore",
+		line:      "something in front of cluster DNS may have node-1.cluster.local for this address: check whether the Corefile's hosts plugin has this address, as NodeHosts of k3s has a node's: remove it or add no_reverse, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "PTR is denied in nobody's name", script: "PTR 10.244.0.27: nxdomain\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-filtered? reverse-zone-missing?",
-		line:      "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so: a DNS policy in between may deny PTR: let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore",
+		line:      "the API server's own address 10.96.0.1 has no PTR either, and that denial has no SOA: a DNS policy in between may deny PTR: allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "PTR has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": nodata zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-filtered? reverse-zone-missing?",
-		line:      "the API server's own address 10.96.0.1 has no PTR either: a DNS policy in between may deny PTR: let *.in-addr.arpa and *.ip6.arpa pass there, or set PODFQDN_REVERSE=ignore",
+		line:      "the API server's own address 10.96.0.1 has no PTR either: a DNS policy in between may deny PTR: allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "PTR of the Pod alone has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "denial-cached? reverse-zone-missing? reverse-filtered?",
-		line:      "the answer may be cached: if the answer is older than the record, this passes when it runs out",
+		line:      "the answer may be cached: if the answer is older than the record, this passes when it expires",
 	},
 	{
 		name: "the PTR has the name in another cluster domain", script: "PTR 10.244.0.27: db-0.db.default.svc.corp.example\n" + known + "\nPTR " + api + ": kubernetes.default.svc.corp.example\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -460,7 +460,7 @@ var scenes = []scene{
 	{
 		name: "PTR is refused", script: "PTR 10.244.0.27: refused\n" + known + "\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
-		causes:    "reverse-refused", line: "see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
+		causes:    "reverse-refused", line: "check whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore",
 	},
 }
 
@@ -589,7 +589,7 @@ func TestDNSThatIsCapturedRefusesEveryPacketOfEveryServer(t *testing.T) {
 		if got := kinds(causes); got != test.want {
 			t.Errorf("%s: %s, not %s", test.what, got, test.want)
 		}
-		if causes[0].Kind == diagnosis.DNSCaptured && causes[0].Why != "every packet to 10.96.0.10 and 10.96.0.11 was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that does not run yet" {
+		if causes[0].Kind == diagnosis.DNSCaptured && causes[0].Why != "every packet to 10.96.0.10 and 10.96.0.11 was refused: cluster DNS has no ready Pod, or a mesh captures DNS for a sidecar that is not running yet" {
 			t.Error(causes[0].Why)
 		}
 		for _, c := range causes {
@@ -627,7 +627,7 @@ func TestADashedNameMayBeThatOfAPodWithHostname(t *testing.T) {
 	s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
 	_, report, err := identity.Verify(t.Context(), s, claim, identity.Instead)
 	causes := diagnosis.Causes(identity.Facts{}, claim, report, err)
-	if want := see + "; where the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"; causes[0].String() != want {
+	if want := see + "; if the Pod has spec.hostname, leave PODFQDN_NAME_FORM out"; causes[0].String() != want {
 		t.Errorf("got  %s\nwant %s", causes[0], want)
 	}
 }
@@ -868,9 +868,9 @@ func TestAVariableThatContradictsTheKubeletComesFirst(t *testing.T) {
 	}{
 		"none":            {identity.Given{}, "not-ready-hidden? service-missing? selector-mismatch?", "", "kubectl podfqdn doctor -n default POD"},
 		"the same":        {identity.Given{PodNamespace: "default", Service: "DB", Hostname: "db-0"}, "not-ready-hidden? service-missing? selector-mismatch?", "", "kubectl podfqdn doctor -n default POD"},
-		"another one's":   {identity.Given{PodNamespace: "prod"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `POD_NAMESPACE says "prod", but /etc/hosts, as the kubelet writes it, says "default"`, "kubectl podfqdn doctor -n NAMESPACE POD"},
-		"another Service": {identity.Given{Service: "database"}, "subdomain-mismatch? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_SERVICE says "database", but /etc/hosts, as the kubelet writes it, says "db"`, "kubectl podfqdn doctor -n default POD"},
-		"another name":    {identity.Given{Hostname: "db-1"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_HOSTNAME says "db-1", but /etc/hosts, as the kubelet writes it, says "db-0"`, "kubectl podfqdn doctor -n default POD"},
+		"another one's":   {identity.Given{PodNamespace: "prod"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `POD_NAMESPACE says "prod", but /etc/hosts, which the kubelet writes, says "default"`, "kubectl podfqdn doctor -n NAMESPACE POD"},
+		"another Service": {identity.Given{Service: "database"}, "subdomain-mismatch? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_SERVICE says "database", but /etc/hosts, which the kubelet writes, says "db"`, "kubectl podfqdn doctor -n default POD"},
+		"another name":    {identity.Given{Hostname: "db-1"}, "configuration? not-ready-hidden? service-missing? selector-mismatch?", `PODFQDN_HOSTNAME says "db-1", but /etc/hosts, which the kubelet writes, says "db-0"`, "kubectl podfqdn doctor -n default POD"},
 	} {
 		test.given.Kubernetes = api
 		facts, err := identity.Look(podtest.DB0.Files("cluster.local", ip4), test.given, nil)

@@ -13,24 +13,24 @@ import (
 // first of them decides what to look at; nothing that DNS says shows whether a Pod
 // runs.
 func (s scene) peerless() []Cause {
-	const fewer = "; or wait for fewer by PODFQDN_PEERS_WAIT"
+	const fewer = "; or set PODFQDN_PEERS_WAIT to wait for fewer"
 	u, ok := errors.AsType[*identity.Unreached](s.m)
 	if !ok || len(u.Names) == 0 {
-		return []Cause{s.cause(PeersMissing, false, "", "nothing yet: many names are asked for one after the other, so that all members of the set together do not ask too much")}
+		return []Cause{s.cause(PeersMissing, false, "", "nothing yet: many names are asked for one after another, to limit what all members of the set ask together")}
 	}
-	change, absent := "see whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true"+fewer, true
+	change, absent := "check whether these Pods run, which DNS does not show, and whether their Service has publishNotReadyAddresses: true"+fewer, true
 	if !u.Names[0].Under(s.c.Zone()) {
-		change = "see whether the name is right, and whether its own zone, which is not the cluster's, has it" + fewer
+		change = "check whether the name is right, and whether its own zone, which is not the cluster's, has it" + fewer
 	}
 	if first, ok := errors.AsType[*identity.Mismatch](s.m.Unwrap()); ok {
 		absent = first.Verdict == identity.Missing
 		switch first.Verdict {
 		case identity.ReverseMissing, identity.ReverseOther, identity.ReverseForeign, identity.ReverseRefused:
-			change = "see why the PTR record is another one: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
+			change = "find out why the PTR record has another name: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
 		case identity.Unanswered:
-			change = "see why cluster DNS does not answer: read its log" + fewer
+			change = "find out why cluster DNS does not answer: read its log" + fewer
 		case identity.Poisoned:
-			change = "this passes if a cache keeps the denial from before the record was there" + fewer
+			change = "this passes if a cache keeps the denial from before the record existed" + fewer
 		}
 	}
 	missing := s.cause(PeersMissing, false, "", change)
@@ -38,7 +38,7 @@ func (s scene) peerless() []Cause {
 		return []Cause{missing}
 	}
 	return []Cause{s.cause(PeersDeadlock, true, "all missing peers have higher ordinals: under podManagementPolicy: OrderedReady, the default, they are created only when this Pod is Ready",
-		"then create the StatefulSet again with Parallel, or set PODFQDN_PEERS_WAIT=lower if the first Pod may start alone; else see whether these Pods run, and whether PODFQDN_PEERS is spec.replicas"), missing}
+		"if so, create the StatefulSet again with Parallel, or set PODFQDN_PEERS_WAIT=lower if the first Pod may start alone; otherwise check whether these Pods run, and whether PODFQDN_PEERS is spec.replicas"), missing}
 }
 
 // ordered reports whether all of some names are of the Pod's own set, with higher

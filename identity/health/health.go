@@ -133,7 +133,7 @@ func (h *Health) Serve(address Address, hostNetwork bool) (end func(), err error
 	}
 	if hostNetwork && address.open() {
 		_, port, _ := net.SplitHostPort(string(address))
-		return nil, misconfigured(fmt.Errorf("PODFQDN_LISTEN=%s: this Pod has hostNetwork: true, where that is every address of the node", address), fmt.Sprintf("give one, such as 127.0.0.1:%s, and the probes the same as host", port))
+		return nil, misconfigured(fmt.Errorf("PODFQDN_LISTEN=%s: with hostNetwork: true this is every address of the node", address), fmt.Sprintf("set one address, such as 127.0.0.1:%s, and the same host in the probes", port))
 	}
 	listener, err := net.Listen("tcp", string(address))
 	if err != nil {
@@ -197,30 +197,30 @@ func (h *Health) text() []byte {
 			fmt.Fprintf(w, "%s%s\n", name, sample)
 		}
 	}
-	metric("podfqdn_build_info", "gauge", "What this is; always 1.",
+	metric("podfqdn_build_info", "gauge", "Version and build; always 1.",
 		fmt.Sprintf("{version=%q,revision=%q,goversion=%q} 1", h.version, h.revision, runtime.Version()))
 	verified := 0
 	if h.stands() {
 		verified = 1
 	}
-	metric("podfqdn_verified", "gauge", "1 while the published identity stands, else 0.", fmt.Sprintf(" %d", verified))
+	metric("podfqdn_verified", "gauge", "1 while the identity is published and not withdrawn, else 0.", fmt.Sprintf(" %d", verified))
 	if h.first > 0 {
-		metric("podfqdn_first_agreement_seconds", "gauge", "From the start of the process until forward and reverse DNS first agreed.",
+		metric("podfqdn_first_agreement_seconds", "gauge", "Time from the start of the process until forward and reverse DNS first agreed.",
 			fmt.Sprintf(" %.3f", h.first.Seconds()))
-		metric("podfqdn_last_agreement_timestamp_seconds", "gauge", "When forward and reverse DNS last agreed, since 1970.",
+		metric("podfqdn_last_agreement_timestamp_seconds", "gauge", "Unix time at which forward and reverse DNS last agreed.",
 			fmt.Sprintf(" %.3f", float64(h.last.UnixMilli())/1000))
 	}
 	var turns []string
 	for _, v := range identity.Verdicts() {
 		turns = append(turns, fmt.Sprintf("{verdict=%q} %d", v, h.turns[v]))
 	}
-	metric("podfqdn_verifications_total", "counter", "Verifications, by what the first answer that did not agree meant.", turns...)
+	metric("podfqdn_verifications_total", "counter", "Verifications, by the verdict on the first answer that did not agree.", turns...)
 	var questions []string
 	for q, n := range h.questions {
 		questions = append(questions, fmt.Sprintf("{type=%q,rcode=%q} %d", q.kind, q.rcode, n))
 	}
 	slices.Sort(questions)
-	metric("podfqdn_dns_questions_total", "counter", "Questions to DNS, by type and by what came of them; rcode none is no answer.", questions...)
+	metric("podfqdn_dns_questions_total", "counter", "Questions to DNS, by type and rcode; rcode none means no answer.", questions...)
 	metric("podfqdn_withdrawals_total", "counter", "How often the published identity was withdrawn.", fmt.Sprintf(" %d", h.withdrawals))
 	metric("podfqdn_volume_errors_total", "counter", "How often the volume could not be written.", fmt.Sprintf(" %d", h.volumeErrors))
 	metric("podfqdn_keys_missing_total", "counter", "How often the source did not have the Kerberos keys that are published.", fmt.Sprintf(" %d", h.missed["keys"]))
@@ -233,7 +233,7 @@ func (h *Health) text() []byte {
 		missing = append(missing, fmt.Sprintf("{kind=%q} %d", kind, n))
 	}
 	if len(missing) > 0 {
-		metric("podfqdn_requirement_missing", "gauge", "1 while what is required in addition to DNS is missing, else 0.", missing...)
+		metric("podfqdn_requirement_missing", "gauge", "1 while this requirement in addition to DNS is missing, else 0.", missing...)
 	}
 	for _, g := range h.gauges {
 		if value, ok := g.Value(); ok {

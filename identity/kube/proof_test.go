@@ -248,7 +248,7 @@ func TestTheReleaseOfCoreDNSTellsWhetherItHasThePTRsOfDashedNames(t *testing.T) 
 		wire := asked(identity.ReverseMissing)
 		wire.Causes = []diagnosis.Cause{
 			{Kind: diagnosis.ReverseNeedsHostname, Why: "CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname", Guess: true},
-			{Kind: diagnosis.NoReverseZone, Why: "the Corefile may serve PTR records of Services only", Guess: true},
+			{Kind: diagnosis.NoReverseZone, Why: "the Corefile may serve PTR records only for Services", Guess: true},
 		}
 		causes := v.Causes(wire)
 		if c := causes[0]; len(causes) != 1 || c.Kind != diagnosis.ReverseNeedsHostname || c.Guess == certain || !strings.Contains(c.Why, image) || c.Command != "" {

@@ -403,7 +403,7 @@ func TestNameserversOfAVariableAreComparedWithClusterDNS(t *testing.T) {
 func TestAVariableThatTheAPIShowsToBeWrongIsSaidOnce(t *testing.T) {
 	t.Parallel()
 	wire := asked(identity.Missing)
-	wire.Causes = []diagnosis.Cause{{Kind: diagnosis.Misconfigured, Guess: true, Why: `POD_NAMESPACE says "prod", but /etc/hosts, as the kubelet writes it, says "default"`}}
+	wire.Causes = []diagnosis.Cause{{Kind: diagnosis.Misconfigured, Guess: true, Why: `POD_NAMESPACE says "prod", but /etc/hosts, which the kubelet writes, says "default"`}}
 	v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("POD_NAMESPACE", "prod")}}.view()
 	if causes := v.Causes(wire); len(causes) != 1 || causes[0].Guess || !strings.HasPrefix(causes[0].Why, `POD_NAMESPACE="prod"`) {
 		t.Errorf("%+v", causes)

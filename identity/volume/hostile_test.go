@@ -62,7 +62,7 @@ func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 			before := stamps(t, dir)
 			hint := "give podfqdn an emptyDir of its own"
 			if what == "a folder" {
-				hint = "mount the directory, never single files"
+				hint = "mount the directory, not single files"
 			}
 			refused(t, dir, fmt.Sprintf("%q in %q is %s, ", name, dir, what), hint)
 			if after := stamps(t, dir); after != before {
@@ -263,7 +263,7 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 		syscall.EROFS:  "read-only file system: the volumeMount must not be readOnly",
 		syscall.ENOSPC: "no space left on device: raise the volume's sizeLimit",
 		syscall.EDQUOT: "disk quota exceeded: raise the volume's sizeLimit",
-		syscall.EACCES: fmt.Sprintf("permission denied for uid %d, the folder has uid %[1]d and mode drwxr-xr-x: mount", os.Geteuid()),
+		syscall.EACCES: fmt.Sprintf("permission denied for uid %d, the directory has uid %[1]d and mode drwxr-xr-x: mount", os.Geteuid()),
 		syscall.EIO:    "input/output error",
 	} {
 		_, err := volume.OpenAs(t.Context(), t.TempDir(), names, keepAll, os.Geteuid(), func(string) error { return errno })
@@ -278,7 +278,7 @@ func TestAFolderWithoutRightsIsRefusedWithUidAndMode(t *testing.T) {
 		return
 	}
 	dir := t.TempDir()
-	for mode, want := range map[fs.FileMode]string{0o555: "permission denied for uid %d, the folder has uid %[1]d and mode dr-xr-xr-x: mount an emptyDir", 0: "uid %d cannot open "} {
+	for mode, want := range map[fs.FileMode]string{0o555: "permission denied for uid %d, the directory has uid %[1]d and mode dr-xr-xr-x: mount an emptyDir", 0: "uid %d cannot open "} {
 		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}

@@ -198,7 +198,7 @@ func openFolder(dir string, l layout) (folder, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return f, fmt.Errorf("%+q does not exist: mount an emptyDir there", dir)
 	case errors.Is(err, syscall.ENOTDIR):
-		return f, fmt.Errorf("%+q is not a folder: mount an emptyDir there, never a single file", dir)
+		return f, fmt.Errorf("%+q is not a directory: mount an emptyDir there, not a single file", dir)
 	}
 	return f, fmt.Errorf("uid %d cannot open %+q: %w", os.Geteuid(), dir, errno(err))
 }
@@ -234,7 +234,7 @@ func (f folder) stat(name string) (info fs.FileInfo, target string, err error) {
 	}
 	todo := "remove it, or give podfqdn an emptyDir of its own"
 	if info.IsDir() {
-		todo = "it usually comes from a subPath mount; mount the directory, never single files"
+		todo = "it usually comes from a subPath mount; mount the directory, not single files"
 	}
 	return nil, "", fmt.Errorf("%+q in %+q is %s, where only a symlink of podfqdn to %q may stand: %s", name, f.dir, what, link, todo)
 }
@@ -379,9 +379,9 @@ func (f folder) explain(what string, err error) error {
 	case errors.Is(err, fs.ErrPermission):
 		todo = fmt.Sprintf(" for uid %d", os.Geteuid())
 		if top, err := f.root.Stat("."); err == nil {
-			todo += fmt.Sprintf(", the folder has uid %d and mode %v", owner(top), top.Mode())
+			todo += fmt.Sprintf(", the directory has uid %d and mode %v", owner(top), top.Mode())
 		}
-		todo += ": mount an emptyDir, or set the Pod's fsGroup, and give all that write to it the same runAsUser"
+		todo += ": mount an emptyDir, or set the Pod's fsGroup, and give all containers that write to it the same runAsUser"
 	}
 	return fmt.Errorf("cannot %s in %+q: %w%s", what, f.dir, errno(err), todo)
 }

@@ -75,7 +75,7 @@ type Busy struct {
 }
 
 func (b *Busy) Error() string {
-	return fmt.Sprintf("another podfqdn writes to %+q and did not end within %v: only one container of a Pod may be the writer of a volume", b.dir, b.waited)
+	return fmt.Sprintf("another podfqdn is writing to %+q and did not finish within %v: only one container of a Pod may write to a volume", b.dir, b.waited)
 }
 
 // Volume is the right to write to a folder. It is for one goroutine.
@@ -137,7 +137,7 @@ func open(ctx context.Context, dir string, l layout, keep func([]identity.File) 
 		standing, v.dropped = v.generation(current)
 		defer forget(standing)
 		if v.dropped == nil && keep == nil {
-			v.dropped = errors.New("nothing that stood before is kept")
+			v.dropped = errors.New("nothing that was there before is kept")
 		} else if v.dropped == nil {
 			v.dropped = keep(v.content(standing))
 		}
@@ -265,7 +265,7 @@ func (v *Volume) Close() error {
 // the kernel ends this one with the process.
 func (v *Volume) lock(ctx context.Context) (err error) {
 	if v.held, err = v.root.Open("."); err != nil {
-		return v.explain("lock the folder", err)
+		return v.explain("take the lock", err)
 	}
 	begin := time.Now()
 	late := func() error { return &Busy{v.dir, min(time.Since(begin).Round(time.Millisecond), patience)} }
@@ -275,7 +275,7 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 		case err == nil:
 			return nil
 		case err != syscall.EWOULDBLOCK:
-			return v.explain("lock the folder", err)
+			return v.explain("take the lock", err)
 		case time.Since(begin) >= patience:
 			return late()
 		}
@@ -283,7 +283,7 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
-				return fmt.Errorf("another podfqdn writes to %+q: %w", v.dir, cause)
+				return fmt.Errorf("another podfqdn is writing to %+q: %w", v.dir, cause)
 			}
 			return late()
 		}
@@ -334,7 +334,7 @@ func (v *Volume) stays() error {
 		return v.explain("look", err)
 	}
 	if err != nil || !os.SameFile(opened, now) {
-		return fmt.Errorf("%+q is not mounted any more, or another folder is: what is published there has to stay while the Pod lives", v.dir)
+		return fmt.Errorf("%+q is no longer mounted, or another directory is in its place: what is published there must stay for the life of the Pod", v.dir)
 	}
 	return nil
 }
@@ -543,14 +543,14 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 	}
 	if !v.tree {
 		if has(files, v.signal) {
-			return nil, fmt.Errorf("%+q is no name that %+q may show", v.signal, v.dir)
+			return nil, fmt.Errorf("%+q is not a name that %+q may show", v.signal, v.dir)
 		}
 		files = append(slices.Clone(files), identity.File{Name: v.signal, Mode: 0o644})
 	}
 	size, names := 0, namesOf(files)
 	for _, f := range files {
 		if !v.shows(f.Name) {
-			return nil, fmt.Errorf("%+q is no name that %+q may show", f.Name, v.dir)
+			return nil, fmt.Errorf("%+q is not a name that %+q may show", f.Name, v.dir)
 		}
 		if f.Mode&^fs.ModePerm != 0 || f.Mode&0o400 == 0 {
 			return nil, fmt.Errorf("%+q cannot have mode %v", f.Name, f.Mode)

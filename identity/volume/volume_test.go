@@ -714,7 +714,7 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 		}
 		begin := time.Now()
 		_, err = volume.Open(t.Context(), dir, names, keepAll)
-		if err == nil || !strings.Contains(err.Error(), "another podfqdn writes to ") {
+		if err == nil || !strings.Contains(err.Error(), "another podfqdn is writing to ") {
 			t.Fatal(err)
 		}
 		if waited := time.Since(begin); waited < volume.Patience || waited > volume.Patience+time.Second/10 {

@@ -69,7 +69,7 @@ func readyOnly(t *testing.T, w world) {
 }
 
 func services(t *testing.T, w world) {
-	hint := []string{"gave up after 4s", "NXDOMAIN", "see that a headless Service", "selects this Pod"}
+	hint := []string{"gave up after 4s", "NXDOMAIN", "check that a headless Service", "selects this Pod"}
 	w.parallel(t, "none of that name", func(s *space) {
 		s.headless("other", "db")
 		s.start(with(named(s.podOf("db"), "db-0", "db"), "PODFQDN_TIMEOUT=4s"))

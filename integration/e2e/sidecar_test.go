@@ -160,7 +160,7 @@ func sidecars(t *testing.T, w world) {
 			return p
 		}
 		s.start(pod("open", ":18053"))
-		s.ended("open", 10, "PODFQDN_LISTEN=:18053: this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:18053")
+		s.ended("open", 10, "PODFQDN_LISTEN=:18053: with hostNetwork: true this is every address of the node: set one address, such as 127.0.0.1:18053")
 		s.start(pod("closed", "127.0.0.1:18053"))
 		s.keeps("closed", s.fqdn("closed", "db"))
 	})

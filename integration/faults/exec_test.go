@@ -80,7 +80,7 @@ func TestAVolumeInWhichNothingCanBePublishedForAnApplication(t *testing.T) {
 		"missing":                      {"rm -rf %s", 13, "does not exist: mount an emptyDir there"},
 		"a file":                       {"rm -rf %[1]s; echo > %[1]s", 13, "is not a folder: mount an emptyDir there, never a single file"},
 		"read-only":                    {readOnly, 11, "is mounted read-only here, and no other container has published this Pod's identity there: have podfqdn init or podfqdn sidecar in a container that mounts the volume to write, or leave readOnly out here"},
-		"read-only, and another Pod's": {readOnly, 11, `is mounted read-only here, and no other container has published this Pod's identity there: what stands there is not this Pod's: it is of another name, "db-9.db.default.svc.cluster.local"`},
+		"read-only, and another Pod's": {readOnly, 11, `is mounted read-only here, and no other container has published this Pod's identity there: what stands there is not this Pod's: it is for another name, "db-9.db.default.svc.cluster.local"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -124,9 +124,9 @@ func TestAnIdentityOfAnotherPodIsNotTakenForAnApplication(t *testing.T) {
 		fqdn, ip, uid string
 		because       string
 	}{
-		"another name":    {"db-9.db.default.svc.cluster.local", ip, "", `it is of another name, \"db-9.`},
-		"another address": {db0, foreign, "", "it is of another address, " + foreign},
-		"another UID":     {db0, ip, "7d3a51", `it is of another Pod, \"7d3a51\"`},
+		"another name":    {"db-9.db.default.svc.cluster.local", ip, "", `it is for another name, \"db-9.`},
+		"another address": {db0, foreign, "", "it is for another address, " + foreign},
+		"another UID":     {db0, ip, "7d3a51", `it belongs to another Pod, \"7d3a51\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

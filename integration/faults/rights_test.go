@@ -38,7 +38,7 @@ var rightsOf = map[string]rights{
 	"an emptyDir, and umask 0027":                   {leftover: -1, umask: "0027"},
 	"an emptyDir with an fsGroup":                   {leftover: -1, mode: fs.ModeSetgid | 0o775, owner: fsGroup, groups: []uint32{fsGroup}},
 	"an emptyDir with an fsGroup, and umask 0777":   {leftover: -1, mode: fs.ModeSetgid | 0o775, owner: fsGroup, groups: []uint32{fsGroup}, umask: "0777"},
-	"an fsGroup that podfqdn is not in":             {leftover: -1, mode: fs.ModeSetgid | 0o775, owner: fsGroup, code: 13, says: "permission denied for uid 65532, the folder has uid 12345 and mode dgrwxrwxr-x: mount an emptyDir, or set the Pod's fsGroup"},
+	"an fsGroup that podfqdn is not in":             {leftover: -1, mode: fs.ModeSetgid | 0o775, owner: fsGroup, code: 13, says: "permission denied for uid 65532, the directory has uid 12345 and mode dgrwxrwxr-x: mount an emptyDir, or set the Pod's fsGroup"},
 	"in memory, with the sticky bit":                {leftover: own, mode: fs.ModeSticky | 0o777},
 	"another UID's leftovers":                       {leftover: stranger},
 	"root's leftovers":                              {leftover: 0},
@@ -47,10 +47,10 @@ var rightsOf = map[string]rights{
 	"another UID's leftovers and an fsGroup":        {leftover: stranger, mode: fs.ModeSetgid | 0o775, owner: fsGroup, groups: []uint32{fsGroup}},
 	"root before another UID's leftovers, sticky":   {leftover: stranger, mode: fs.ModeSticky | 0o777, uid: -1},
 	"a folder of another UID alone":                 {leftover: -1, mode: 0o700, owner: stranger, code: 13, says: "uid 65532 cannot open "},
-	"a folder of another UID that all may read":     {leftover: -1, mode: 0o755, owner: stranger, code: 13, says: "permission denied for uid 65532, the folder has uid 65534 and mode drwxr-xr-x: mount an emptyDir"},
+	"a folder of another UID that all may read":     {leftover: -1, mode: 0o755, owner: stranger, code: 13, says: "permission denied for uid 65532, the directory has uid 65534 and mode drwxr-xr-x: mount an emptyDir"},
 	"its own folder":                                {leftover: own, mode: 0o700, owner: own},
 	"its own folder, which it may not list":         {leftover: -1, mode: 0o300, owner: own, code: 13, says: "uid 65532 "},
-	"its own folder, which it may not write":        {leftover: -1, mode: 0o500, owner: own, code: 13, says: "permission denied for uid 65532, the folder has uid 65532 and mode dr-x------: "},
+	"its own folder, which it may not write":        {leftover: -1, mode: 0o500, owner: own, code: 13, says: "permission denied for uid 65532, the directory has uid 65532 and mode dr-x------: "},
 	"its own folder without any right":              {leftover: -1, mode: fs.ModeSticky, owner: own, code: 13, says: "uid 65532 cannot open "},
 	"its own folder with setuid, setgid and sticky": {leftover: own, mode: fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky | 0o777, owner: own},
 }
@@ -146,7 +146,7 @@ func (p *pod) has(name string, mode fs.FileMode, uid, gid int) {
 // With two writers at once one waits for the other, and gives up after two seconds.
 func TestTwoWritersPublishOneAfterTheOtherOrOneOfThemSaysSo(t *testing.T) {
 	t.Parallel()
-	const busy = "only one container of a Pod may be the writer of a volume"
+	const busy = "only one container of a Pod may write to a volume"
 	t.Run("two inits", func(t *testing.T) {
 		t.Parallel()
 		p := newPod(t, "files")

@@ -570,10 +570,10 @@ func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
 			`; the cluster domain is "cluster.local" (from /etc/hosts), but that of SERVER is "corp.example": make the kubelet's clusterDomain and the zone in the Corefile the same; for this Pod alone set PODFQDN_CLUSTER_DOMAIN=corp.example`,
 			"A kubernetes.default.svc.cluster.local. PTR 1.0.96.10.in-addr.arpa."},
 		"no Service": {dnstest.Kubeadm, nil,
-			`says NXDOMAIN; Service "db" has no address in DNS either: see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`,
+			`says NXDOMAIN; Service "db" has no address in DNS either: check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`,
 			"A kubernetes.default.svc.cluster.local. PROBE db.default.svc.cluster.local."},
 		"other Pods": {dnstest.Kubeadm, []dnstest.Endpoint{{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"}},
-			`says NXDOMAIN; Service "db" publishes 10.244.0.18, but not this Pod: see that a headless Service`,
+			`says NXDOMAIN; Service "db" publishes 10.244.0.18, but not this Pod: check that a headless Service`,
 			"A kubernetes.default.svc.cluster.local. PROBE db.default.svc.cluster.local. SIBLING *.default.svc.cluster.local. A db.default.svc.cluster.local."},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -91,13 +91,13 @@ func TestAFamilyThatIsWithheldIsTheReason(t *testing.T) {
 			want:   db0 + ": SERVER says NXDOMAIN to A, as it does for kubernetes.default.svc.cluster.local; waiting does not help: find what answers A before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR",
 			causes: "family-withheld"},
 		"one of all": {corefile: withhold("AAAA", ".", "rcode NXDOMAIN"), ips: []string{ip, ip6}, families: identity.FamiliesAll,
-			want:   db0 + ": SERVER says NXDOMAIN to AAAA, as it does for kubernetes.default.svc.cluster.local; waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4: programs that use musl (Alpine) will still not resolve the name",
+			want:   db0 + ": SERVER says NXDOMAIN to AAAA, as it does for kubernetes.default.svc.cluster.local; waiting does not help: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4, but programs that use musl (Alpine) will still not resolve the name",
 			causes: "family-withheld"},
 		"of this Service alone": {corefile: withhold("AAAA", "db.default.svc.cluster.local", "rcode NXDOMAIN\n        authority \"{{ .Zone }} 5 IN SOA ns.{{ .Zone }} a.{{ .Zone }} 1 60 60 60 5\""), ips: []string{ip},
-			want:   db0 + ": the name exists, but SERVER says NXDOMAIN to AAAA; something may deny AAAA on purpose: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4: programs that use musl (Alpine) will still not resolve the name",
+			want:   db0 + ": the name exists, but SERVER says NXDOMAIN to AAAA; something may deny AAAA on purpose: find what answers AAAA before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR; or set PODFQDN_FAMILIES=ipv4, but programs that use musl (Alpine) will still not resolve the name",
 			causes: "denial-cached? family-withheld?"},
 		"of this Service alone, without a SOA": {corefile: withhold("AAAA", "db.default.svc.cluster.local", "rcode NXDOMAIN"), ips: []string{ip},
-			want:   db0 + ": the name exists, but SERVER says NXDOMAIN to AAAA; this passes if a cache keeps the denial from before the record was there; if it comes again, something denies AAAA on purpose",
+			want:   db0 + ": the name exists, but SERVER says NXDOMAIN to AAAA; this passes if a cache keeps the denial from before the record existed; if it comes back, something denies AAAA on purpose",
 			causes: "denial-cached? family-withheld?"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestADashedNameWithoutPTRIsNotSaidToPass(t *testing.T) {
 	p := newPod(t, s.Addr())
 	p.policy.NameForm, p.timeout = identity.AddressForm, 5*time.Second
 	e := p.init()
-	want := "gave up after 5s: " + ip + ": " + s.Addr().String() + " says NXDOMAIN to PTR, not 10-244-0-17.db.default.svc.cluster.local; CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname: see which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore"
+	want := "gave up after 5s: " + ip + ": " + s.Addr().String() + " says NXDOMAIN to PTR, not 10-244-0-17.db.default.svc.cluster.local; CoreDNS 1.11.4 and 1.12.0 have PTR records only for Pods with a hostname: check which version runs (kubectl -n kube-system get deployment coredns -o wide); if it is one of these, waiting does not help: update CoreDNS, or set spec.hostname and spec.subdomain and leave PODFQDN_NAME_FORM out, or set PODFQDN_REVERSE=ignore"
 	if e.code != 11 || e.reason != want {
 		t.Errorf("exit %d: %s\nnot %s", e.code, e.reason, want)
 	}

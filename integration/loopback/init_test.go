@@ -215,15 +215,15 @@ func TestPTR(t *testing.T) {
 
 func TestTheDeadlineEndsWithTheLastReason(t *testing.T) {
 	t.Parallel()
-	hint := `; see that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
+	hint := `; check that a headless Service "db" in namespace "default" selects this Pod and has publishNotReadyAddresses: true`
 	for name, test := range map[string]struct {
 		ips  []string
 		code int
 		want string
 	}{
 		"missing": {nil, 11, " says NXDOMAIN" + hint},
-		"stale":   {[]string{"10.244.0.16"}, 11, " says 10.244.0.16; this Pod is 10.244.0.17; this may be the address of an earlier Pod, and passes when the Service and the caches have forgotten it"},
-		"shared":  {[]string{ip, "10.244.0.16"}, 12, " says 10.244.0.16 and 10.244.0.17; another Pod holds this name: 10.244.0.16; give each Pod a hostname of its own and a Deployment strategy: Recreate, or set PODFQDN_FORWARD=contains if several Pods may hold this name"},
+		"stale":   {[]string{"10.244.0.16"}, 11, " says 10.244.0.16; this Pod is 10.244.0.17; this may be the address of an earlier Pod; if so, it passes when the Service and the caches have dropped it"},
+		"shared":  {[]string{ip, "10.244.0.16"}, 12, " says 10.244.0.16 and 10.244.0.17; another Pod holds this name: 10.244.0.16; give each Pod its own hostname, and a Deployment strategy: Recreate; or set PODFQDN_FORWARD=contains if several Pods may share this name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

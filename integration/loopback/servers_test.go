@@ -219,7 +219,7 @@ func TestWherePTRIsRefusedTheReasonSaysSo(t *testing.T) {
 	p.timeout = time.Second
 	e := p.init()
 	if want := "gave up after 1s: " + ip + ": " + s.Addr().String() + " says REFUSED to PTR, not " + db0 +
-		"; see whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"; e.code != 11 || e.reason != want {
+		"; check whether a DNS policy refuses PTR or the Corefile does not serve it: allow in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"; e.code != 11 || e.reason != want {
 		t.Errorf("exit %d: %q, not %q", e.code, e.reason, want)
 	}
 	p.policy.Reverse = identity.ReverseIgnore
@@ -315,7 +315,7 @@ func TestOneServersDenialIsNotTheOthersReason(t *testing.T) {
 	p := newPod(t, outside.Addr())
 	p.timeout = time.Second
 	e := p.init()
-	e.stopped(t, `says NXDOMAIN in the name of zone ".", not the cluster's; set dnsPolicy: ClusterFirst`)
+	e.stopped(t, `says NXDOMAIN from zone ".", not the cluster's; set dnsPolicy: ClusterFirst`)
 	if e.code != 11 || !slices.ContainsFunc(e.reasons, func(r string) bool { return strings.Contains(r, "not the cluster's") }) {
 		t.Errorf("exit %d: %q", e.code, e.reasons)
 	}
@@ -357,7 +357,7 @@ func TestAServerThatHidesNXDOMAINIsAskedPlainly(t *testing.T) {
 	eachWay(t, "is missing", func(t *testing.T, run func(*pod) end) {
 		p, trace := serveHidden(t)
 		p.timeout = 4 * time.Second
-		run(p).stopped(t, " says no data to A, as it does to names that do not exist")
+		run(p).stopped(t, " says no data to A, as it does for names that do not exist")
 		plain := 0
 		for _, q := range trace.Queries() {
 			if q.Name == db0+"." && !private(q.Type) {

@@ -282,7 +282,7 @@ func TestASidecarThatCannotListenSaysSoBeforeItAsksAnything(t *testing.T) {
 			<-s.out
 			_ = s.cmd.Wait()
 			if code, got := s.cmd.ProcessState.ExitCode(), s.read("../dev/termination-log"); code != 10 ||
-				got != "PODFQDN_LISTEN="+address+": this Pod has hostNetwork: true, where that is every address of the node: give one, such as 127.0.0.1:8053, and the probes the same as host" {
+				got != "PODFQDN_LISTEN="+address+": with hostNetwork: true this is every address of the node: set one address, such as 127.0.0.1:8053, and the same host in the probes" {
 				t.Errorf("%s: exit code %d, %q", address, code, got)
 			}
 		}
