@@ -76,7 +76,7 @@ func word[T ~uint8](v *T, words []string, text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("must be %s", strings.Join(words, ", "))
+	return fmt.Errorf("must be one of %s", strings.Join(words, ", "))
 }
 
 // Rounds is how many rounds of questions a proof takes, each over a socket of

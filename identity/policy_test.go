@@ -33,7 +33,7 @@ func TestPoliciesAreReadAsTheyArePrinted(t *testing.T) {
 		last := test.value.String()
 		for _, word := range []string{"", "ONLY", "default"} {
 			err := test.value.UnmarshalText([]byte(word))
-			want := "must be " + strings.Join(test.words, ", ")
+			want := "must be one of " + strings.Join(test.words, ", ")
 			if err == nil || err.Error() != want || test.value.String() != last {
 				t.Errorf("%q becomes %s, %v, not %s", word, test.value, err, want)
 			}

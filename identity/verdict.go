@@ -75,7 +75,7 @@ func (f Finding) String() string {
 	switch f.Verdict {
 	case Agrees:
 		if f.Tolerated {
-			says = f.Others + " also, besides " + f.Want
+			says = "DNS also has " + f.Others + ", in addition to " + f.Want
 		}
 	case Shared:
 		return fmt.Sprintf("%s: %s; another Pod holds this name: %s", f.Subject(), says, f.Others)
@@ -97,7 +97,7 @@ func (f Finding) String() string {
 	case Unsettled:
 		return fmt.Sprintf("%s: two rounds agreed on different addresses", f.Subject())
 	case ReverseExtra:
-		return fmt.Sprintf("%s: %s; only %s may be there", f.Subject(), says, f.Want)
+		return fmt.Sprintf("%s: %s; only %s is allowed", f.Subject(), says, f.Want)
 	case ReverseOther, ReverseForeign, ReverseMissing, ReverseRefused:
 		return fmt.Sprintf("%s: %s, not %s", f.Subject(), says, f.Want)
 	}

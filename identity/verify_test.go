@@ -219,7 +219,7 @@ var verifications = []verification{
 		name: "shared is tolerated", policy: identity.Policy{Forward: identity.ForwardContains, Rounds: 2}, script: "A: 10.244.0.27 10.244.0.28",
 		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
-		tolerated: name4 + ": 10.244.0.28 also, besides 10.244.0.27",
+		tolerated: name4 + ": DNS also has 10.244.0.28, in addition to 10.244.0.27",
 	},
 	{
 		name: "shared in the other family", script: "AAAA: fd00:10:244::99",
@@ -434,7 +434,7 @@ var verifications = []verification{
 		name: "another Service's name too", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4,
 		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, AAAA, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees absent agrees",
-		tolerated: "10.244.0.27: " + vip4 + " also, besides " + name4,
+		tolerated: "10.244.0.27: DNS also has " + vip4 + ", in addition to " + name4,
 	},
 	{
 		name: "a warning of an earlier round is forgotten", policy: identity.Policy{Rounds: 2}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " | " + name4,
@@ -445,7 +445,7 @@ var verifications = []verification{
 		name: "reverse extra", policy: identity.Policy{Reverse: identity.ReverseOnly}, script: "PTR 10.244.0.27: " + vip4 + " " + name4 + " again=30s",
 		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-extra",
 		verdict: identity.ReverseExtra, others: vip4, again: 30 * time.Second,
-		says: "10.244.0.27: 10.96.0.10 says " + vip4 + " and " + name4 + "; only " + name4 + " may be there",
+		says: "10.244.0.27: 10.96.0.10 says " + vip4 + " and " + name4 + "; only " + name4 + " is allowed",
 	},
 	{
 		name: "reverse other", script: "PTR 10.244.0.27: " + vip4,
@@ -608,7 +608,7 @@ func TestReportTellsEveryAnswerInASentence(t *testing.T) {
 		name4 + ": 10.96.0.10 says 10.244.0.27",
 		"10.244.0.27: 10.96.0.10 says " + name4,
 		name4 + ": 10.96.0.10 says no data",
-		name4 + ": 10.244.0.28 also, besides 10.244.0.27",
+		name4 + ": DNS also has 10.244.0.28, in addition to 10.244.0.27",
 		name4 + ": 10.96.0.10 says no data to AAAA",
 		"10.244.0.27: 10.96.0.10 says NXDOMAIN to PTR, not " + name4,
 	}

@@ -237,7 +237,7 @@ func TestConnectionsThatAreRefusedFromTheFirstOnAreACaptureOfDNS(t *testing.T) {
 			}
 			return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing (connection refused)"}}
 		})
-		if got := strings.Contains(err.Error(), "DNS for a sidecar that does not run yet"); got == answers {
+		if got := strings.Contains(err.Error(), "DNS for a sidecar that is not running yet"); got == answers {
 			t.Errorf("answered before: %v, and %v", answers, err)
 		}
 	}

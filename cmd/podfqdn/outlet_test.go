@@ -420,7 +420,7 @@ func TestAKeyVolumeThatCannotBeWrittenHoldsTheNameBack(t *testing.T) {
 		}
 		k.turns(agreed)
 		<-k.done
-		if exitCode(k.err) != exitVolume || !strings.Contains(k.err.Error(), `"keytab" in "`+k.keys+`" is a folder`) {
+		if exitCode(k.err) != exitVolume || !strings.Contains(k.err.Error(), `"keytab" in "`+k.keys+`" is a directory`) {
 			t.Errorf("ended with %v", k.err)
 		}
 		if _, err := os.Stat(filepath.Join(k.dir, "fqdn")); err == nil {

@@ -62,7 +62,7 @@ func TestNotReadyForTheVolumesSakeIsSaidSo(t *testing.T) {
 		}
 		s.turns(agreed)
 		time.Sleep(2 * time.Minute)
-		if got := s.readyz(); !strings.Contains(got, "where only a symlink of podfqdn") {
+		if got := s.readyz(); !strings.Contains(got, "only a symlink by podfqdn") {
 			t.Errorf("/readyz says %q", got)
 		}
 		if err := os.Remove(filepath.Join(dir, "verified")); err != nil {

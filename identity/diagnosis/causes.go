@@ -164,7 +164,7 @@ func (s scene) causes() []Cause {
 		}
 		return append(causes,
 			s.cause(StaleRecord, true, s.until("the answer"), "this may be the name of an earlier Pod with this address; if so, it passes when the caches have dropped it"),
-			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address in %s only", cmp.Or(s.whose(), "another name")), "check that spec.subdomain is the name of a Service that selects this Pod"),
+			s.cause(SubdomainMismatch, true, fmt.Sprintf("cluster DNS has this address only in %s", cmp.Or(s.whose(), "another name")), "check that spec.subdomain is the name of a Service that selects this Pod"),
 		)
 	case identity.ReverseForeign, identity.ReverseMissing:
 		return s.reverse()
@@ -235,7 +235,7 @@ func (s scene) overridden(kubernetes identity.Answer) []Cause {
 	case kubernetes.Is != identity.Denied && !lacks(s.f, kubernetes):
 		return nil
 	case slices.Contains(ptr.Names, s.c.Kubernetes()):
-		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has the PTR of %s, which is %s, and says %v to that name", identity.ShowServer(s.m.Server), s.f.Kubernetes, s.c.Kubernetes(), kubernetes.Shown),
+		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has a PTR record from %s to %s, but says %v to that name", identity.ShowServer(s.m.Server), s.f.Kubernetes, s.c.Kubernetes(), kubernetes.Shown),
 			"check whether something in front of the kubernetes plugin answers for "+zone+", such as a template, hosts or rewrite in the Corefile, or a DNS policy")}
 	case kubernetes.Is == identity.NoData:
 		return []Cause{s.cause(ZoneOverridden, true, fmt.Sprintf("%s has no address for %s either, which every cluster has", identity.ShowServer(s.m.Server), s.c.Kubernetes()),
@@ -265,7 +265,7 @@ func (s scene) renamed() []Cause {
 		if f.Kind == identity.Reverse {
 			change = rewrite + ", or set PODFQDN_REVERSE=ignore"
 		}
-		return []Cause{s.cause(RecordRenamed, false, fmt.Sprintf("the answer to %s for %s has records of %s only, which a resolver does not take", f.Kind, f.Subject(), shown.Printable(identity.List(owners))), change)}
+		return []Cause{s.cause(RecordRenamed, false, fmt.Sprintf("the answer to %s for %s has only records of %s, which a resolver does not accept", f.Kind, f.Subject(), shown.Printable(identity.List(owners))), change)}
 	}
 	return nil
 }
@@ -506,7 +506,7 @@ func (s scene) reverse() []Cause {
 	case same && vouched && ptr.Is == identity.Denied && !ptr.Zone.IsZero():
 		return []Cause{s.cause(NoReverseZone, false, fmt.Sprintf("the API server's own address %s has no PTR either", s.f.Kubernetes), serveArpa)}
 	case same && !foreign && (ptr.Is == identity.Denied || ptr.Is == identity.NoData):
-		filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either, and that denial has no SOA: a DNS policy in between may deny PTR", s.f.Kubernetes)
+		filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either, and that answer has no SOA: a DNS policy in between may deny PTR", s.f.Kubernetes)
 		if !ptr.Zone.IsZero() {
 			filtered.Why = fmt.Sprintf("the API server's own address %s has no PTR either: a DNS policy in between may deny PTR", s.f.Kubernetes)
 		}

@@ -145,14 +145,14 @@ var scenes = []scene{
 		script:    "A: nodata owner=db-0.db.default.svc.corp.example\n" + known + "\nexists " + service + ": nodata\nA " + service + ": nodata owner=db.default.svc.corp.example",
 		witnesses: "A kubernetes.default.svc.cluster.local, exists " + service + ", A " + service,
 		causes:    "record-renamed",
-		line:      `the answer to A for db-0.db.default.svc.cluster.local has records of db-0.db.default.svc.corp.example only, which a resolver does not take: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
+		line:      `the answer to A for db-0.db.default.svc.cluster.local has only records of db-0.db.default.svc.corp.example, which a resolver does not accept: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_CLUSTER_DOMAIN=corp.example`,
 	},
 	{
 		name:      "a rewrite of the PTR without answer",
 		script:    "PTR " + ip4 + ": nodata owner=1.0.0.10.in-addr.arpa\n" + known + "\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "record-renamed",
-		line:      `the answer to PTR for 10.244.0.27 has records of 1.0.0.10.in-addr.arpa only, which a resolver does not take: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_REVERSE=ignore`,
+		line:      `the answer to PTR for 10.244.0.27 has only records of 1.0.0.10.in-addr.arpa, which a resolver does not accept: if the Corefile rewrites it, add "answer auto" to that rewrite, or set PODFQDN_REVERSE=ignore`,
 	},
 	{
 		name:      "an empty answer to all that is missing",
@@ -180,14 +180,14 @@ var scenes = []scene{
 		script:    "exists: nxdomain\nA kubernetes.default.svc.cluster.local: nxdomain\nPTR " + api + ": kubernetes.default.svc.cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
 		causes:    "zone-overridden? dns-policy?",
-		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
+		line:      "10.96.0.10 has a PTR record from 10.96.0.1 to kubernetes.default.svc.cluster.local, but says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
 	},
 	{
 		name:      "a template for the cluster domain, with its SOA",
 		script:    "exists: nxdomain zone=cluster.local\nA kubernetes.default.svc.cluster.local: nxdomain zone=cluster.local\nPTR " + api + ": kubernetes.default.svc.cluster.local\nexists " + service + ": nxdomain zone=cluster.local",
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service,
 		causes:    "zone-overridden? not-ready-hidden? service-missing? selector-mismatch?",
-		line:      "10.96.0.10 has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
+		line:      "10.96.0.10 has a PTR record from 10.96.0.1 to kubernetes.default.svc.cluster.local, but says NXDOMAIN to that name: check whether something in front of the kubernetes plugin answers for cluster.local, such as a template, hosts or rewrite in the Corefile, or a DNS policy",
 	},
 	{
 		name:      "both families of the Service are asked for a Pod of both",
@@ -437,7 +437,7 @@ var scenes = []scene{
 		name: "PTR is denied in nobody's name", script: "PTR 10.244.0.27: nxdomain\n" + known + "\nPTR " + api + ": nxdomain\nexists " + service + ": nodata\nA " + service + ": " + ip4,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api + ", exists " + service + ", A " + service,
 		causes:    "reverse-filtered? reverse-zone-missing?",
-		line:      "the API server's own address 10.96.0.1 has no PTR either, and that denial has no SOA: a DNS policy in between may deny PTR: allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore",
+		line:      "the API server's own address 10.96.0.1 has no PTR either, and that answer has no SOA: a DNS policy in between may deny PTR: allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore",
 	},
 	{
 		name: "PTR has an empty answer", script: "PTR 10.244.0.27: nodata\n" + known + "\nPTR " + api + ": nodata zone=10.in-addr.arpa\nexists " + service + ": nodata\nA " + service + ": " + ip4,
@@ -615,7 +615,7 @@ func TestAnotherNameOfTheAddressSaysWhoseItIs(t *testing.T) {
 	s := podtest.Agreeing(t, claim).Script("PTR " + ip4 + ": " + vip4)
 	_, report, err := identity.Verify(t.Context(), s, claim, 0)
 	causes := diagnosis.Causes(identity.Facts{}, claim, report, err)
-	const want = `cluster DNS has this address in Service "db-vip" in namespace "default" only`
+	const want = `cluster DNS has this address only in Service "db-vip" in namespace "default"`
 	if got := kinds(causes); got != "record-stale? subdomain-mismatch?" || causes[1].Why != want {
 		t.Errorf("%s: %+v", got, causes)
 	}
@@ -725,7 +725,7 @@ func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
 	facts := identity.Facts{ClusterDomain: identity.Fact{Value: "cluster.local", From: "/etc/hosts"}}
 	report, err := diagnosis.Examine(t.Context(), s, facts, claim, 0)
 	causes := diagnosis.Causes(facts, claim, report, err)
-	if got := kinds(causes); got != "dns-policy? cluster-domain?" || !strings.Contains(causes[1].Why, `another one than "cluster.local" (from /etc/hosts)`) {
+	if got := kinds(causes); got != "dns-policy? cluster-domain?" || !strings.Contains(causes[1].Why, `the cluster domain may not be "cluster.local" (from /etc/hosts)`) {
 		t.Errorf("%s: %+v", got, causes)
 	}
 }

@@ -113,7 +113,7 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 	for _, foreign := range []string{"é", "\x1b", `"`, `\`, "\n", `\n`, `\"`, "a\"\x1b\\"} {
-		quoted := fmt.Sprintf("%+q is no name", foreign)
+		quoted := fmt.Sprintf("%+q is not a name", foreign)
 		if got := shown.Printable(quoted); got != quoted {
 			t.Errorf("what was quoted as %s is shown as %s", quoted, got)
 		}

@@ -40,7 +40,7 @@ func refused(t *testing.T, dir string, parts ...string) {
 func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	things := map[string]func(path string) error{
-		"a folder":       func(path string) error { return os.Mkdir(path, 0o755) },
+		"a directory":       func(path string) error { return os.Mkdir(path, 0o755) },
 		"a FIFO":         func(path string) error { return syscall.Mkfifo(path, 0o644) },
 		"a regular file": func(path string) error { return os.WriteFile(path, nil, 0o644) },
 		"a socket":       func(path string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o644, 0) },
@@ -61,7 +61,7 @@ func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 			}
 			before := stamps(t, dir)
 			hint := "give podfqdn an emptyDir of its own"
-			if what == "a folder" {
+			if what == "a directory" {
 				hint = "mount the directory, not single files"
 			}
 			refused(t, dir, fmt.Sprintf("%q in %q is %s, ", name, dir, what), hint)
@@ -108,8 +108,8 @@ func TestOpenSaysWhatToMountWhereNoFolderIs(t *testing.T) {
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "file"), nil, 0o644), syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, filepath.Join(dir, "file"), "is not a folder: mount an emptyDir there, never a single file")
-	refused(t, filepath.Join(dir, "fifo"), "is not a folder")
+	refused(t, filepath.Join(dir, "file"), "is not a directory: mount an emptyDir there, not a single file")
+	refused(t, filepath.Join(dir, "fifo"), "is not a directory")
 	if _, _, err := volume.Read(filepath.Join(dir, "fifo")); err == nil {
 		t.Error("read a FIFO")
 	}
@@ -300,7 +300,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefused(t *testing.T) {
 	if v, err := volume.OpenAs(t.Context(), dir, names, keepAll, other, func(string) error { return nil }); err == nil {
 		_ = v.Close()
 		t.Fatal("the folder we made passed for one of another uid")
-	} else if !strings.Contains(err.Error(), "was put in place of our folder by uid") {
+	} else if !strings.Contains(err.Error(), "put something else in place of our directory") {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o777|fs.ModeSticky); err != nil {
@@ -562,7 +562,7 @@ func TestAFolderThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
 		if err := errors.Join(os.Rename(dir, dir+".moved"), replace(dir)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := v.PublishFiles(db0); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q is not mounted any more", dir)) {
+		if _, err := v.PublishFiles(db0); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q is no longer mounted", dir)) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

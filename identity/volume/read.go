@@ -236,7 +236,7 @@ func (f folder) stat(name string) (info fs.FileInfo, target string, err error) {
 	if info.IsDir() {
 		todo = "it usually comes from a subPath mount; mount the directory, not single files"
 	}
-	return nil, "", fmt.Errorf("%+q in %+q is %s, where only a symlink of podfqdn to %q may stand: %s", name, f.dir, what, link, todo)
+	return nil, "", fmt.Errorf("%+q in %+q is %s, but only a symlink by podfqdn to %q may be there: %s", name, f.dir, what, link, todo)
 }
 
 // generation reads one generation whole, Verified included, or says why it
@@ -414,7 +414,7 @@ func kind(mode fs.FileMode) string {
 	case 0:
 		return "a regular file"
 	case fs.ModeDir:
-		return "a folder"
+		return "a directory"
 	case fs.ModeSymlink:
 		return "a symlink"
 	case fs.ModeNamedPipe:

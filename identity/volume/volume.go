@@ -249,7 +249,7 @@ func (v *Volume) InMemory() (bool, error) {
 	const tmpfs, ramfs = 0x01021994, 0x858458f6
 	var stat syscall.Statfs_t
 	if err := syscall.Fstatfs(int(v.held.Fd()), &stat); err != nil {
-		return false, v.explain("see what file system it is", err)
+		return false, v.explain("determine the type of the file system", err)
 	}
 	return stat.Type == tmpfs || stat.Type == ramfs, nil
 }
@@ -427,7 +427,7 @@ func (v *Volume) makeFolder(in *os.Root, name string, mode fs.FileMode) (*os.Roo
 	}
 	if owner(info) != v.uid {
 		_ = made.Close()
-		return nil, fmt.Errorf("%+q was put in place of our folder by uid %d", name, owner(info))
+		return nil, fmt.Errorf("uid %d put something else in place of our directory %+q", owner(info), name)
 	}
 	return made, nil
 }

@@ -522,15 +522,15 @@ func TestPublishRefusesWhatTheContractDoesNotKnow(t *testing.T) {
 	dir := t.TempDir()
 	v := open(t, dir)
 	for want, files := range map[string][]identity.File{
-		"without files":                nil,
-		`"other" is no name`:           {file("other", "")},
-		`"verified" is no name`:        {file("fqdn", ""), file("verified", "")},
-		`"../fqdn" is no name`:         {file("../fqdn", "")},
-		`"fqdn" is there twice`:        {file("fqdn", ""), file("fqdn", "")},
-		`"fqdn" cannot have mode -`:    {{Name: "fqdn", Mode: 0o044}},
-		`"fqdn" cannot have mode u`:    {{Name: "fqdn", Mode: 0o644 | fs.ModeSetuid}},
-		"are more than 1048576":        {file("fqdn", strings.Repeat("x", volume.MaxBytes)), file("ip", "x")},
-		`"fq\ndn\u202e" is no name th`: {file("fq\ndn\u202e", "")},
+		"without files":                   nil,
+		`"other" is not a name`:           {file("other", "")},
+		`"verified" is not a name`:        {file("fqdn", ""), file("verified", "")},
+		`"../fqdn" is not a name`:         {file("../fqdn", "")},
+		`"fqdn" is there twice`:           {file("fqdn", ""), file("fqdn", "")},
+		`"fqdn" cannot have mode -`:       {{Name: "fqdn", Mode: 0o044}},
+		`"fqdn" cannot have mode u`:       {{Name: "fqdn", Mode: 0o644 | fs.ModeSetuid}},
+		"are more than 1048576":           {file("fqdn", strings.Repeat("x", volume.MaxBytes)), file("ip", "x")},
+		`"fq\ndn\u202e" is not a name th`: {file("fq\ndn\u202e", "")},
 	} {
 		if changed, err := v.PublishFiles(files); changed || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
@@ -722,7 +722,7 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 		}
 		late, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
-		if _, err := volume.Open(late, dir, names, keepAll); err == nil || !strings.Contains(err.Error(), "did not end within 1s: only one container") {
+		if _, err := volume.Open(late, dir, names, keepAll); err == nil || !strings.Contains(err.Error(), "did not finish within 1s: only one container") {
 			t.Fatal(err)
 		}
 		ended := errors.New("SIGTERM")

@@ -143,7 +143,7 @@ func secondPTR(s *space) {
 	}
 	s.until("web-0", "it is made anew", only)
 	s.holdsKeys("web-1", 2)
-	s.waits("web-0", "."+wrong[0]+"."+s.name, "only "+s.fqdn("web-0", "web")+" may be there")
+	s.waits("web-0", "."+wrong[0]+"."+s.name, "only "+s.fqdn("web-0", "web")+" is allowed")
 	s.publishedNothing("web-0")
 	s.kubectl("delete", "service/"+wrong[0])
 	s.holdsKeys("web-0", 2)

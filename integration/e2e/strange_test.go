@@ -105,7 +105,7 @@ func lookalikes(t *testing.T, w world) {
 	})
 	t.Run("a PTR from another namespace that may not be", func(t *testing.T) {
 		s, other := both(t, "only")
-		s.waits("db", other.fqdn("db-0", "db"), "only "+s.fqdn("db-0", "db")+" may be there")
+		s.waits("db", other.fqdn("db-0", "db"), "only "+s.fqdn("db-0", "db")+" is allowed")
 	})
 }
 

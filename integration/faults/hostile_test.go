@@ -421,7 +421,7 @@ func TestAHostileContainerGetsNothingWrittenOutsideAndNoKey(t *testing.T) {
 }
 
 // inFlight is what podfqdn says of something that came between two of its calls.
-var inFlight = regexp.MustCompile(`was put in place of our folder|was replaced while|file exists|is torn|cannot (make|chmod|remove|create|write|link|rename|unlink) `)
+var inFlight = regexp.MustCompile(`put something else in place of our directory|was replaced while|file exists|is torn|cannot (make|chmod|remove|create|write|link|rename|unlink) `)
 
 // raced runs podfqdn once, as an init container or as a sidecar, now and then so slowly that others come between.
 func (p *pod) raced(uid, i int) end {

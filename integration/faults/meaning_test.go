@@ -84,7 +84,7 @@ func TestMeaning(t *testing.T) {
 			w.cluster.Publish(second)
 			w.environ = append(w.environ, "PODFQDN_REVERSE=only")
 			w.truth.only = true
-		}, code: 11, says: "only db-0.db.default.svc.cluster.local may be there"},
+		}, code: 11, says: "only db-0.db.default.svc.cluster.local is allowed"},
 		"CoreDNS has not synced":     {without: true, dns: func(w world) { w.cluster.Sync(false) }, code: 11, says: "says SERVFAIL"},
 		"CoreDNS has not synced yet": {without: true, dns: func(w world) { w.cluster.Sync(false) }, later: func(w world) { w.cluster.Publish(ours()); w.cluster.Sync(true) }, timeout: 20 * time.Second},
 		"no PTR":                     {dns: func(w world) { says(w.b, "fault PTR any always: nxdomain in-addr.arpa.") }, code: 11, says: "says NXDOMAIN to PTR"},
@@ -164,7 +164,7 @@ func TestAForeignNameserverFirst(t *testing.T) {
 	b := &breaker{pod: p, count: map[string]int{}}
 	p.serve(dnstest.CoreDNS{Cluster: published(ours()), Front: b.plugin})
 	p.timeout = 2 * time.Second
-	if e := p.init(); e.code != 11 || !strings.Contains(e.reason, "in the name of zone") {
+	if e := p.init(); e.code != 11 || !strings.Contains(e.reason, "from zone") {
 		t.Errorf("ended with %d, %q", e.code, e.reason)
 	}
 	p.servers = p.servers[1:]

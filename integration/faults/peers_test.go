@@ -65,7 +65,7 @@ func TestPeers(t *testing.T) {
 	t.Parallel()
 	const one, two, both = "db-1.db.default.svc.cluster.local", "db-2.db.default.svc.cluster.local", "missing: db-1 and db-2 of db.default.svc.cluster.local"
 	// Where one of these is said a Pod is there, or nobody knows: nobody may suspect that it was never made.
-	present := []string{"to PTR", ", not db-", "nothing", "SERVFAIL", "as it does to names that do not exist"}
+	present := []string{"to PTR", ", not db-", "nothing", "SERVFAIL", "as it does for names that do not exist"}
 	gone := func(n int) func(*life) { return func(l *life) { l.cluster.Withdraw(member(n)) } }
 	at := func(n int, addr string) dnstest.Endpoint {
 		return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: fmt.Sprintf("db-%d", n), IP: addr}

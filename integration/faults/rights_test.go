@@ -291,8 +291,8 @@ func TestAVolumeThatIsTakenAwayMeanwhileIsNotPublishedIn(t *testing.T) {
 		says       string
 	}{
 		"read-only between write and rename": {"mount -o remount,ro %q", "mount -o remount,rw %q", "read-only file system: the volumeMount must not be readOnly"},
-		"gone between write and rename":      {"umount -l %q", "mount -t tmpfs -o mode=0777 none %q", "is not mounted any more, or another folder is"},
-		"covered between write and rename":   {"mount -t tmpfs -o mode=0777 none %q", "umount %q", "is not mounted any more, or another folder is"},
+		"gone between write and rename":      {"umount -l %q", "mount -t tmpfs -o mode=0777 none %q", "is no longer mounted, or another directory is in its place"},
+		"covered between write and rename":   {"mount -t tmpfs -o mode=0777 none %q", "umount %q", "is no longer mounted, or another directory is in its place"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

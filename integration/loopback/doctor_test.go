@@ -214,7 +214,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"unknown names fall through": {
 			conf:   dnstest.CoreDNS{Corefile: strings.Replace(dnstest.Kubeadm, "fallthrough in-addr.arpa ip6.arpa", "fallthrough", 1)},
 			causes: "not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.ForeignServer,
-			why: "knows the cluster, and lets unknown names fall through",
+			why: "knows the cluster but lets unknown names fall through",
 		},
 		"the reverse is not served": {
 			conf: dnstest.CoreDNS{Corefile: withoutArpa}, publish: []dnstest.Endpoint{own},
@@ -242,7 +242,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"a rewrite without answer": {
 			conf:    dnstest.CoreDNS{Corefile: strings.Replace(strings.ReplaceAll(dnstest.Kubeadm, "cluster.local", "corp.example"), "ready", "ready\n    rewrite name suffix .cluster.local .corp.example", 1)},
 			publish: []dnstest.Endpoint{own}, causes: "record-renamed", verdict: identity.Missing,
-			why: "has records of db-0.db.default.svc.corp.example only",
+			why: "has only records of db-0.db.default.svc.corp.example",
 		},
 		"hosts in front of kubernetes": {
 			conf:    dnstest.CoreDNS{Corefile: inFront("hosts {\n        " + ip + " node-1\n        fallthrough\n    }")},
@@ -252,12 +252,12 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"a template for the cluster domain": {
 			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY ANY cluster.local {\n        rcode NXDOMAIN\n    }")},
 			publish: []dnstest.Endpoint{own}, causes: "zone-overridden? dns-policy?", verdict: identity.Missing,
-			why: "has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says NXDOMAIN to that name",
+			why: "has a PTR record from 10.96.0.1 to kubernetes.default.svc.cluster.local, but says NXDOMAIN to that name",
 		},
 		"a template of empty answers for the cluster domain": {
 			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY ANY cluster.local {\n        rcode NOERROR\n    }")},
 			publish: []dnstest.Endpoint{own}, causes: "zone-overridden? not-ready-hidden? service-missing? selector-mismatch?", verdict: identity.Hidden,
-			why: "has the PTR of 10.96.0.1, which is kubernetes.default.svc.cluster.local, and says no data to that name",
+			why: "has a PTR record from 10.96.0.1 to kubernetes.default.svc.cluster.local, but says no data to that name",
 		},
 		"endpoint_pod_names, and the dashed name is wanted": {
 			conf:    dnstest.CoreDNS{Corefile: strings.Replace(dnstest.Kubeadm, "pods insecure", "pods insecure\n        endpoint_pod_names", 1)},
@@ -268,12 +268,12 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 		"PTR is filtered": {
 			conf:    dnstest.CoreDNS{Corefile: inFront("acl {\n        filter type PTR\n    }")},
 			publish: []dnstest.Endpoint{own}, causes: "reverse-filtered? reverse-zone-missing?", verdict: identity.ReverseMissing,
-			why: "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so",
+			why: "the API server's own address 10.96.0.1 has no PTR either, and that answer has no SOA",
 		},
 		"PTR is denied by a template": {
 			conf:    dnstest.CoreDNS{Corefile: inFront("template ANY PTR {\n        rcode NXDOMAIN\n    }")},
 			publish: []dnstest.Endpoint{own}, causes: "reverse-filtered? reverse-zone-missing?", verdict: identity.ReverseMissing,
-			why: "the API server's own address 10.96.0.1 has no PTR either, and nobody's SOA says so",
+			why: "the API server's own address 10.96.0.1 has no PTR either, and that answer has no SOA",
 		},
 		"CoreDNS has not heard of the API server": {
 			causes: "dns-fails", verdict: identity.Unanswered, why: "says SERVFAIL",

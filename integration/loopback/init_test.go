@@ -182,9 +182,9 @@ func TestPTR(t *testing.T) {
 		{name: "own first", publish: []dnstest.Endpoint{own, vip}},
 		{name: "own last", publish: []dnstest.Endpoint{vip, own}},
 		{name: "own first, only", publish: []dnstest.Endpoint{own, vip}, reverse: identity.ReverseOnly,
-			want: ip + ": 127.0.0.1:PORT says " + other + " and " + db0 + "; only " + db0 + " may be there"},
+			want: ip + ": 127.0.0.1:PORT says " + other + " and " + db0 + "; only " + db0 + " is allowed"},
 		{name: "own last, only", publish: []dnstest.Endpoint{vip, own}, reverse: identity.ReverseOnly,
-			want: ip + ": 127.0.0.1:PORT says " + other + " and " + db0 + "; only " + db0 + " may be there"},
+			want: ip + ": 127.0.0.1:PORT says " + other + " and " + db0 + "; only " + db0 + " is allowed"},
 		{name: "other", corefile: withoutArpa, upstream: "17.0.244.10.in-addr.arpa. 30 PTR " + other + ".",
 			publish: []dnstest.Endpoint{own}, want: ptr(other)},
 	} {
