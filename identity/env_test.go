@@ -138,7 +138,7 @@ func checkEnv(t testing.TB, files []identity.File) {
 
 func TestTheKubeletAcceptsIdentityEnv(t *testing.T) {
 	for _, test := range contract {
-		t.Run(test.folder, func(t *testing.T) {
+		t.Run(test.dir, func(t *testing.T) {
 			checkEnv(t, rendered(t, db0(t, test.policy, test.ips, test.fqdn)))
 		})
 	}
@@ -146,7 +146,7 @@ func TestTheKubeletAcceptsIdentityEnv(t *testing.T) {
 
 func TestAShellReadsIdentityEnv(t *testing.T) {
 	for _, test := range contract {
-		t.Run(test.folder, func(t *testing.T) {
+		t.Run(test.dir, func(t *testing.T) {
 			files := rendered(t, db0(t, test.policy, test.ips, test.fqdn))
 			path := filepath.Join(t.TempDir(), "identity.env")
 			if err := os.WriteFile(path, file(files, "identity.env"), 0o600); err != nil {

@@ -151,9 +151,9 @@ func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
 			return root
 		}
 		for what, file := range map[string]*fstest.MapFile{
-			"too large": {Data: []byte(strings.Repeat("#", 1<<20+1))},
-			"a folder":  {Mode: fs.ModeDir | 0o755},
-			"a pipe":    {Mode: fs.ModeNamedPipe | 0o644},
+			"too large":   {Data: []byte(strings.Repeat("#", 1<<20+1))},
+			"a directory": {Mode: fs.ModeDir | 0o755},
+			"a pipe":      {Mode: fs.ModeNamedPipe | 0o644},
 		} {
 			root := good()
 			root[path] = file

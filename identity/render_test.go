@@ -38,10 +38,10 @@ func rendered(t testing.TB, c identity.Claim) []identity.File {
 }
 
 // contract are the Pods whose files stand in testdata/contract, each in a
-// folder of its own.
+// directory of its own.
 var contract = []struct {
-	folder, ips, fqdn string
-	policy            identity.Policy
+	dir, ips, fqdn string
+	policy         identity.Policy
 }{
 	{"statefulset", ip4, "", identity.Policy{Rounds: 2}},
 	{"dual-stack", ip6 + "," + ip4, "", identity.Policy{Rounds: 3, Families: identity.FamiliesAll, Forward: identity.ForwardContains, Reverse: identity.ReverseOnly}},
@@ -52,15 +52,15 @@ var contract = []struct {
 // change with the schema version only.
 func TestRenderWritesTheFilesOfTheContract(t *testing.T) {
 	for _, test := range contract {
-		t.Run(test.folder, func(t *testing.T) {
-			folder := filepath.Join("testdata", "contract", test.folder)
-			entries, err := os.ReadDir(folder)
+		t.Run(test.dir, func(t *testing.T) {
+			dir := filepath.Join("testdata", "contract", test.dir)
+			entries, err := os.ReadDir(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
 			var want []identity.File
 			for _, entry := range entries {
-				data, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+				data, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -96,7 +96,7 @@ func TestFilesOfOneValueEndWithoutANewline(t *testing.T) {
 		for _, f := range rendered(t, db0(t, test.policy, test.ips, test.fqdn)) {
 			lines := f.Name == "ips" || f.Name == "identity.json" || f.Name == "identity.env"
 			if bytes.HasSuffix(f.Data, []byte("\n")) != lines || len(f.Data) == 0 {
-				t.Errorf("%s: %s is %q", test.folder, f.Name, f.Data)
+				t.Errorf("%s: %s is %q", test.dir, f.Name, f.Data)
 			}
 		}
 	}
@@ -127,10 +127,10 @@ func TestAClaimKnowsTheVariablesThatItsIdentityWillHave(t *testing.T) {
 			lines = append(lines, name)
 		}
 		if got := claim.Variables(); !slices.Equal(got, lines) {
-			t.Errorf("%s: got %q, and identity.env has %q", test.folder, got, lines)
+			t.Errorf("%s: got %q, and identity.env has %q", test.dir, got, lines)
 		}
 		if got := identity.Environment(files); !maps.Equal(got, environment(files)) {
-			t.Errorf("%s: got %q", test.folder, got)
+			t.Errorf("%s: got %q", test.dir, got)
 		}
 	}
 	if got := (identity.Claim{}).Variables(); len(got) > 0 {
@@ -218,13 +218,13 @@ func TestKeepsAcceptsWhatWasRendered(t *testing.T) {
 		claim := db0(t, test.policy, test.ips, test.fqdn)
 		files := rendered(t, claim)
 		if _, err := claim.Keeps(files); err != nil {
-			t.Errorf("%s: %v", test.folder, err)
+			t.Errorf("%s: %v", test.dir, err)
 		}
 		// Whatever else stands beside it, in whatever order.
 		files = append(files, identity.File{Name: "krb5.keytab"})
 		slices.Reverse(files)
 		if _, err := claim.Keeps(files); err != nil {
-			t.Errorf("%s reversed: %v", test.folder, err)
+			t.Errorf("%s reversed: %v", test.dir, err)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func refused(t *testing.T, dir string, parts ...string) {
 func TestOpenRefusesWhatIsNotOurs(t *testing.T) {
 	t.Parallel()
 	things := map[string]func(path string) error{
-		"a directory":       func(path string) error { return os.Mkdir(path, 0o755) },
+		"a directory":    func(path string) error { return os.Mkdir(path, 0o755) },
 		"a FIFO":         func(path string) error { return syscall.Mkfifo(path, 0o644) },
 		"a regular file": func(path string) error { return os.WriteFile(path, nil, 0o644) },
 		"a socket":       func(path string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o644, 0) },
@@ -101,7 +101,7 @@ func TestOpenRemovesALeftoverDataTmp(t *testing.T) {
 	expect(t, dir, "")
 }
 
-func TestOpenSaysWhatToMountWhereNoFolderIs(t *testing.T) {
+func TestOpenSaysWhatToMountWhereNoDirectoryIs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	refused(t, filepath.Join(dir, "missing"), "does not exist: mount an emptyDir there")
@@ -273,7 +273,7 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 	}
 }
 
-func TestAFolderWithoutRightsIsRefusedWithUidAndMode(t *testing.T) {
+func TestADirectoryWithoutRightsIsRefusedWithUidAndMode(t *testing.T) {
 	if !ordinary(t) {
 		return
 	}
@@ -299,7 +299,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefused(t *testing.T) {
 	other := os.Geteuid() + 1
 	if v, err := volume.OpenAs(t.Context(), dir, names, keepAll, other, func(string) error { return nil }); err == nil {
 		_ = v.Close()
-		t.Fatal("the folder we made passed for one of another uid")
+		t.Fatal("the directory we made passed for one of another uid")
 	} else if !strings.Contains(err.Error(), "put something else in place of our directory") {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefusedToAnotherProcess(t *testing.T
 	defer os.RemoveAll(dir)
 	v := open(t, dir)
 	publish(t, v, db0, true)
-	// Not even the folder is the child's, as in a tmpfs.
+	// Not even the directory is the child's, as in a tmpfs.
 	if err := errors.Join(v.Close(), os.Chmod(dir, 0o777|fs.ModeSticky)); err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestTheGroupOfTheVolumeIsInheritedAndItsSetgidBitKept(t *testing.T) {
 }
 
 func TestModesDoNotDependOnTheUmask(t *testing.T) {
-	if !ordinary(t) { // root could open a folder without any bit
+	if !ordinary(t) { // root could open a directory without any bit
 		return
 	}
 	for _, umask := range []int{0, 0o777} {
@@ -396,15 +396,15 @@ func TestSwappedSymlinksNeverLeadTheWriterOutside(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	dir, outside := filepath.Join(base, "volume"), filepath.Join(base, "outside")
-	foreign := filepath.Join(dir, "foreign") // a folder of somebody else inside
-	for _, folder := range []string{dir, outside, foreign} {
-		if err := os.Mkdir(folder, 0o700); err != nil {
+	foreign := filepath.Join(dir, "foreign") // a directory of somebody else inside
+	for _, made := range []string{dir, outside, foreign} {
+		if err := os.Mkdir(made, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, folder := range []string{outside, foreign} {
+	for _, made := range []string{outside, foreign} {
 		for _, name := range []string{"fqdn", "probe", "secret"} {
-			if err := os.WriteFile(filepath.Join(folder, name), []byte("precious"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(made, name), []byte("precious"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -515,7 +515,7 @@ func TestASwapBetweenTwoStepsNeverLeadsTheWriterOutside(t *testing.T) {
 	}
 }
 
-// The same uid can enter the folder that is being filled.
+// The same uid can enter the directory that is being filled.
 func TestAFilePlantedInTheNewGenerationIsNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	for what, plant := range map[string]func(outside, path string) error{"hard link": os.Link, "symlink": os.Symlink} {
@@ -547,8 +547,8 @@ func TestAFilePlantedInTheNewGenerationIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// Nobody finds what was published in a folder that is there no more.
-func TestAFolderThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
+// Nobody finds what was published in a directory that is there no more.
+func TestADirectoryThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string]func(dir string) error{
 		"another is": func(dir string) error { return os.Mkdir(dir, 0o777) },

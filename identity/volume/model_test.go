@@ -20,8 +20,8 @@ import (
 // map, the writer a list of changes to it, the readers are state machines.
 //
 // The model cannot drift from the code: TestTheCodeTakesTheStepsOfTheModel
-// builds every state that a kill can leave as a real folder, runs the real
-// code there, and compares the names of the steps and the whole folder before
+// builds every state that a kill can leave as a real directory, runs the real
+// code there, and compares the names of the steps and the whole directory before
 // each of them.
 
 // kind is the name of the start signal: that of a contract, or of a tree, whose
@@ -40,7 +40,7 @@ func (k kind) content() string {
 	return "signal"
 }
 
-// tree maps a path to "/" for a folder, "-> target" for a symlink and "="
+// tree maps a path to "/" for a directory, "-> target" for a symlink and "="
 // with the content for a file.
 type tree map[string]string
 
@@ -49,9 +49,9 @@ func (t tree) target(link string) string {
 	return target
 }
 
-// content opens the file path in folder.
-func (t tree) content(folder, path string) (string, bool) {
-	return strings.CutPrefix(t[folder+"/"+path], "=")
+// content opens the file path in directory.
+func (t tree) content(dir, path string) (string, bool) {
+	return strings.CutPrefix(t[dir+"/"+path], "=")
 }
 
 // open opens a visible name, as a reader does who knows nothing of "..data".
@@ -62,10 +62,10 @@ func (t tree) open(name string) (string, bool) {
 	return t.content(t.target("..data"), name)
 }
 
-// in lists a folder.
-func (t tree) in(folder string) (names []string) {
+// in lists a directory.
+func (t tree) in(dir string) (names []string) {
 	for path := range t {
-		if name, ok := strings.CutPrefix(path, folder+"/"); ok && folder != "" {
+		if name, ok := strings.CutPrefix(path, dir+"/"); ok && dir != "" {
 			names = append(names, name)
 		}
 	}
@@ -122,11 +122,11 @@ var runs = []run{
 	{'A', []generation{a1, withdraw, a1}},
 }
 
-// moment is the folder before a step; the step "" is a moment inside one.
+// moment is the directory before a step; the step "" is a moment inside one.
 type moment struct {
 	kind   kind
 	step   string
-	folder tree
+	dir    tree
 	opened bool // Open has returned
 }
 
@@ -166,36 +166,36 @@ func (w *writer) link(name string) {
 }
 
 func (w *writer) build(files map[string]string) string {
-	folder := fmt.Sprintf("..gen-%d", w.next)
+	dir := fmt.Sprintf("..gen-%d", w.next)
 	w.next++
-	w.do("make generation", w.put(folder, "/"))
+	w.do("make generation", w.put(dir, "/"))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		path, content := folder+"/"+name, files[name]
+		path, content := dir+"/"+name, files[name]
 		w.do("create "+name, w.put(path, "="))
 		w.do("write "+name, w.put(path, "="+content[:len(content)/2]), w.put(path, "="+content))
 		w.do("chmod "+name, func() {})
 	}
 	w.do("chmod generation", func() {})
-	return folder
+	return dir
 }
 
 func (w *writer) sweep(keep ...string) {
-	for _, folder := range slices.Sorted(maps.Keys(w.now)) {
-		if w.now[folder] != "/" || slices.Contains(keep, folder) {
+	for _, dir := range slices.Sorted(maps.Keys(w.now)) {
+		if w.now[dir] != "/" || slices.Contains(keep, dir) {
 			continue
 		}
 		var changes []func()
-		for _, name := range w.now.in(folder) {
-			changes = append(changes, w.del(folder+"/"+name))
+		for _, name := range w.now.in(dir) {
+			changes = append(changes, w.del(dir+"/"+name))
 		}
-		w.do("remove generation", append(changes, w.del(folder))...)
+		w.do("remove generation", append(changes, w.del(dir))...)
 	}
 }
 
-func (w *writer) standing(folder string) string {
+func (w *writer) standing(dir string) string {
 	var s strings.Builder
-	for _, name := range w.now.in(folder) {
-		if content, _ := w.now.content(folder, name); name != string(w.kind) {
+	for _, name := range w.now.in(dir) {
+		if content, _ := w.now.content(dir, name); name != string(w.kind) {
 			fmt.Fprintf(&s, "%s=%s ", name, content)
 		}
 	}
@@ -272,7 +272,7 @@ func (w *writer) publish(g generation) {
 	w.sweep(next, w.previous)
 }
 
-// life is the whole of one run in the folder t: the moments, and the end as
+// life is the whole of one run in the directory t: the moments, and the end as
 // the last of them.
 func life(k kind, t tree, r run, flaw string) []moment {
 	w := &writer{kind: k, now: maps.Clone(t), next: first, flaw: flaw}
@@ -284,7 +284,7 @@ func life(k kind, t tree, r run, flaw string) []moment {
 }
 
 // first is the number of the first generation that a run makes. What it finds
-// has smaller ones: canonical gives them out, so that folders that differ by
+// has smaller ones: canonical gives them out, so that directories that differ by
 // these names alone are explored once.
 const first = 10
 
@@ -316,11 +316,11 @@ type reader struct {
 	signal bool
 }
 
-// advance takes the reader's next step in the folder t. done means that it is
+// advance takes the reader's next step in the directory t. done means that it is
 // satisfied with what it got; a reader that meets ENOENT begins again.
 func (r reader) advance(m moment) (next reader, done bool) {
 	again := reader{check: r.check}
-	t := m.folder
+	t := m.dir
 	switch {
 	case r.phase == 0 && !r.check: // test -e verified
 		if _, ok := t.open(string(m.kind)); !ok {
@@ -380,7 +380,7 @@ func (r reader) violation(pod byte) error {
 	return fmt.Errorf("a reader got %q", r.got)
 }
 
-// gap is the invariant of the folder: where the signal stands, every file of
+// gap is the invariant of the directory: where the signal stands, every file of
 // the current generation can be opened by its visible name and no other can;
 // once it stood for a Pod it stands, unless it was withdrawn.
 func gap(k kind, t tree, pod byte, stood bool) (stands bool, err error) {
@@ -400,9 +400,9 @@ func gap(k kind, t tree, pod byte, stood bool) (stands bool, err error) {
 	return signal && holds(pod, seen), nil
 }
 
-// situation is a folder that a kill left, and the readers that live on.
+// situation is a directory that a kill left, and the readers that live on.
 type situation struct {
-	folder  tree
+	dir     tree
 	pod     byte // of the run that was killed
 	stands  bool
 	crashed bool // the node did, and no Open returned since: nobody reads yet
@@ -414,7 +414,7 @@ type situation struct {
 func beginnings(k kind) map[string]*situation {
 	whole := func() tree {
 		moments := life(k, tree{}, runs[0], "")
-		t, _ := canonical(moments[len(moments)-1].folder)
+		t, _ := canonical(moments[len(moments)-1].dir)
 		return t
 	}
 	unsigned, lacking, dangling, empty := whole(), whole(), whole(), whole()
@@ -424,7 +424,7 @@ func beginnings(k kind) map[string]*situation {
 	empty["..gen-1/a"] = "="
 	all := make(map[string]*situation)
 	for _, t := range []tree{{}, unsigned, lacking, dangling, empty, {"..data": "-> ..gen-9"}} {
-		all[t.String()] = &situation{folder: t, crashed: true}
+		all[t.String()] = &situation{dir: t, crashed: true}
 	}
 	return all
 }
@@ -435,7 +435,7 @@ func explore(k kind, from map[string]*situation, flaw string) (to map[string]*si
 	to = make(map[string]*situation)
 	for _, s := range from {
 		for _, r := range runs {
-			trace := life(k, s.folder, r, flaw)
+			trace := life(k, s.dir, r, flaw)
 			stands, readers := s.stands, maps.Clone(s.readers)
 			if r.pod != s.pod {
 				stands, readers = false, nil // the containers of that Pod are gone
@@ -444,18 +444,18 @@ func explore(k kind, from map[string]*situation, flaw string) (to map[string]*si
 			for i, m := range trace {
 				crashed := s.crashed && !m.opened
 				if !crashed {
-					stands, err = gap(k, m.folder, r.pod, stands && !withdraws)
+					stands, err = gap(k, m.dir, r.pod, stands && !withdraws)
 					if err == nil {
 						readers, err = interleave(readers, m, r.pod)
 					}
 					if err != nil {
-						return nil, 0, fmt.Errorf("before step %d, %q: %w in\n%v", i, m.step, err, m.folder)
+						return nil, 0, fmt.Errorf("before step %d, %q: %w in\n%v", i, m.step, err, m.dir)
 					}
 				}
-				place, rename := canonical(m.folder)
+				place, rename := canonical(m.dir)
 				key := fmt.Sprintf("%v\n%c %v %v", place, r.pod, stands, crashed)
 				if to[key] == nil {
-					to[key] = &situation{folder: place, pod: r.pod, stands: stands, crashed: crashed, readers: make(map[reader]bool)}
+					to[key] = &situation{dir: place, pod: r.pod, stands: stands, crashed: crashed, readers: make(map[reader]bool)}
 				}
 				for r := range readers {
 					if r.gen != "" {
@@ -465,9 +465,9 @@ func explore(k kind, from map[string]*situation, flaw string) (to map[string]*si
 				}
 			}
 			moments += len(trace)
-			end := trace[len(trace)-1].folder
+			end := trace[len(trace)-1].dir
 			if _, ok := end.open(string(k)); !ok || !holds(r.pod, (&writer{kind: k, now: end}).standing(end.target("..data"))) {
-				return nil, 0, fmt.Errorf("after a run to its end the folder is\n%v", end)
+				return nil, 0, fmt.Errorf("after a run to its end the directory is\n%v", end)
 			}
 		}
 	}
@@ -547,35 +547,35 @@ func takesTheSteps(t *testing.T, k kind) {
 	maps.Copy(all, begin)
 	seen := make(map[string]bool)
 	for _, s := range all {
-		if seen[s.folder.String()] {
+		if seen[s.dir.String()] {
 			continue
 		}
-		seen[s.folder.String()] = true
+		seen[s.dir.String()] = true
 		for _, r := range runs {
-			if _, beginning := begin[s.folder.String()]; !beginning && (len(r.acts) > 1 || r.acts[0] == a1) {
+			if _, beginning := begin[s.dir.String()]; !beginning && (len(r.acts) > 1 || r.acts[0] == a1) {
 				continue // the long lives, and the same again, only from the beginnings: time
 			}
-			want := life(k, s.folder, r, "")
+			want := life(k, s.dir, r, "")
 			want = slices.DeleteFunc(want, func(m moment) bool { return m.step == "" })
-			got := record(t, k, s.folder, r)
+			got := record(t, k, s.dir, r)
 			for i := range max(len(got), len(want)) {
-				if i >= len(got) || i >= len(want) || got[i].step != want[i].step || got[i].folder.String() != want[i].folder.String() {
-					t.Fatalf("in\n%v\nrun %c %v: step %d differs\ngot:  %v\nwant: %v", s.folder, r.pod, r.acts, i, at(got, i), at(want, i))
+				if i >= len(got) || i >= len(want) || got[i].step != want[i].step || got[i].dir.String() != want[i].dir.String() {
+					t.Fatalf("in\n%v\nrun %c %v: step %d differs\ngot:  %v\nwant: %v", s.dir, r.pod, r.acts, i, at(got, i), at(want, i))
 				}
 			}
 		}
 	}
-	t.Logf("%s: %d folders", k, len(seen))
+	t.Logf("%s: %d directories", k, len(seen))
 }
 
 func at(trace []moment, i int) string {
 	if i >= len(trace) {
 		return "nothing"
 	}
-	return fmt.Sprintf("%q in\n%v", trace[i].step, trace[i].folder)
+	return fmt.Sprintf("%q in\n%v", trace[i].step, trace[i].dir)
 }
 
-// record makes the folder real and lets the code run there.
+// record makes the directory real and lets the code run there.
 func record(t *testing.T, k kind, start tree, r run) (trace []moment) {
 	t.Helper()
 	dir := t.TempDir()
@@ -605,7 +605,7 @@ func record(t *testing.T, k kind, start tree, r run) (trace []moment) {
 		}
 	}
 	step := func(what string) error {
-		trace = append(trace, moment{step: what, folder: look(t, dir, numbers, &next)})
+		trace = append(trace, moment{step: what, dir: look(t, dir, numbers, &next)})
 		return nil
 	}
 	keep := func(files []identity.File) error {
@@ -652,7 +652,7 @@ func record(t *testing.T, k kind, start tree, r run) (trace []moment) {
 	return trace
 }
 
-// look gives the real folder as a tree, its generations numbered in the order
+// look gives the real directory as a tree, its generations numbered in the order
 // in which they appeared.
 func look(t *testing.T, dir string, numbers map[string]string, next *int) tree {
 	t.Helper()

@@ -19,13 +19,13 @@ const (
 	dataTmp = "..data_tmp"
 	prefix  = "..gen-"
 
-	tries = 10 // for Read to see no flip meanwhile
+	tries = 10 // how often Read starts again after a flip
 )
 
-// Read gives the files of the current generation in the order of their names,
-// nil if there is none, and whether Verified stood for this very generation.
-// It takes no lock and needs no right to write, and no FIFO or device in the
-// volume can hold it.
+// Read returns the files of the current generation in the order of their names,
+// nil if there is none, and whether Verified was there for this very generation.
+// It takes no lock and does not need write access. A FIFO or a device in the volume
+// cannot block it.
 func Read(dir string) (files []identity.File, verified bool, err error) {
 	return read(dir, contract(nil), func() {})
 }
@@ -36,26 +36,26 @@ func ReadTree(dir, signal string) (files []identity.File, stands bool, err error
 }
 
 func read(dir string, l layout, meanwhile func()) (files []identity.File, verified bool, err error) {
-	f, err := openFolder(dir, l)
+	d, err := openDir(dir, l)
 	if err != nil {
 		return nil, false, err
 	}
-	defer f.root.Close()
+	defer d.root.Close()
 	for range tries {
-		_, current, err := f.stat(data)
+		_, current, err := d.stat(data)
 		if err != nil || current == "" {
 			return nil, false, err
 		}
-		_, signal, err := f.stat(f.signal)
+		_, signal, err := d.stat(d.signal)
 		if err != nil {
 			return nil, false, err
 		}
-		files, err := f.generation(current)
+		files, err := d.generation(current)
 		meanwhile()
 		// A generation is removed only after the flip away from it, and its
-		// name never comes again: the same name means that all was there.
-		if _, again, _ := f.stat(data); again == current {
-			return f.content(files), signal != "" && err == nil, err
+		// name is never reused: the same name means that all of it was there.
+		if _, again, _ := d.stat(data); again == current {
+			return d.content(files), signal != "" && err == nil, err
 		}
 	}
 	return nil, false, fmt.Errorf("the generation in %+q changed %d times while it was read", dir, tries)
@@ -64,19 +64,19 @@ func read(dir string, l layout, meanwhile func()) (files []identity.File, verifi
 // layout is what a volume may hold.
 type layout struct {
 	signal string   // the start signal: the last name to appear and the first to go
-	tree   bool     // with subdirectories, and names that nobody knows beforehand
-	names  []string // else: all that may be visible, but for the signal
+	tree   bool     // with subdirectories, and names that are not known beforehand
+	names  []string // otherwise: all that may be visible, except the signal
 
-	// Bounds on what is read, since anybody may have put it there.
+	// Bounds on what is read, since others may have put it there.
 	maxBytes, maxFiles int
 }
 
-// contract is the layout of files with these names, and Verified.
+// contract returns the layout of files with these names, and Verified.
 func contract(names []string) layout {
 	return layout{signal: Verified, names: names, maxBytes: 1 << 20, maxFiles: 128}
 }
 
-// treeOf is the layout of a tree: of 1,000 files, and the signal.
+// treeOf returns the layout of a tree: up to 1,000 files, and the signal.
 func treeOf(signal string) layout {
 	return layout{signal: signal, tree: true, maxBytes: 8<<20 + 1<<16, maxFiles: 1000 + 1}
 }
@@ -103,7 +103,7 @@ func (l layout) shows(name string) bool {
 	return name == l.signal || slices.Contains(l.names, name)
 }
 
-// isVisible reports whether name, with slashes or not, can be that of a file which
+// isVisible reports whether name, with slashes or not, can be that of a file that
 // is not hidden.
 func isVisible(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
@@ -114,7 +114,8 @@ func isVisible(name string) bool {
 	return true
 }
 
-// content is the files of a generation that are not the layout's own.
+// content returns the files of a generation without the signal that the layout adds
+// itself.
 func (l layout) content(files []identity.File) []identity.File {
 	if l.tree {
 		return files
@@ -129,7 +130,7 @@ func namesOf(files []identity.File) (names []string) {
 	return names
 }
 
-// tops gives the first parts of names, each once, in order.
+// tops returns the first parts of names, each once, in order.
 func tops(names []string) (parts []string) {
 	for _, name := range names {
 		part, _, _ := strings.Cut(name, "/")
@@ -139,8 +140,8 @@ func tops(names []string) (parts []string) {
 	return slices.Compact(parts)
 }
 
-// folders gives every folder that files of these names lie in.
-func folders(names []string) map[string]bool {
+// subdirs returns every directory that contains files of these names.
+func subdirs(names []string) map[string]bool {
 	all := map[string]bool{}
 	for _, name := range names {
 		for i, c := range name {
@@ -152,71 +153,71 @@ func folders(names []string) map[string]bool {
 	return all
 }
 
-// folder is the volume as writer and reader see it.
-type folder struct {
+// directory is what the writer and a reader of a volume have in common.
+type directory struct {
 	layout
 	dir  string // for errors only
 	root *os.Root
 }
 
-// visible gives all names that may be visible now, the signal last: in a tree those
-// that look like ours.
-func (f folder) visible() ([]string, error) {
-	if !f.tree {
-		return append(slices.Clone(f.names), f.signal), nil
+// visible returns all names that may be visible now, the signal last: in a tree,
+// those that look like ours.
+func (d directory) visible() ([]string, error) {
+	if !d.tree {
+		return append(slices.Clone(d.names), d.signal), nil
 	}
-	self, err := f.root.Open(".")
+	self, err := d.root.Open(".")
 	if err != nil {
-		return nil, f.explain("look", err)
+		return nil, d.explain("look", err)
 	}
 	defer self.Close()
 	all, err := self.Readdirnames(-1)
 	if err != nil {
-		return nil, f.explain("look", err)
+		return nil, d.explain("look", err)
 	}
 	var names []string
 	for _, name := range all {
-		if target, err := f.root.Readlink(name); err == nil && target == data+"/"+name && isVisible(name) {
+		if target, err := d.root.Readlink(name); err == nil && target == data+"/"+name && isVisible(name) {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	return append(names, f.signal), nil
+	return append(names, d.signal), nil
 }
 
-// inside is a path for which the kernel refuses a FIFO or a device before it
-// opens it.
+// inside returns a path to dir that the kernel refuses for a FIFO or a device before
+// it opens it.
 func inside(dir string) string { return filepath.Clean(dir) + "/." }
 
-// openFolder opens the folder and nothing else.
-func openFolder(dir string, l layout) (folder, error) {
+// openDir opens dir; anything but a directory is an error.
+func openDir(dir string, l layout) (directory, error) {
 	root, err := os.OpenRoot(inside(dir))
-	f := folder{l, dir, root}
+	d := directory{l, dir, root}
 	switch {
 	case err == nil:
-		return f, nil
+		return d, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return f, fmt.Errorf("%+q does not exist: mount an emptyDir there", dir)
+		return d, fmt.Errorf("%+q does not exist: mount an emptyDir there", dir)
 	case errors.Is(err, syscall.ENOTDIR):
-		return f, fmt.Errorf("%+q is not a directory: mount an emptyDir there, not a single file", dir)
+		return d, fmt.Errorf("%+q is not a directory: mount an emptyDir there, not a single file", dir)
 	}
-	return f, fmt.Errorf("uid %d cannot open %+q: %w", os.Geteuid(), dir, errno(err))
+	return d, fmt.Errorf("uid %d cannot open %+q: %w", os.Geteuid(), dir, errno(err))
 }
 
-// stat says what stands under one of our names: info is nil if nothing does;
-// target is where the link leads. Anything but ours is an error.
-func (f folder) stat(name string) (info fs.FileInfo, target string, err error) {
-	info, err = f.root.Lstat(name)
+// stat looks at one of our names: info is nil if it is absent; target is where the
+// link leads. Anything that is not ours is an error.
+func (d directory) stat(name string) (info fs.FileInfo, target string, err error) {
+	info, err = d.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", f.explain("look at "+name, err)
+		return nil, "", d.explain("look at "+name, err)
 	}
 	what := kind(info.Mode())
 	if info.Mode().Type() == fs.ModeSymlink {
-		if target, err = f.root.Readlink(name); err != nil {
-			return nil, "", f.explain("look at "+name, err)
+		if target, err = d.root.Readlink(name); err != nil {
+			return nil, "", d.explain("look at "+name, err)
 		}
 		what = fmt.Sprintf("a symlink to %+q", target)
 	}
@@ -236,48 +237,47 @@ func (f folder) stat(name string) (info fs.FileInfo, target string, err error) {
 	if info.IsDir() {
 		todo = "it usually comes from a subPath mount; mount the directory, not single files"
 	}
-	return nil, "", fmt.Errorf("%+q in %+q is %s, but only a symlink by podfqdn to %q may be there: %s", name, f.dir, what, link, todo)
+	return nil, "", fmt.Errorf("%+q in %+q is %s, but only a symlink by podfqdn to %q may be there: %s", name, d.dir, what, link, todo)
 }
 
-// generation reads one generation whole, Verified included, or says why it
-// cannot be.
-func (f folder) generation(name string) ([]identity.File, error) {
+// generation reads one whole generation, the signal included, or says why it cannot.
+func (d directory) generation(name string) ([]identity.File, error) {
 	if name == "" {
 		return nil, nil
 	}
-	files, err := f.readAll(name)
-	if err == nil && !has(files, f.signal) {
-		err = fmt.Errorf("%q is missing", f.signal)
+	files, err := d.readAll(name)
+	if err == nil && !has(files, d.signal) {
+		err = fmt.Errorf("%q is missing", d.signal)
 	}
 	if err != nil {
 		forget(files)
-		return nil, fmt.Errorf("generation %+q in %+q is torn: %w", name, f.dir, err)
+		return nil, fmt.Errorf("generation %+q in %+q is torn: %w", name, d.dir, err)
 	}
 	return files, nil
 }
 
-func (f folder) readAll(name string) ([]identity.File, error) {
-	in, _, err := enter(f.root, name)
+func (d directory) readAll(name string) ([]identity.File, error) {
+	in, _, err := enter(d.root, name)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
-	r := reading{layout: f.layout, left: int64(f.maxBytes)}
-	err = r.folder(in, "")
+	r := reading{layout: d.layout, left: int64(d.maxBytes)}
+	err = r.dir(in, "")
 	slices.SortFunc(r.files, func(a, b identity.File) int { return strings.Compare(a.Name, b.Name) })
 	return r.files, err
 }
 
-// reading is what was read of a generation, and how much more may be.
+// reading is what was read of a generation, and how much more may be read.
 type reading struct {
 	layout
-	files   []identity.File
-	left    int64 // bytes
-	folders int
+	files []identity.File
+	left  int64 // bytes
+	dirs  int
 }
 
-// folder reads the files of one folder, whose names begin with prefix.
-func (r *reading) folder(in *os.Root, prefix string) error {
+// dir reads the files of one directory; their names begin with prefix.
+func (r *reading) dir(in *os.Root, prefix string) error {
 	self, err := in.Open(".")
 	if err != nil {
 		return err
@@ -301,7 +301,7 @@ func (r *reading) folder(in *os.Root, prefix string) error {
 
 func (r *reading) entry(in *os.Root, prefix, name string) error {
 	if info, err := in.Lstat(name); err == nil && info.IsDir() && r.tree {
-		if r.folders++; r.folders > r.maxFiles {
+		if r.dirs++; r.dirs > r.maxFiles {
 			return fmt.Errorf("there are more than %d directories", r.maxFiles)
 		}
 		sub, _, err := enter(in, name)
@@ -309,7 +309,7 @@ func (r *reading) entry(in *os.Root, prefix, name string) error {
 			return fmt.Errorf("%+q: %w", prefix+name, err)
 		}
 		defer sub.Close()
-		return r.folder(sub, prefix+name+"/")
+		return r.dir(sub, prefix+name+"/")
 	}
 	if len(r.files) >= r.maxFiles {
 		return fmt.Errorf("there are more than %d files", r.maxFiles)
@@ -324,8 +324,7 @@ func (r *reading) entry(in *os.Root, prefix, name string) error {
 	return nil
 }
 
-// file reads a regular file. Whatever else stands there is opened without waiting
-// for anybody, and not read.
+// file reads a regular file. Anything else is opened without waiting, and not read.
 func (r *reading) file(in *os.Root, name string) (file identity.File, err error) {
 	f, err := in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -348,8 +347,8 @@ func (r *reading) file(in *os.Root, name string) (file identity.File, err error)
 	return identity.File{Data: content, Mode: info.Mode().Perm()}, err
 }
 
-// enter opens the folder called name. A symlink, which os.Root follows as far
-// as it stays inside, is refused by the comparison.
+// enter opens the directory name. os.Root follows a symlink that stays inside it;
+// the comparison refuses that one.
 func enter(parent *os.Root, name string) (*os.Root, fs.FileInfo, error) {
 	seen, err := parent.Lstat(name)
 	if err != nil {
@@ -367,9 +366,8 @@ func enter(parent *os.Root, name string) (*os.Root, fs.FileInfo, error) {
 	return in, opened, nil
 }
 
-// explain turns the failure of a system call into a sentence that says what
-// to change.
-func (f folder) explain(what string, err error) error {
+// explain makes an error of a failed system call that says what to change.
+func (d directory) explain(what string, err error) error {
 	todo := ""
 	switch {
 	case errors.Is(err, syscall.EROFS):
@@ -378,16 +376,16 @@ func (f folder) explain(what string, err error) error {
 		todo = ": raise the volume's sizeLimit, or remove what fills it"
 	case errors.Is(err, fs.ErrPermission):
 		todo = fmt.Sprintf(" for uid %d", os.Geteuid())
-		if top, err := f.root.Stat("."); err == nil {
+		if top, err := d.root.Stat("."); err == nil {
 			todo += fmt.Sprintf(", the directory has uid %d and mode %v", owner(top), top.Mode())
 		}
 		todo += ": mount an emptyDir, or set the Pod's fsGroup, and give all containers that write to it the same runAsUser"
 	}
-	return fmt.Errorf("cannot %s in %+q: %w%s", what, f.dir, errno(err), todo)
+	return fmt.Errorf("cannot %s in %+q: %w%s", what, d.dir, errno(err), todo)
 }
 
-// errno leaves out what package os says around the cause: its operation and
-// path mean nothing to whoever reads the sentence.
+// errno returns the bare cause: the operation and path that package os adds would
+// mean nothing to the reader of the error.
 func errno(err error) error {
 	if cause, ok := errors.AsType[syscall.Errno](err); ok {
 		return cause

@@ -182,14 +182,14 @@ func TestATreeRefusesWhatItCannotHold(t *testing.T) {
 		"bytes in one generation are more than":          {file(signal, ""), file("a", strings.Repeat("x", 9<<20))},
 		`"a" is there twice`:                             {file(signal, ""), file("a", ""), file("a", "")},
 		`cannot make a in`:                               {file(signal, ""), file("a", ""), file("a/b", "")},
-		`"..a" is not a name that`:                          {file(signal, ""), file("..a", "")},
-		`"a/../b" is not a name that`:                       {file(signal, ""), file("a/../b", "")},
-		`"a/..b" is not a name that`:                        {file(signal, ""), file("a/..b", "")},
-		`"/a" is not a name that`:                           {file(signal, ""), file("/a", "")},
-		`"a//b" is not a name that`:                         {file(signal, ""), file("a//b", "")},
-		`"a/" is not a name that`:                           {file(signal, ""), file("a/", "")},
-		`"." is not a name that`:                            {file(signal, ""), file(".", "")},
-		`"a\x00" is not a name that`:                        {file(signal, ""), file("a\x00", "")},
+		`"..a" is not a name that`:                       {file(signal, ""), file("..a", "")},
+		`"a/../b" is not a name that`:                    {file(signal, ""), file("a/../b", "")},
+		`"a/..b" is not a name that`:                     {file(signal, ""), file("a/..b", "")},
+		`"/a" is not a name that`:                        {file(signal, ""), file("/a", "")},
+		`"a//b" is not a name that`:                      {file(signal, ""), file("a//b", "")},
+		`"a/" is not a name that`:                        {file(signal, ""), file("a/", "")},
+		`"." is not a name that`:                         {file(signal, ""), file(".", "")},
+		`"a\x00" is not a name that`:                     {file(signal, ""), file("a\x00", "")},
 		"a generation without files cannot be published": {},
 	} {
 		if _, err := v.PublishFiles(files); err == nil || !strings.Contains(err.Error(), want) {
@@ -265,7 +265,7 @@ func TestATornTreeIsDropped(t *testing.T) {
 		},
 		"there are more than 1001 files":           func(g string) error { return fill(g, 1010) },
 		`"dangling": no such file or directory`:    func(g string) error { return os.Symlink("nowhere", g+"/dangling") },
-		`"loop": is a directory`:                      func(g string) error { return os.Symlink(".", g+"/loop") },
+		`"loop": is a directory`:                   func(g string) error { return os.Symlink(".", g+"/loop") },
 		`"conf.d/host": openat host: path escapes`: func(g string) error { return os.Symlink("/etc/passwd", g+"/conf.d/host") },
 	} {
 		dir := t.TempDir()

@@ -1,28 +1,28 @@
-// Package volume keeps one generation of small files in a folder that other
+// Package volume keeps one generation of small files in a directory that other
 // containers read: all of it is visible, or none of it.
 //
 // What it does not promise:
 //
-//   - Nothing binds a container that may write to the volume: it can put its
-//     own files where ours stand. Mount the volume read-only everywhere else.
-//     Such a container may stop us; it cannot make us write outside the
-//     volume or into a file that we did not create.
+//   - It does not protect against a container that may write to the volume: that
+//     one can replace our files with its own. Mount the volume read-only
+//     everywhere else. Such a container may stop us; it cannot make us write
+//     outside the volume or into a file that we did not create.
 //   - Two files opened one after the other by their visible names may come
-//     from two generations. Who needs facts that match reads one file that has
-//     them all, or resolves "..data" once and opens below it.
-//   - A reader that is slower than two publications meets ENOENT and opens
-//     again.
+//     from two generations. A reader that needs facts that match reads one file
+//     that has them all, or resolves "..data" once and opens below it.
+//   - A reader that is slower than two publications gets ENOENT and has to open
+//     the file again.
 //   - Nothing is synced to the disk: after a crash of the node the writer
 //     runs again before any reader does, and fsync costs five times the rest.
-//   - A container that mounts a single file by subPath never sees a change.
+//   - A container that mounts a single file by subPath never gets a change.
 //
-// What it promises: a kill at any moment, and a failure of any system call,
+// What it promises: a kill at any moment, or a failure of any system call,
 // leaves the old generation or the new one, whole; the next Open cleans up.
-// Any uid will do, no capability is needed.
+// It works under any uid and without capabilities.
 //
-// The layout is the one that the kubelet gives ConfigMap and Secret volumes
-// (Kubernetes, pkg/volume/util/atomic_writer.go), so that what watches those
-// can watch this:
+// The layout is the one that the kubelet uses for ConfigMap and Secret volumes
+// (Kubernetes, pkg/volume/util/atomic_writer.go), so that a program that watches
+// those can watch this:
 //
 //	..gen-RANDOM/fqdn          the bytes
 //	..gen-RANDOM/verified      empty
@@ -30,16 +30,16 @@
 //	fqdn -> ..data/fqdn        made once
 //	verified -> ..data/verified
 //
-// A tree has subdirectories in addition, names that are not known beforehand, and a
-// start signal of a hidden name, since its directory is that of a program that reads
-// all of it. As in a ConfigMap the links stand for the names at the top:
+// A tree may also have subdirectories and names that are not known beforehand. Its
+// start signal has a hidden name, since a program may read every visible file of the
+// directory. As in a ConfigMap, only the names at the top are links:
 //
 //	..gen-RANDOM/conf.d/a.conf
 //	..gen-RANDOM/..signal
 //	conf.d -> ..data/conf.d
 //	..signal -> ..data/..signal
 //
-// Names that begin with ".." are no part of the contract.
+// Names that begin with ".." are not part of the contract.
 package volume
 
 import (
@@ -64,11 +64,11 @@ import (
 const Verified = "verified"
 
 const (
-	patience = 2 * time.Second       // for another writer to end
-	pause    = 20 * time.Millisecond // between two tries
+	patience = 2 * time.Second       // how long to wait for another writer to finish
+	pause    = 20 * time.Millisecond // between two attempts
 )
 
-// Busy is the error of Open where another process writes to the volume.
+// Busy is the error that Open returns when another process is writing to the volume.
 type Busy struct {
 	dir    string
 	waited time.Duration
@@ -78,9 +78,9 @@ func (b *Busy) Error() string {
 	return fmt.Sprintf("another podfqdn is writing to %+q and did not finish within %v: only one container of a Pod may write to a volume", b.dir, b.waited)
 }
 
-// Volume is the right to write to a folder. It is for one goroutine.
+// Volume is the right to write to a directory. It is for one goroutine.
 type Volume struct {
-	folder
+	directory
 	held     *os.File // carries the lock
 	uid      int
 	dropped  error
@@ -88,25 +88,25 @@ type Volume struct {
 	step     func(what string) error // called before each change
 }
 
-// Open takes the folder dir for one writer and finds out whether publishing
-// will work there, so that nobody waits for DNS for nothing.
+// Open locks the directory dir for one writer and checks whether publishing will
+// work there, so that nobody waits for DNS for nothing.
 //
 // The names are all that the volume may ever show, without Verified. Each
-// must be absent or a link of ours. If a generation stands there, keep is
-// given its files in the order of their names and says nil if they still
-// hold, else why not. What keep refuses is dropped, and so is, without asking,
-// what cannot be read whole; a keep of nil refuses everything.
+// must be absent or a link of ours. If there is a generation, Open calls keep with
+// its files in the order of their names; keep returns nil if they are still valid,
+// else why not. Open drops a generation that keep refuses, and, without calling
+// keep, one that cannot be read whole. A nil keep refuses every generation.
 //
 // Every error says in one sentence what to change, for instance in the Pod's
-// spec; the end of ctx, while another writer is waited for, is one with its
-// cause, but for a deadline, which is a *Busy. The caller closes the Volume.
+// spec. If ctx ends while Open waits for another writer, the error is a *Busy for a
+// deadline and otherwise wraps the cause of ctx. The caller closes the Volume.
 func Open(ctx context.Context, dir string, names []string, keep func([]identity.File) error) (*Volume, error) {
 	return open(ctx, dir, contract(names), keep, os.Geteuid(), func(string) error { return nil })
 }
 
-// OpenTree is Open for a tree. The name of its start signal begins with "..", and
-// the signal is one of the files that are published, with content of its own: keep
-// is given it too.
+// OpenTree is Open for a tree. The name of its start signal begins with "..". The
+// signal is one of the published files and has content of its own, so keep gets it
+// too.
 func OpenTree(ctx context.Context, dir, signal string, keep func([]identity.File) error) (*Volume, error) {
 	return open(ctx, dir, treeOf(signal), keep, os.Geteuid(), func(string) error { return nil })
 }
@@ -115,11 +115,11 @@ func open(ctx context.Context, dir string, l layout, keep func([]identity.File) 
 	if err := l.check(); err != nil {
 		return nil, err
 	}
-	f, err := openFolder(dir, l)
+	d, err := openDir(dir, l)
 	if err != nil {
 		return nil, err
 	}
-	v := &Volume{folder: f, uid: uid, step: step}
+	v := &Volume{directory: d, uid: uid, step: step}
 	defer func() {
 		if err != nil {
 			_ = v.Close()
@@ -142,8 +142,8 @@ func open(ctx context.Context, dir string, l layout, keep func([]identity.File) 
 			v.dropped = keep(v.content(standing))
 		}
 		if v.dropped != nil {
-			// First the signal; then all the rest goes in one step. Should the
-			// first fail, the second is tried all the more.
+			// First the signal; then all the rest goes in one step. If the first
+			// fails, the second is still tried.
 			if err := cmp.Or(v.unlink(v.signal), v.unlink(data)); err != nil {
 				return nil, err
 			}
@@ -156,11 +156,12 @@ func open(ctx context.Context, dir string, l layout, keep func([]identity.File) 
 	}
 	v.sweep(current)
 
-	// The probe takes a folder, a file and its first byte, as a publication does.
+	// The probe needs space for a directory, a file and its first byte, as a
+	// publication does.
 	_, err = v.build([]identity.File{{Name: "probe", Data: []byte{'\n'}, Mode: 0o600}})
 	v.sweep(current)
 	if current != "" && full(err) {
-		err = nil // what stands there may be all that is needed
+		err = nil // the current generation may be all that is needed
 	}
 	if err != nil {
 		return nil, err
@@ -172,24 +173,24 @@ func open(ctx context.Context, dir string, l layout, keep func([]identity.File) 
 // dropped nothing.
 func (v *Volume) Dropped() error { return v.dropped }
 
-// Expect finds out whether files of these names can be published in a tree, whose
-// names Open does not know. The error is as those of Open.
+// Expect checks whether files with these names can be published in a tree, whose
+// names Open does not know. The errors are like those of Open.
 func (v *Volume) Expect(names []string) error {
 	_, err := v.survey(tops(names))
 	return err
 }
 
-// Publish makes g the current generation and then makes the start signal stand. If
-// these very files, with these modes, are current already it writes nothing
-// that is not missing, and changed is false; so it is where the current files hold
-// these (identity.Holds), next to files whose names were not given to Open: a newer
-// version wrote them, and nothing is taken back. After an error changed says which
-// generation is visible: false, the one before; true, the new one, and only
-// the signal or the cleaning is missing.
+// Publish makes g the current generation and then creates the start signal. If
+// exactly these files, with these modes, are current already, it writes only what
+// is missing, and changed is false. The same holds if the current files contain
+// these (identity.Holds) next to files whose names were not given to Open: a newer
+// version wrote them, and nothing is taken back. After an error, changed reports
+// which generation is visible: if false, the previous one; if true, the new one, and
+// only the signal or the cleanup is missing.
 //
-// There must be at least one file, each with one of the names given to Open
-// and readable by its owner, and all together no more than 1 MiB; in a tree at most
-// 1,000 files in addition to the signal, in at most as many directories, of 8 MiB.
+// There must be at least one file. Each must have one of the names given to Open
+// and be readable by its owner; all together may have at most 1 MiB. A tree may have
+// 1,000 files in addition to the signal, as many directories, and 8 MiB.
 func (v *Volume) Publish(g identity.Generation) (changed bool, err error) {
 	return v.publish(g.Files())
 }
@@ -227,10 +228,10 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 		return false, err
 	}
 	if changed = next != current; changed {
-		v.previous = current // where a reader is that has just resolved "..data"
+		v.previous = current // a reader that has just resolved "..data" still reads it
 	}
-	// A name that could not be unlinked leads nowhere, which is as good to a
-	// reader: it is reported, and does not hold back the signal.
+	// A name that could not be unlinked is a dangling link, which to a reader is as
+	// good as none: the error is reported, and does not hold back the signal.
 	err = v.unlinkAllBut(files)
 	signal := v.stays()
 	if signal == nil {
@@ -240,11 +241,11 @@ func (v *Volume) publish(files []identity.File) (changed bool, err error) {
 	return changed, cmp.Or(err, signal)
 }
 
-// Withdraw takes the start signal away. The files stay; Publish brings the
-// signal back. It needs no space, and it is no error if nothing stands.
+// Withdraw removes the start signal. The files stay; Publish creates the signal
+// again. It needs no space, and returns no error if there is no signal.
 func (v *Volume) Withdraw() error { return v.unlink(v.signal) }
 
-// InMemory reports whether nothing of the volume is on a disk (statfs(2)).
+// InMemory reports whether the volume is entirely in memory (statfs(2)).
 func (v *Volume) InMemory() (bool, error) {
 	const tmpfs, ramfs = 0x01021994, 0x858458f6
 	var stat syscall.Statfs_t
@@ -254,15 +255,15 @@ func (v *Volume) InMemory() (bool, error) {
 	return stat.Type == tmpfs || stat.Type == ramfs, nil
 }
 
-// Close lets another writer in. What is published stays. The lock is given
-// back, and not only its descriptor: a process that is just being started has
-// that too, from its fork until exec has closed it.
+// Close lets another writer in. What is published stays. It unlocks, rather than
+// only closing the descriptor: a process that is just being started holds that
+// descriptor too, from its fork until exec closes it.
 func (v *Volume) Close() error {
 	return errors.Join(syscall.Flock(int(v.held.Fd()), syscall.LOCK_UN), v.held.Close(), v.root.Close())
 }
 
-// lock takes the folder itself: a lock file would be one more name in it, and
-// the kernel ends this one with the process.
+// lock locks the directory itself: a lock file would be one more name in it. The
+// kernel releases the lock when the process ends.
 func (v *Volume) lock(ctx context.Context) (err error) {
 	if v.held, err = v.root.Open("."); err != nil {
 		return v.explain("take the lock", err)
@@ -290,8 +291,8 @@ func (v *Volume) lock(ctx context.Context) (err error) {
 	}
 }
 
-// survey gives the current generation, "" if there is none, and refuses a
-// folder where something else stands in our way: under a name that is visible, or
+// survey returns the current generation, "" if there is none. It refuses a
+// directory in which something else has one of our names: one that is visible, or
 // is about to be.
 func (v *Volume) survey(names []string) (current string, err error) {
 	top, err := v.root.Stat(".")
@@ -310,8 +311,8 @@ func (v *Volume) survey(names []string) (current string, err error) {
 		if info == nil {
 			continue
 		}
-		// Any other uid is refused by the kernel too, but only at the rename,
-		// long after DNS was asked. Uid 0 has the capability, or is told then.
+		// The kernel would refuse any other uid too, but only at the rename, long
+		// after DNS was asked. Uid 0 has the capability, or fails at the rename.
 		if top.Mode()&fs.ModeSticky != 0 && v.uid != 0 && owner(top) != v.uid && owner(info) != v.uid {
 			return "", fmt.Errorf("%+q in %+q belongs to uid %d and the sticky bit of this volume (medium: Memory has it) keeps uid %d from replacing it: give both containers the same runAsUser", name, v.dir, owner(info), v.uid)
 		}
@@ -322,8 +323,8 @@ func (v *Volume) survey(names []string) (current string, err error) {
 	return current, nil
 }
 
-// stays sees that readers find the folder where it was opened: what was
-// unmounted, or covered by another mount, can be written to all the same.
+// stays checks that readers still find the directory at its path: a directory that
+// was unmounted, or covered by another mount, can still be written to.
 func (v *Volume) stays() error {
 	opened, err := v.root.Stat(".")
 	if err != nil {
@@ -339,12 +340,12 @@ func (v *Volume) stays() error {
 	return nil
 }
 
-// build makes a new generation that nobody sees yet.
+// build creates a new generation that is not visible yet.
 func (v *Volume) build(files []identity.File) (name string, err error) {
 	name = prefix + rand.Text()
 	var made *os.Root
 	err = v.do("make generation", func() (err error) {
-		made, err = v.makeFolder(v.root, name, 0o700)
+		made, err = v.makeDir(v.root, name, 0o700)
 		return err
 	})
 	if err != nil {
@@ -355,7 +356,7 @@ func (v *Volume) build(files []identity.File) (name string, err error) {
 		return "", err
 	}
 	// Readers are let in at the end. A chmod without the setgid bit would
-	// clear it, and with it the sign of the volume's fsGroup.
+	// clear it, and with it the group that comes from the Pod's fsGroup.
 	return name, v.do("chmod generation", func() error {
 		self, err := made.Open(".")
 		if err != nil {
@@ -370,7 +371,8 @@ func (v *Volume) build(files []identity.File) (name string, err error) {
 	})
 }
 
-// fill writes files, whose names all begin with prefix, into a folder for it.
+// fill writes files, whose names all begin with prefix, into the directory of that
+// prefix.
 func (v *Volume) fill(in *os.Root, prefix string, files []identity.File) error {
 	for len(files) > 0 {
 		name, _, deeper := strings.Cut(files[0].Name[len(prefix):], "/")
@@ -382,13 +384,13 @@ func (v *Volume) fill(in *os.Root, prefix string, files []identity.File) error {
 			continue
 		}
 		below := prefix + name + "/"
-		n := 1 // in the order of their names those of one folder stand together
+		n := 1 // sorted by name, the files of one directory are adjacent
 		for n < len(files) && strings.HasPrefix(files[n].Name, below) {
 			n++
 		}
 		var sub *os.Root
 		err := v.do("make "+prefix+name, func() (err error) {
-			sub, err = v.makeFolder(in, name, 0o755) // nobody else gets as far as this yet
+			sub, err = v.makeDir(in, name, 0o755) // the generation is still closed to others
 			return err
 		})
 		if err != nil {
@@ -407,12 +409,12 @@ func (v *Volume) fill(in *os.Root, prefix string, files []identity.File) error {
 // umask is held while the process has none.
 var umask sync.Mutex
 
-// makeFolder makes a folder and gives it opened. Whoever may write to the
-// volume can put something else under its name meanwhile: only a folder of
-// ours is taken, and it lies in this volume, since os.Root follows no link
-// out of it. Nothing is done to what the name stands for: the umask, which may
-// take our own bits, is put aside beforehand.
-func (v *Volume) makeFolder(in *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
+// makeDir creates a directory and returns it opened. Whoever may write to the
+// volume can put something else under its name meanwhile: only a directory that we
+// own is accepted, and it is in this volume, since os.Root follows no link out of
+// it. No chmod goes by the name, so the umask, which may clear our own bits, is
+// lifted beforehand.
+func (v *Volume) makeDir(in *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	umask.Lock()
 	before := syscall.Umask(0)
 	err := in.Mkdir(name, mode)
@@ -449,13 +451,13 @@ func (v *Volume) write(in *os.Root, name string, file identity.File) error {
 	if err != nil {
 		return err
 	}
-	// On the descriptor: the umask has no say, and nobody can change what the
-	// name stands for.
+	// On the descriptor: the umask does not apply, and nobody can replace the file
+	// meanwhile.
 	return v.do("chmod "+file.Name, func() error { return cmp.Or(f.Chmod(file.Mode), f.Close()) })
 }
 
-// link makes the visible names that are missing and says which. Until the
-// flip they may lead nowhere.
+// link creates the visible names that are missing and returns them. Until the
+// flip they may be dangling.
 func (v *Volume) link(names []string) (linked []string, err error) {
 	for _, name := range names {
 		info, _, err := v.stat(name)
@@ -470,7 +472,8 @@ func (v *Volume) link(names []string) (linked []string, err error) {
 	return linked, nil
 }
 
-// flip is the only moment at which anything changes for a reader.
+// flip makes next the current generation: the only moment at which anything changes
+// for a reader.
 func (v *Volume) flip(next string) error {
 	if err := v.unlink(dataTmp); err != nil {
 		return err
@@ -482,7 +485,7 @@ func (v *Volume) flip(next string) error {
 	return v.do("rename "+dataTmp, func() error { return v.root.Rename(dataTmp, data) })
 }
 
-// unlink removes a name of ours; an absent one is no error.
+// unlink removes a name of ours; it returns no error if the name is absent.
 func (v *Volume) unlink(name string) error {
 	if info, _, err := v.stat(name); err != nil || info == nil {
 		return err
@@ -507,8 +510,8 @@ func (v *Volume) unlinkAllBut(files []identity.File) error {
 	return nil
 }
 
-// sweep removes our generations but those to keep. A failure is no news for
-// anybody: no name leads there, and the next Open tries again.
+// sweep removes our generations except those to keep. It ignores failures: no name
+// leads to those generations, and the next Open tries again.
 func (v *Volume) sweep(keep ...string) {
 	entries, _ := fs.ReadDir(v.root.FS(), ".")
 	for _, entry := range entries {
@@ -523,7 +526,7 @@ func (v *Volume) sweep(keep ...string) {
 	}
 }
 
-// do makes one change. What it is called is part of the error's sentence.
+// do makes one change; what names it in the error.
 func (v *Volume) do(what string, change func() error) error {
 	err := v.step(what)
 	if err == nil {
@@ -535,8 +538,8 @@ func (v *Volume) do(what string, change func() error) error {
 	return nil
 }
 
-// signed gives the files in order, the signal among them, or says why they
-// cannot be published.
+// signed returns the files in order, with the signal, or says why they cannot be
+// published.
 func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 	if len(files) == 0 {
 		return nil, errors.New("a generation without files cannot be published")
@@ -564,8 +567,8 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 		return nil, fmt.Errorf("%d bytes in one generation are more than %d", size, v.maxBytes)
 	case len(files) > v.maxFiles:
 		return nil, fmt.Errorf("%d files in one generation are more than %d", len(files), v.maxFiles)
-	case len(folders(names)) > v.maxFiles:
-		return nil, fmt.Errorf("%d directories in one generation are more than %d", len(folders(names)), v.maxFiles)
+	case len(subdirs(names)) > v.maxFiles:
+		return nil, fmt.Errorf("%d directories in one generation are more than %d", len(subdirs(names)), v.maxFiles)
 	}
 	files = slices.SortedFunc(slices.Values(files), func(a, b identity.File) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range files[1:] {
@@ -576,13 +579,13 @@ func (v *Volume) signed(files []identity.File) ([]identity.File, error) {
 	return files, nil
 }
 
-// known is files without those of names that Open was not given.
+// known returns the files without those whose names were not given to Open.
 func (v *Volume) known(files []identity.File) []identity.File {
 	return slices.DeleteFunc(slices.Clone(files), func(f identity.File) bool { return !v.shows(f.Name) })
 }
 
-// same reports whether what stands has all that would be written. Of a tree that is
-// every byte: it is not podfqdn who gives its files their names.
+// same reports whether the current files contain all that would be written. In a
+// tree every byte must match: podfqdn does not choose the names of its files.
 func (v *Volume) same(standing, files []identity.File) bool {
 	holds := identity.Holds
 	if v.tree {
@@ -593,7 +596,7 @@ func (v *Volume) same(standing, files []identity.File) bool {
 	return slices.EqualFunc(v.known(standing), files, holds)
 }
 
-// forget overwrites what was read, which may be keys.
+// forget overwrites the content of files, which may be keys.
 func forget(files []identity.File) {
 	for _, f := range files {
 		clear(f.Data)

@@ -57,7 +57,7 @@ func publish(t *testing.T, v *volume.Volume, files []identity.File, wantChanged 
 	}
 }
 
-// published is a folder where files stand and nobody writes.
+// published is a directory where files stand and nobody writes.
 func published(t *testing.T, files []identity.File) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -153,7 +153,7 @@ func expect(t *testing.T, dir, want string) {
 		return lines
 	}
 	if got := listing(t, dir); !slices.Equal(sorted(got), sorted(want)) {
-		t.Fatalf("the folder has\n%s\nwant\n%s", got, want)
+		t.Fatalf("the directory has\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -427,17 +427,17 @@ func TestOpenWithNobodyToAskKeepsNothing(t *testing.T) {
 func TestOpenDropsATornGenerationWithoutAsking(t *testing.T) {
 	t.Parallel()
 	for name, tear := range map[string]func(gen string) error{
-		"no signal in it": func(gen string) error { return os.Remove(gen + "/verified") },
-		"the folder gone": os.RemoveAll,
-		"a file instead":  func(gen string) error { return errors.Join(os.RemoveAll(gen), os.WriteFile(gen, nil, 0o644)) },
+		"no signal in it":    func(gen string) error { return os.Remove(gen + "/verified") },
+		"the directory gone": os.RemoveAll,
+		"a file instead":     func(gen string) error { return errors.Join(os.RemoveAll(gen), os.WriteFile(gen, nil, 0o644)) },
 		"a symlink instead": func(gen string) error {
 			return errors.Join(os.Rename(gen, gen+"x"), os.Symlink(filepath.Base(gen)+"x", gen))
 		},
-		"a FIFO instead":  func(gen string) error { return errors.Join(os.RemoveAll(gen), syscall.Mkfifo(gen, 0o644)) },
-		"a FIFO in it":    func(gen string) error { return syscall.Mkfifo(gen+"/ip", 0o644) },
-		"a symlink in it": func(gen string) error { return os.Symlink("/etc/passwd", gen+"/ip") },
-		"a folder in it":  func(gen string) error { return os.Mkdir(gen+"/ip", 0o755) },
-		"a terabyte":      func(gen string) error { return os.Truncate(gen+"/fqdn", 1<<40) },
+		"a FIFO instead":    func(gen string) error { return errors.Join(os.RemoveAll(gen), syscall.Mkfifo(gen, 0o644)) },
+		"a FIFO in it":      func(gen string) error { return syscall.Mkfifo(gen+"/ip", 0o644) },
+		"a symlink in it":   func(gen string) error { return os.Symlink("/etc/passwd", gen+"/ip") },
+		"a directory in it": func(gen string) error { return os.Mkdir(gen+"/ip", 0o755) },
+		"a terabyte":        func(gen string) error { return os.Truncate(gen+"/fqdn", 1<<40) },
 		"many files": func(gen string) (err error) {
 			for i := 0; i < 200 && err == nil; i++ {
 				err = os.WriteFile(fmt.Sprintf("%s/%d", gen, i), nil, 0o644)
@@ -507,7 +507,7 @@ func TestOpenSweepsOurLeftoversAndNothingElse(t *testing.T) {
 	expect(t, dir, db0Listing)
 }
 
-func TestOpenSweepsAFolderThatTheUmaskLocked(t *testing.T) {
+func TestOpenSweepsADirectoryThatTheUmaskLocked(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "..gen-1"), 0o700), os.Chmod(filepath.Join(dir, "..gen-1"), 0)); err != nil {
@@ -566,7 +566,7 @@ func TestReadNeedsNoLock(t *testing.T) {
 	}
 }
 
-// A stop is a kill as far as the folder can tell: from then on nothing is done.
+// A stop is a kill as far as the directory can tell: from then on nothing is done.
 var errStop = errors.New("stopped")
 
 // until gives a step function that lets n steps pass.

@@ -27,7 +27,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.well("proven")
 		s.scale(0)
 		s.start(named(s.podOf("db"), "db-0", "db"))
-		s.waits("db", "see that cluster DNS runs")
+		s.waits("db", "check that cluster DNS runs")
 		// Nobody has asked, and nobody would answer.
 		s.finds("proven", diagnosis.DNSSilent, "nobody answers for the name, whatever podfqdn has proven before", "0 of 0 Pods", `spec.replicas of Deployment "coredns"`)
 		// Another server answers, as one on the node does.

@@ -133,7 +133,7 @@ func sandbox(t *testing.T, w world) {
 	s.until("db", "podfqdn runs again, with another address", func(p *corev1.Pod) bool {
 		return p.Status.PodIP != "" && p.Status.PodIP != first.Status.PodIP && podfqdn(p).RestartCount > 0 && podfqdn(p).State.Running != nil
 	})
-	s.waits("db", "see that cluster DNS runs")
+	s.waits("db", "check that cluster DNS runs")
 	s.unpublished("db")
 	log := s.log("db")
 	removed, asked := strings.Index(log, "an earlier identity was removed"), strings.Index(log, `"msg":"asked"`)
@@ -156,7 +156,7 @@ func trouble(t *testing.T, w world) {
 		t.Cleanup(s.restart)
 		s.scale(0)
 		s.start(named(s.podOf("db"), "db-0", "db"))
-		s.waits("db", "see that cluster DNS runs")
+		s.waits("db", "check that cluster DNS runs")
 		s.scale(2)
 		s.published("db", s.fqdn("db-0", "db"))
 	})

@@ -249,7 +249,7 @@ func TestASignalInTheWaitEndsItWithTheLastReason(t *testing.T) {
 			t.Parallel()
 			s := serve(t, dnstest.CoreDNS{Cluster: cluster()})
 			e := newPod(t, s.Addr()).initUntil("not yet", signal)
-			e.stopped(t, ": "+db0+": "+s.Addr().String()+" says NXDOMAIN; see that ")
+			e.stopped(t, ": "+db0+": "+s.Addr().String()+" says NXDOMAIN; check that ")
 			if e.code != code || !strings.HasPrefix(e.reason, "ended by "+name+" after ") {
 				t.Errorf("exit %d: %q", e.code, e.reason)
 			}
