@@ -87,7 +87,7 @@ func checkLabel(label string) error {
 	}
 	for _, c := range label {
 		if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
-			return fmt.Errorf("the label %+q has %+q; only letters, digits and hyphens are allowed", label, string(c))
+			return fmt.Errorf("the label %+q contains %+q; only letters, digits and hyphens are allowed", label, string(c))
 		}
 	}
 	return nil

@@ -30,12 +30,12 @@ func TestParseNameTakesHostNamesOnly(t *testing.T) {
 		{in: "a..", err: `"a.." is not a DNS name: it has an empty label`},
 		{in: "-a", err: `"-a" is not a DNS name: the label "-a" begins or ends with a hyphen`},
 		{in: "b.a-", err: `"b.a-" is not a DNS name: the label "a-" begins or ends with a hyphen`},
-		{in: "a_b", err: `"a_b" is not a DNS name: the label "a_b" has "_"; only letters, digits and hyphens are allowed`},
+		{in: "a_b", err: `"a_b" is not a DNS name: the label "a_b" contains "_"; only letters, digits and hyphens are allowed`},
 		{in: "a b", err: `"a b" is not a DNS name: the label "a b" has " "; only letters, digits and hyphens are allowed`},
-		{in: "a\nb", err: `"a\nb" is not a DNS name: the label "a\nb" has "\n"; only letters, digits and hyphens are allowed`},
-		{in: "caf\u00e9", err: `"caf\u00e9" is not a DNS name: the label "caf\u00e9" has "\u00e9"; only letters, digits and hyphens are allowed`},
+		{in: "a\nb", err: `"a\nb" is not a DNS name: the label "a\nb" contains "\n"; only letters, digits and hyphens are allowed`},
+		{in: "caf\u00e9", err: `"caf\u00e9" is not a DNS name: the label "caf\u00e9" contains "\u00e9"; only letters, digits and hyphens are allowed`},
 		// The Kelvin sign, whose lower case is an ordinary k.
-		{in: "\u212a8s", err: `"\u212a8s" is not a DNS name: the label "\u212a8s" has "\u212a"; only letters, digits and hyphens are allowed`},
+		{in: "\u212a8s", err: `"\u212a8s" is not a DNS name: the label "\u212a8s" contains "\u212a"; only letters, digits and hyphens are allowed`},
 		{in: long + "a.b", err: `"` + long + `a.b" is not a DNS name: the label "` + long + `a" has 64 characters; a label has at most 63`},
 		{in: longest + "b", err: `"` + longest + `b" has 254 characters; a DNS name has at most 253`},
 	} {

@@ -89,7 +89,7 @@ func TestMembersThatCannotBeAreRefusedInOneSentence(t *testing.T) {
 		{"zk-0", "zk-{00..2}", "", `"zk-{00..2}": braces hold one range of numbers, as in zk-{0..2}`},
 		{"zk-0", "zk-0,", "", `"" is not a DNS name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "zk-1,10.0.0.1", "", `"10.0.0.1" is an address: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
-		{"zk-0", "zk_0", "", `"zk_0" is not a DNS name: the label "zk_0" has "_"; only letters, digits and hyphens are allowed: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
+		{"zk-0", "zk_0", "", `"zk_0" is not a DNS name: the label "zk_0" contains "_"; only letters, digits and hyphens are allowed: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "03", "", "a number of members must be 1 to 1000, without leading zeros"},
 		{"zk-0", "all", "", `"all" is for PODFQDN_PEERS_WAIT: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "zk-1,2", "", `"2" is a number, not a name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},

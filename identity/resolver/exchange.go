@@ -13,15 +13,14 @@ import (
 	"github.com/miekg/dns"
 )
 
-// errTimeout tells that nothing valid came in time.
+// errTimeout reports that nothing valid came in time.
 var errTimeout = errors.New("timeout")
 
-// errTCP tells that the failure is that of the question by TCP.
+// errTCP reports that the question by TCP failed.
 var errTCP = errors.New("by TCP")
 
-// exchange sends one question and gives the first message that answers it, by
-// TCP where UDP's is truncated, and without EDNS0 where the server does not
-// know it.
+// exchange sends one question and returns the first message that answers it: by TCP
+// if the one by UDP is truncated, and without EDNS0 if the server does not know it.
 func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dns.Msg, error) {
 	e.patience = e.r.patience
 	if _, heard := e.r.rtts[e.server]; heard {
@@ -83,16 +82,16 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 	return reply, nil
 }
 
-// framing is how messages stand on a connection.
+// framing is how messages are delimited on a connection.
 type framing interface {
 	write(packed []byte) error
 	read() ([]byte, error) // valid until the next read
 }
 
-// resend tells after how long without an answer a question is sent once more,
-// and then again after twice that, and so on. A server that has answered last
-// time is there: then a packet was lost, and what was answered before in this
-// round need not be asked anew. 0 is never, for one that has not.
+// resend returns after how long without an answer a question is sent again; the next
+// time is twice as long, and so on. A server that answered last time is there, so
+// only a packet was lost, and the round goes on from that question. It returns 0,
+// never, for a server that did not answer last time.
 func (e *exchange) resend() time.Duration {
 	rtt, heard := e.r.rtts[e.server]
 	switch {
@@ -104,10 +103,10 @@ func (e *exchange) resend() time.Duration {
 	return max(minResend, 4*rtt)
 }
 
-// talk sends q, if need be again after again, and reads until a message answers
-// it or ctx ends. Everything else is discarded: late answers to earlier
-// questions, forgeries, noise. Each time it is sent under an ID of its own, so
-// that rtt is that of the packet that was answered.
+// talk sends q, if necessary again after the time again, and reads until a message
+// answers it or ctx ends. Everything else is discarded: late answers to earlier
+// questions, forgeries, noise. Each packet has its own ID, so that rtt is that of
+// the packet that was answered.
 func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.Duration) (reply *dns.Msg, rtt time.Duration, err error) {
 	packed, err := q.Pack()
 	if err != nil {
@@ -147,7 +146,7 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 			if ctx.Err() != nil {
 				return nil, 0, ctx.Err()
 			}
-			// Whoever drops what asks for an NSID is not silent for that.
+			// A server that drops questions for an NSID must not count as silent.
 			if opt := q.IsEdns0(); opt != nil && opt.Option != nil {
 				opt.Option = nil
 				if packed, err = q.Pack(); err != nil {
@@ -166,7 +165,7 @@ func talk(ctx context.Context, conn net.Conn, f framing, q *dns.Msg, again time.
 			return nil, 0, err
 		}
 		if reply, ok := answers(raw, q, sent); ok {
-			// A process that was stopped may find what has lain there since.
+			// A process that was stopped may find an answer that came long ago.
 			if time.Now().After(deadline) {
 				return nil, 0, os.ErrDeadlineExceeded
 			}
@@ -197,8 +196,8 @@ func answers(raw []byte, q *dns.Msg, sent map[uint16]time.Time) (*dns.Msg, bool)
 	if reply.Rcode == dns.RcodeFormatError && len(reply.Question) == 0 {
 		return reply, true
 	}
-	// Package dns takes a message that ends between two records as whole: what is
-	// missing may be another Pod.
+	// Package dns accepts a message that ends between two records: what is missing
+	// may be another Pod.
 	if !reply.Truncated {
 		for i, section := range [][]dns.RR{reply.Answer, reply.Ns, reply.Extra} {
 			if int(binary.BigEndian.Uint16(raw[6+2*i:])) != len(section) {
@@ -214,7 +213,7 @@ func answers(raw []byte, q *dns.Msg, sent map[uint16]time.Time) (*dns.Msg, bool)
 		dns.CanonicalName(got.Name) == dns.CanonicalName(want.Name)
 }
 
-// datagrams: one message a packet.
+// datagrams has one message in each packet.
 type datagrams struct {
 	net.Conn
 	buffer []byte
@@ -230,7 +229,7 @@ func (d datagrams) read() ([]byte, error) {
 	return d.buffer[:n], err
 }
 
-// stream: each message behind its length (RFC 1035 §4.2.2).
+// stream has each message after its length (RFC 1035 §4.2.2).
 type stream struct {
 	net.Conn
 	buffer []byte

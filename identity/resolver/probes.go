@@ -12,10 +12,10 @@ import (
 )
 
 // probeTypes are record types that are assigned, ordinary and unused for Pods,
-// so that asking for one tells whether a name exists (NXDOMAIN or no data)
+// so that asking for one shows whether a name exists (NXDOMAIN or no data)
 // without touching what any application asks: DNS caches keep an entry for
-// each name and type. Private-use types would look like tunnelling. Types that
-// servers treat in a way of their own are not here: TXT, which CoreDNS up to
+// each name and type. Private-use types would look like tunnelling. Types that some
+// servers treat specially are left out: TXT, which CoreDNS up to
 // 1.10.0 answers with an empty NOERROR for names that do not exist
 // (coredns/coredns#5736), MX, and HTTPS and SVCB, which filters know.
 var probeTypes = [...]uint16{
@@ -28,18 +28,18 @@ var probeTypes = [...]uint16{
 	dns.TypeSPF, dns.TypeDHCID, dns.TypeIPSECKEY, dns.TypeCSYNC,
 }
 
-// minTTL is the least that CoreDNS's cache keeps anything.
+// minTTL is the shortest time for which CoreDNS's cache keeps anything.
 const minTTL = 5 * time.Second
 
-// probes are the probe types for one name. None is asked again while a cache may
+// probes are the probe types for one name. None is used again while a cache may
 // hold its answer.
 type probes struct {
-	first time.Time            // when the first was asked
-	free  map[uint16]time.Time // when each may be asked again
+	first time.Time            // when the first was used
+	free  map[uint16]time.Time // when each may be used again
 	down  countdown
 
-	last  uint16   // the one that was asked last
-	order []uint16 // probeTypes as they are to be taken
+	last  uint16   // the one that was used last
+	order []uint16 // probeTypes in the order of their use
 }
 
 // newProbes returns the probe types for a name, to be taken in an order.
@@ -47,10 +47,11 @@ func newProbes(order []uint16) *probes {
 	return &probes{free: make(map[uint16]time.Time), order: order}
 }
 
-// shuffled returns the probe types, in another order in each process: one that is
-// started again would be told from a cache what the one before it was. It is the
-// same for all names, so that what one of them shows of a type need not be found out
-// for the next. Next to another process those come first that it comes to last.
+// shuffled returns the probe types, in a different order in each process: otherwise
+// a process that is started again would get the answers to its predecessor from a
+// cache. All names have the same order, so that what one of them shows of a type is
+// known for the next. With beside, the types come first that the other process uses
+// last.
 func shuffled(beside bool) []uint16 {
 	first, last := slices.Clone(probeTypes[:len(probeTypes)/2]), slices.Clone(probeTypes[len(probeTypes)/2:])
 	for _, half := range [][]uint16{first, last} {
@@ -62,8 +63,8 @@ func shuffled(beside bool) []uint16 {
 	return slices.Concat(first, last)
 }
 
-// take returns a type that is free at now, or how long until two are, as the first
-// may lie. same is the one that was asked last.
+// take returns a type that is free at now, or how long until two are free, as the
+// first may lie. With same it returns the type that was used last.
 func (p *probes) take(now time.Time, same bool) (qtype uint16, wait time.Duration) {
 	if p.first.IsZero() {
 		p.first = now
@@ -80,12 +81,12 @@ func (p *probes) take(now time.Time, same bool) (qtype uint16, wait time.Duratio
 	return 0, p.waits(now)[1]
 }
 
-// spend takes note that the answer to a type may be cached for ttl from now.
+// spend records that the answer to a type may be cached for ttl from now.
 func (p *probes) spend(qtype uint16, now time.Time, ttl time.Duration) {
 	p.free[qtype] = now.Add(ttl)
 }
 
-// waits tells when each type is free, the soonest first; 0 is at now.
+// waits returns how long until each type is free, the shortest first; 0 means now.
 func (p *probes) waits(now time.Time) []time.Duration {
 	waits := make([]time.Duration, len(probeTypes))
 	for i, t := range probeTypes {
@@ -104,10 +105,10 @@ func (p *probes) left(now time.Time) int {
 	return len(waits)
 }
 
-// spacing returns how long to wait before the next: so that the wait so far grows
-// by the same ratio with each of those that are left until others are free
-// again. Lateness then stays in proportion to the wait, however long a denial
-// is cached.
+// spacing returns how long to wait before the next probe. The types that are left are
+// spread over the time until others are free again, so that the wait so far grows by
+// the same ratio with each. The delay then stays in proportion to the wait, however
+// long a denial is cached.
 func (p *probes) spacing(now time.Time) time.Duration {
 	waits, free := p.waits(now), p.left(now)
 	switch free {
@@ -118,12 +119,12 @@ func (p *probes) spacing(now time.Time) time.Duration {
 	}
 	waited := max(now.Sub(p.first), time.Millisecond).Seconds()
 	ratio := math.Pow(1+waits[free].Seconds()/waited, 1/float64(free))
-	// Up, or it would come a nanosecond before another is free.
+	// Rounded up, or it would come a nanosecond before another is free.
 	return time.Duration(math.Ceil((ratio - 1) * waited * float64(time.Second)))
 }
 
-// even returns how long to wait before the next where two thirds of the types are to be
-// asked evenly within identity.Soon, and the others with spacing.
+// even returns how long to wait before the next probe if two thirds of the types are
+// to be used evenly within identity.Soon, and the others with spacing.
 func (p *probes) even(now time.Time, spacing time.Duration) time.Duration {
 	const most = len(probeTypes) * 2 / 3
 	if now.Sub(p.first) < identity.Soon && p.left(now) > len(probeTypes)-most {
@@ -132,10 +133,10 @@ func (p *probes) even(now time.Time, spacing time.Duration) time.Duration {
 	return spacing
 }
 
-// countdown watches the denials of probe types that were free. Where their TTLs count
+// countdown watches the denials of probe types that were free. If their TTLs count
 // down as one, some cache on the way keeps a denial by the name alone (RFC 8020
-// permits it; dnsmasq does): a probe type is not private then, and asking
-// before the denial's end is useless.
+// permits it; dnsmasq does). Then a new probe type does not help, and asking before
+// the denial's end is useless.
 type countdown struct {
 	at   time.Time // of the first denial in a row
 	left time.Duration
@@ -144,9 +145,9 @@ type countdown struct {
 	shown time.Time // when a probe last showed the name
 }
 
-// denied returns for how long the same will be said; 0 is unknown. A denial from
-// before the name was shown is its type's own, such as that of a process before
-// this one.
+// denied returns how long the denial will last; 0 if that is unknown. A denial from
+// before the last probe that showed the name belongs to its type alone, such as one
+// that an earlier process caused.
 func (c *countdown) denied(now time.Time, life lifetime) time.Duration {
 	// TTLs are whole seconds, rounded either way.
 	if now.Add(life.left - life.full).Add(time.Second).Before(c.shown) {

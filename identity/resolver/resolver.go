@@ -1,13 +1,12 @@
-// Package resolver asks DNS servers on the wire. It never looks into
-// /etc/hosts, follows no search list and knows no server but those it is
-// given.
+// Package resolver asks DNS servers on the wire. It never reads /etc/hosts, uses no
+// search list and asks only the servers that it is given.
 //
 // One exchange is one connected UDP socket to one server, so that its kernel
 // port, and with it the replica behind a Service's address, is the same for
 // all questions of a round; a truncated answer is fetched by TCP from the same
-// server. What does not answer the question exactly is discarded, and reading
-// goes on until the deadline; a server that has answered before is sent the
-// question again meanwhile.
+// server. Messages that do not answer the question exactly are discarded, and
+// reading goes on until the deadline; meanwhile the question is sent again to a
+// server that has answered before.
 package resolver
 
 import (
@@ -31,15 +30,15 @@ import (
 )
 
 const (
-	// firstPatience is how long an answer is waited for. It doubles with each
-	// silence up to maxPatience, glibc's RES_TIMEOUT, and an answer resets it.
+	// firstPatience is how long to wait for an answer. It doubles with each silence
+	// up to maxPatience, glibc's RES_TIMEOUT, and an answer resets it.
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
 
 	// besidePatience is how long Beside waits for an answer.
 	besidePatience = 2 * time.Second
 
-	// minResend is the least after which a packet counts as lost.
+	// minResend is the shortest time after which a packet counts as lost.
 	minResend = 200 * time.Millisecond
 
 	// udpSize is the EDNS0 buffer size (RFC 6891) that crosses every path
@@ -47,7 +46,7 @@ const (
 	udpSize = 1232
 
 	// unknownDenial is how long a denial without SOA counts as cached: the
-	// most that CoreDNS caches one by default.
+	// longest that CoreDNS caches one by default.
 	unknownDenial = 30 * time.Second
 
 	// maxAgain bounds how long an answer counts as cached. No cluster's DNS is
@@ -56,9 +55,9 @@ const (
 	maxAgain = 2 * time.Minute
 )
 
-// Resolver is an identity.Resolver over real DNS. It keeps what must last from
-// round to round: which server is asked, how patiently, and which probe
-// types are spent. It is for one goroutine.
+// Resolver is an identity.Resolver over real DNS. It remembers from round to round
+// which server to ask, how long to wait for it, and which probe types are used up.
+// It is for one goroutine.
 type Resolver struct {
 	// Dial connects to a server, ADDRESS:PORT, by "udp" or "tcp", as
 	// net.Dialer does.
@@ -69,7 +68,7 @@ type Resolver struct {
 	vc       bool // everything by TCP
 	beside   bool // see Beside
 	patience time.Duration
-	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; none after silence
+	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; absent after silence
 	noEDNS   map[netip.AddrPort]bool
 	order    []uint16 // in which probe types are taken
 	probes   map[identity.Name]*probes
@@ -79,9 +78,9 @@ type Resolver struct {
 	buffer   []byte
 }
 
-// New returns a Resolver that asks servers in order, the next one where one is
-// silent, fails or refuses, over the operating system's sockets. vc asks
-// everything by TCP ("options use-vc").
+// New returns a Resolver that asks servers over the operating system's sockets. It
+// moves on to the next one when a server is silent, fails or refuses. With vc it
+// asks everything by TCP ("options use-vc").
 func New(servers []netip.AddrPort, vc bool) *Resolver {
 	return &Resolver{
 		Dial:     new(net.Dialer).DialContext,
@@ -99,11 +98,11 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 	}
 }
 
-// Beside returns a Resolver that looks at one server while another process of
-// the Pod waits for it. It takes probe types that the other comes to last, and
-// others each time, so that no cache tells it what it asked a moment ago. It
-// asks which replica answers (RFC 5001), and wants to know soon: it waits 2 s
-// for an answer, no longer, and sends each question up to three times meanwhile.
+// Beside returns a Resolver that asks one server while another process of the Pod
+// waits for it. It takes the probe types that the other process takes last, in
+// another order each time, so that no cache returns what it asked a moment ago. It
+// asks which replica answers (RFC 5001). It waits at most 2 s for an answer, and
+// sends each question up to three times meanwhile.
 func Beside(server netip.AddrPort, vc bool) *Resolver {
 	r := New([]netip.AddrPort{server}, vc)
 	r.beside, r.order = true, shuffled(true)
@@ -156,7 +155,7 @@ type answer struct {
 	err   error // why there is none
 }
 
-// Ask puts one question.
+// Ask asks one question.
 func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer {
 	var a answer
 	switch q.Kind {
@@ -172,17 +171,17 @@ func (e *exchange) Ask(ctx context.Context, q identity.Question) identity.Answer
 		a = e.sibling(ctx, q.Name)
 	}
 	a.Question, a.Server, a.Shown = q, e.server, a.shown
-	// An asker who waits no longer tells nothing of the server. A socket's
-	// deadline may pass a moment before ctx says so itself.
+	// The end of ctx says nothing about the server. A socket's deadline may pass a
+	// moment before ctx reports its end.
 	if end, ok := ctx.Deadline(); ctx.Err() == nil && (!ok || time.Until(end) >= time.Millisecond) {
 		e.r.learn(a.Answer)
 	}
 	return a.Answer
 }
 
-// learn lets an answer decide how patiently the next is waited for and which
-// server is asked then: after a failure the next one, as glibc does; after a
-// denial by another than the first, the first again, which may know better.
+// learn decides by an answer how long to wait for the next one and which server to
+// ask for it: after a failure the next server, as glibc does; after a denial by any
+// other than the first, the first again, which may know better.
 func (r *Resolver) learn(a identity.Answer) {
 	switch {
 	case a.Is == identity.Unasked:
@@ -190,7 +189,7 @@ func (r *Resolver) learn(a identity.Answer) {
 		delete(r.rtts, a.Server)
 		r.patience = min(2*r.patience, maxPatience)
 		r.current++
-	case a.Kind == identity.Sibling: // whatever is said to that is as good as a denial
+	case a.Kind == identity.Sibling: // any answer to that is as good as a denial
 		r.patience = firstPatience
 	case a.Is == identity.Failed, a.Is == identity.Refused && a.Kind != identity.Exists:
 		r.current++
@@ -202,7 +201,7 @@ func (r *Resolver) learn(a identity.Answer) {
 	}
 }
 
-// reverseName gives the name of an address's PTR (RFC 1035 §3.5, RFC 3596
+// reverseName returns the name of an address's PTR (RFC 1035 §3.5, RFC 3596
 // §2.5).
 func reverseName(addr netip.Addr) string {
 	name, err := dns.ReverseAddr(addr.String())
@@ -212,9 +211,9 @@ func reverseName(addr netip.Addr) string {
 	return name
 }
 
-// exists asks for a name by a type that is free to be asked. For who looks on,
-// another one may have had that a moment ago: a denial from a cache is not taken,
-// unless every one looks so, as behind NodeLocal DNSCache.
+// exists asks for a name by a probe type that is free. The process next to Beside's
+// may have asked by that type a moment ago, so Beside does not accept a denial from
+// a cache, unless every denial looks cached, as behind NodeLocal DNSCache.
 func (e *exchange) exists(ctx context.Context, q identity.Question) answer {
 	a := e.existsBy(ctx, q)
 	for range 5 {
@@ -264,8 +263,8 @@ func (e *exchange) existsBy(ctx context.Context, q identity.Question) answer {
 	return a
 }
 
-// sibling asks by the type that a name was asked by last for a name next to it.
-// Nobody can have asked for that one before.
+// sibling asks for a random name next to a name, by the type of the last question
+// about that one. Nobody can have asked for the random name before.
 func (e *exchange) sibling(ctx context.Context, name identity.Name) answer {
 	k := e.r.probes[name]
 	if k == nil || k.last == 0 {
@@ -277,7 +276,7 @@ func (e *exchange) sibling(ctx context.Context, name identity.Name) answer {
 	return a
 }
 
-// plain asks what applications ask too.
+// plain asks a question that applications ask too.
 func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer {
 	a, life := e.ask(ctx, name, qtype)
 	switch a.Is {
@@ -290,14 +289,14 @@ func (e *exchange) plain(ctx context.Context, name string, qtype uint16) answer 
 // sighting is an answer of one kind that came as often as it was asked for.
 type sighting struct {
 	is    identity.Outcome
-	until time.Time     // when what a cache gave at first has ended
-	ttl   time.Duration // at last
+	until time.Time     // when the first one's TTL ends
+	ttl   time.Duration // of the last one
 }
 
-// again notes how long the same question will have the same answer. A TTL at
-// its full length does not tell whether a cache keeps the answer; one that is
-// less, or that has become less since it was last seen, does. Where nothing
-// can be asked but plainly, each denial has to be taken for cached.
+// again sets how long the same question will have the same answer. A TTL at its full
+// length does not show whether a cache keeps the answer; a shorter one, or one that
+// has become shorter since the last answer, does. If only plain questions can be
+// asked, each denial counts as cached.
 func (e *exchange) again(question string, a *answer, life lifetime) {
 	now, denied := time.Now(), a.Is != identity.Found
 	before := e.r.seen[question]
@@ -313,9 +312,9 @@ func (e *exchange) again(question string, a *answer, life lifetime) {
 	}
 }
 
-// lifetime is how long an answer may be cached, as it says itself: what is
-// left of its TTL here, and what the longest may be that any cache on the way
-// gives it. ttl is what a cache counts down.
+// lifetime is how long an answer may be cached by its own TTLs: left is what remains
+// here, full is the longest that any cache on the way may keep it, and ttl is what a
+// cache counts down.
 type lifetime struct{ left, full, ttl time.Duration }
 
 // ask exchanges one message and reads the answer out of it.
@@ -334,8 +333,8 @@ func (e *exchange) ask(ctx context.Context, name string, qtype uint16) (answer, 
 	return a, life
 }
 
-// silence tells why no answer came, without addresses and other words that
-// change from one time to the next.
+// silence says why no answer came, without addresses and other words that would
+// differ each time.
 func (e *exchange) silence(err error) string {
 	by := ""
 	if e.udp != nil && errors.Is(err, errTCP) {
@@ -350,7 +349,7 @@ func (e *exchange) silence(err error) string {
 	return "nothing" + by
 }
 
-// read takes an answer out of a message that was found to answer the question.
+// read returns the answer in a message that is known to answer the question.
 func read(msg *dns.Msg) (a answer, life lifetime) {
 	rcode := dns.RcodeToString[msg.Rcode]
 	if rcode == "" {
@@ -416,8 +415,8 @@ func read(msg *dns.Msg) (a answer, life lifetime) {
 	return a, life
 }
 
-// nsid gives who a server says it is (RFC 5001): text where it is some, else
-// hexadecimal digits; "" where it does not say.
+// nsid returns a server's name for itself (RFC 5001): as text if it is text, else in
+// hexadecimal digits; "" if the server does not send one.
 func nsid(msg *dns.Msg) string {
 	opt := msg.IsEdns0()
 	if opt == nil {
@@ -435,10 +434,10 @@ func nsid(msg *dns.Msg) string {
 	return ""
 }
 
-// denial gives how long a negative answer may be cached and whose it is. Here
-// that is the lesser of the SOA's TTL and its last field (RFC 2308 §5); but a
-// cache in front of another cuts the TTL and not the field, by which the one
-// behind may go.
+// denial returns how long a negative answer may be cached, and the zone of its SOA.
+// By RFC 2308 §5 the time is the lesser of the SOA's TTL and its last field; but a
+// cache in front of another shortens the TTL and not the field, which the one behind
+// may use.
 func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	for _, rr := range msg.Ns {
 		if soa, ok := rr.(*dns.SOA); ok && soa.Hdr.Class == dns.ClassINET {
@@ -449,8 +448,8 @@ func denial(msg *dns.Msg) (lifetime, identity.Name) {
 	return lifetime{unknownDenial, unknownDenial, unknownDenial}, identity.Name{}
 }
 
-// strangers returns the owners of the answer records of the type asked for, where
-// owned has found none: names without root dot, each once.
+// strangers returns the owners of the answer records of the type asked for, if
+// owned found none: names without root dot, each once.
 func strangers(msg *dns.Msg) (owners []string) {
 	for _, rr := range msg.Answer {
 		if h := rr.Header(); h.Class == dns.ClassINET && h.Rrtype == msg.Question[0].Qtype {
@@ -464,9 +463,9 @@ func strangers(msg *dns.Msg) (owners []string) {
 // maxChain bounds a chain of CNAMEs.
 const maxChain = 8
 
-// owned gives the answer records of the type asked for that belong to the
+// owned returns the answer records of the type asked for that belong to the
 // question's name, or to one that a chain of CNAMEs in the same message leads
-// to. Records of other owners are nobody's answer.
+// to. Records of other owners do not answer the question.
 func owned(msg *dns.Msg) []dns.RR {
 	q := msg.Question[0]
 	owner := dns.CanonicalName(q.Name)
