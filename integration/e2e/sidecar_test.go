@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -61,8 +63,42 @@ func (s *space) verified(pod string) bool {
 	return code == 0
 }
 
+// needsOperator installs the CustomResourceDefinitions of the Prometheus Operator, as its Go module has them, in the
+// version whose types package examples uses. It changes nothing in somebody's cluster, which has them or does not.
+func (s *space) needsOperator() {
+	s.Helper()
+	if s.own == nil {
+		if err := s.command(s.Context(), "get", "crd", "podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com").Run(); err != nil {
+			notShown(s.T, "needs the CustomResourceDefinitions of the Prometheus Operator")
+		}
+		return
+	}
+	const operator = "github.com/prometheus-operator/prometheus-operator"
+	run := func(dir string, args ...string) []byte {
+		s.Helper()
+		cmd := exec.CommandContext(s.Context(), "go", args...)
+		cmd.Dir = dir
+		out, err := cmd.Output()
+		if err != nil {
+			s.Fatalf("go %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+		return out
+	}
+	version := strings.TrimSpace(string(run("", "list", "-m", "-f", "{{.Version}}", operator+"/pkg/apis/monitoring")))
+	// Outside of a module, as this one does not require it.
+	var module struct{ Dir string }
+	if err := json.Unmarshal(run(s.TempDir(), "mod", "download", "-json", operator+"@"+version), &module); err != nil {
+		s.Fatal(err)
+	}
+	for _, kind := range []string{"podmonitors", "prometheusrules"} {
+		s.kubectl("apply", "--server-side", "--filename="+module.Dir+"/example/prometheus-operator-crd/monitoring.coreos.com_"+kind+".yaml")
+		s.kubectl("wait", "--for=condition=Established", "crd/"+kind+".monitoring.coreos.com", "--timeout=1m")
+	}
+}
+
 func sidecars(t *testing.T, w world) {
 	w.parallel(t, "the example", func(s *space) {
+		s.example("networkpolicies.yaml")
 		s.example("sidecar.yaml")
 		s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
 		for _, pod := range s.pods("db", 3) {
@@ -73,6 +109,13 @@ func sidecars(t *testing.T, w world) {
 			if out := s.get(pod, "/metrics"); !strings.Contains(out, "podfqdn_verified 1\n") {
 				s.Errorf("%s: /metrics says\n%s", pod, out)
 			}
+		}
+	})
+	w.parallel(t, "the PodMonitor and the alerts", func(s *space) {
+		s.needsOperator()
+		s.example("monitoring.yaml")
+		if out := s.kubectl("get", "podmonitors,prometheusrules", "--output=name"); strings.Count(out, "/podfqdn\n") != 2 {
+			s.Errorf("the namespace has %q", out)
 		}
 	})
 	w.parallel(t, "the startupProbe holds back the application", func(s *space) {

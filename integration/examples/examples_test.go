@@ -14,9 +14,11 @@ import (
 	"sync"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/podfqdn/podfqdn/identity"
@@ -32,6 +34,9 @@ type manifest struct {
 	claims   []string // for storage
 	pods     []pod
 	parts    []corev1.PodSpec // of no whole Pod
+	monitors []*monitoringv1.PodMonitor
+	rules    []*monitoringv1.PrometheusRule
+	policies []*networkingv1.NetworkPolicy
 }
 
 // pod is a Pod, or the template of one.
@@ -100,6 +105,15 @@ func documents(t *testing.T, name, text string) manifest {
 			var c corev1.PersistentVolumeClaim
 			strict(&c)
 			m.claims = append(m.claims, c.Name)
+		case "PodMonitor":
+			m.monitors = append(m.monitors, new(monitoringv1.PodMonitor))
+			strict(m.monitors[len(m.monitors)-1])
+		case "PrometheusRule":
+			m.rules = append(m.rules, new(monitoringv1.PrometheusRule))
+			strict(m.rules[len(m.rules)-1])
+		case "NetworkPolicy":
+			m.policies = append(m.policies, new(networkingv1.NetworkPolicy))
+			strict(m.policies[len(m.policies)-1])
 		case "":
 			// A part of a Pod, of its spec or of a container, as in the README.
 			var part struct {
@@ -135,8 +149,8 @@ func files(t *testing.T) (all []manifest) {
 	}
 	for _, path := range paths {
 		m := documents(t, filepath.Base(path), read(t, path))
-		if len(m.pods) == 0 {
-			t.Errorf("%s has no Pod", path)
+		if len(m.pods) == 0 && len(m.monitors) == 0 && len(m.policies) == 0 {
+			t.Errorf("%s has neither a Pod nor a PodMonitor nor a NetworkPolicy", path)
 		}
 		all = append(all, m)
 	}
