@@ -1,7 +1,7 @@
 // Command bench measures the time to identity in real Pods: podfqdn beside
 // what people use without it, in the same cluster and the same run.
 //
-//	cluster run -id bench -- bin/bench [-short] [-only running] [-reps N] [-o FOLDER] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn -app bin/app
+//	cluster run -id bench -- bin/bench [-short] [-only running] [-reps N] [-o DIRECTORY] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn -app bin/app
 //
 // First comes what a user waits for: the time from a Pod's node to its
 // application's first instruction, for each way to wait and for none, see
@@ -49,7 +49,7 @@ var modes = map[string]func(args []string) error{
 type options struct {
 	short   bool
 	reps    int
-	folder  string
+	dir     string
 	load    string
 	podfqdn string
 	app     string
@@ -66,7 +66,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.short, "short", false, "each way once, two set-ups, two contenders, two repetitions")
 	flag.IntVar(&o.reps, "reps", 20, "repetitions of each contender in each set-up")
-	flag.StringVar(&o.folder, "o", "", "the `folder` for bench.md, bench.json and bench.svg, and for running's")
+	flag.StringVar(&o.dir, "o", "", "the `directory` for bench.md, bench.json and bench.svg, and for running's")
 	flag.StringVar(&o.load, "load", "", "the `archive` with podfqdn's image")
 	flag.StringVar(&o.podfqdn, "podfqdn", "", "the podfqdn `binary`")
 	flag.StringVar(&o.app, "app", "", "the `binary` of the application, ./bench/app")
@@ -125,7 +125,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 func (w *world) running(ctx context.Context, o options, head [][2]string, out io.Writer) error {
 	r, err := w.measureRunning(ctx, o)
 	r.Header = head
-	return errors.Join(err, write(o.folder, "running", r.markdown(), r.plot(), r, out))
+	return errors.Join(err, write(o.dir, "running", r.markdown(), r.plot(), r, out))
 }
 
 // identity measures the time to identity, and the herd.
@@ -148,7 +148,7 @@ func (w *world) identity(ctx context.Context, o options, setups []setup, head []
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", s.title, err))
 		}
 		// What was measured so far is worth its time.
-		failed = errors.Join(failed, r.write(o.folder, io.Discard))
+		failed = errors.Join(failed, r.write(o.dir, io.Discard))
 		if ctx.Err() != nil {
 			break
 		}
@@ -156,28 +156,28 @@ func (w *world) identity(ctx context.Context, o options, setups []setup, head []
 	var herdErr error
 	r.Herd, herdErr = herd.Run(ctx, herd.Options{Podfqdn: o.podfqdn, Short: o.short, Log: os.Stderr})
 	failed = errors.Join(failed, herdErr, r.broken())
-	return errors.Join(failed, r.write(o.folder, out))
+	return errors.Join(failed, r.write(o.dir, out))
 }
 
-func (r report) write(folder string, out io.Writer) error {
-	return write(folder, "bench", r.markdown(), r.plot(), r, out)
+func (r report) write(dir string, out io.Writer) error {
+	return write(dir, "bench", r.markdown(), r.plot(), r, out)
 }
 
 // write puts the text to out, and with the plot and every number into the
-// folder, as files of that name.
-func write(folder, name, text, plot string, numbers any, out io.Writer) error {
-	if _, err := io.WriteString(out, text); err != nil || folder == "" {
+// directory, as files of that name.
+func write(dir, name, text, plot string, numbers any, out io.Writer) error {
+	if _, err := io.WriteString(out, text); err != nil || dir == "" {
 		return err
 	}
 	all, err := json.MarshalIndent(numbers, "", " ")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	for suffix, content := range map[string]string{".md": text, ".json": string(all) + "\n", ".svg": plot} {
-		if err := os.WriteFile(filepath.Join(folder, name+suffix), []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name+suffix), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func meshProxy(w *world) ([]string, error) {
 }
 
 func (w *world) file(name, text string) (string, error) {
-	path := filepath.Join(w.folder, name)
+	path := filepath.Join(w.dir, name)
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 

@@ -33,7 +33,7 @@ type world struct {
 	own      *cluster.Cluster
 	kube     *kubernetes.Clientset
 	program  string // this one
-	folder   string // of temporary files
+	dir      string // of temporary files
 	corefile string // kubeadm's
 	pods     cache.SharedInformer
 	end      context.CancelFunc
@@ -61,12 +61,12 @@ func open(ctx context.Context, kubeconfig string, o options) (w *world, err erro
 	if w.program, err = os.Executable(); err != nil {
 		return nil, err
 	}
-	if w.folder, err = os.MkdirTemp("", "podfqdn-bench-"); err != nil {
+	if w.dir, err = os.MkdirTemp("", "podfqdn-bench-"); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(w.folder)
+			os.RemoveAll(w.dir)
 		}
 	}()
 	image, err := cluster.Tools()
@@ -74,7 +74,7 @@ func open(ctx context.Context, kubeconfig string, o options) (w *world, err erro
 		return nil, err
 	}
 	image.Ref, image.Files["bin/bench"], image.Files["bin/app"] = imageBench, w.program, o.app
-	tar := filepath.Join(w.folder, "image.tar")
+	tar := filepath.Join(w.dir, "image.tar")
 	if err := image.Write(tar); err != nil {
 		return nil, err
 	}
@@ -146,7 +146,7 @@ func (w *world) close() {
 	if _, err := w.restart(ctx, w.corefile, 2); err != nil {
 		fmt.Fprintln(os.Stderr, "bench: cluster DNS is not as it was:", err)
 	}
-	os.RemoveAll(w.folder)
+	os.RemoveAll(w.dir)
 }
 
 func (w *world) fqdn(set, pod string) string {

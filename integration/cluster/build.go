@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// module is a folder below build: one component at one version.
+// module is a directory below build: one component at one version.
 type module struct {
 	name    string // of the component, one of the bin… constants
 	path    string // of the module that the component is released as
@@ -30,7 +30,7 @@ type module struct {
 // program is a component that is built.
 type program struct {
 	module
-	folder string // that its binaries lie in
+	bin string // the directory of its binaries
 }
 
 // releases are the modules whose version is a component's.
@@ -41,18 +41,18 @@ var releases = map[string]string{
 	binCoreDNS:    "github.com/coredns/coredns",
 }
 
-// renamed are binaries that `go build` names after a folder.
+// renamed are binaries that `go build` names after a directory.
 var renamed = map[string]string{"server": "etcd"}
 
 // source is the import path of this package.
 const source = "github.com/podfqdn/podfqdn/integration/cluster"
 
-// sourceDir gives this package's folder: the modules below it belong to no
+// sourceDir gives this package's directory: the modules below it belong to no
 // package and can't be embedded.
 func sourceDir(ctx context.Context) (string, error) {
 	out, err := goCommand(ctx, "", "list", "-f", "{{.Dir}}", source)
 	if err != nil {
-		return "", fmt.Errorf("find the sources of %s (run this from the folder integration): %w", source, err)
+		return "", fmt.Errorf("find the sources of %s (run this from the directory integration): %w", source, err)
 	}
 	return strings.TrimSpace(out), nil
 }
@@ -111,7 +111,7 @@ func matches(version, wanted string) bool {
 	return wanted == "" || version == wanted || strings.HasPrefix(version, wanted+".")
 }
 
-// cacheDir is podfqdn's folder in the user's cache.
+// cacheDir is podfqdn's directory in the user's cache.
 func cacheDir() (string, error) {
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "podfqdn"), err
@@ -142,7 +142,7 @@ func build(ctx context.Context, kubernetes string, log io.Writer) (map[string]pr
 		if err != nil {
 			return nil, err
 		}
-		p := program{module: m, folder: filepath.Join(cache, key)}
+		p := program{module: m, bin: filepath.Join(cache, key)}
 		if err := p.build(ctx, log); err != nil {
 			return nil, fmt.Errorf("build %s %s: %w", m.name, m.version, err)
 		}
@@ -156,7 +156,7 @@ func (p program) build(ctx context.Context, log io.Writer) error {
 	if !p.built() {
 		fmt.Fprintf(log, "build %s %s: compiling, which takes minutes the first time\n", p.name, p.version)
 		start := time.Now()
-		cache := filepath.Dir(p.folder)
+		cache := filepath.Dir(p.bin)
 		// One at a time: two would compile the same for twice as long.
 		unlock, err := lock(ctx, cache)
 		if err != nil {
@@ -178,13 +178,13 @@ func (p program) build(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
-// built tells whether p is in the cache: its folder has its name only when whole.
+// built tells whether p is in the cache: its directory has its name only when whole.
 func (p program) built() bool {
-	_, err := os.Stat(p.folder)
+	_, err := os.Stat(p.bin)
 	return err == nil
 }
 
-// unfinished begins the name of a folder that is still being filled.
+// unfinished begins the name of a directory that is still being filled.
 const unfinished = "unfinished-"
 
 // sweep removes what a build left that was killed. The caller holds the lock.
@@ -196,7 +196,7 @@ func sweep(cache string) error {
 	return err
 }
 
-// key names the folder of m's binaries after all that makes them what they are.
+// key names the directory of m's binaries after all that makes them what they are.
 func (m module) key(ctx context.Context) (string, error) {
 	toolchain, err := goCommand(ctx, m.dir, "env", "GOVERSION")
 	if err != nil {
@@ -231,9 +231,9 @@ func (m module) flags() []string {
 	return []string{"-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=" + ldflags}
 }
 
-// compile builds every tool of p's module into p.folder, whole or not at all.
+// compile builds every tool of p's module into p.bin, whole or not at all.
 func (p program) compile(ctx context.Context) error {
-	dir, err := os.MkdirTemp(filepath.Dir(p.folder), unfinished)
+	dir, err := os.MkdirTemp(filepath.Dir(p.bin), unfinished)
 	if err != nil {
 		return err
 	}
@@ -251,13 +251,13 @@ func (p program) compile(ctx context.Context) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	return os.Rename(dir, p.folder)
+	return os.Rename(dir, p.bin)
 }
 
-// buildOwn compiles commands of this module, each named by its folder below
-// this package's, into folder.
-func buildOwn(ctx context.Context, folder string, names ...string) error {
-	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", folder + "/"}
+// buildOwn compiles commands of this module, each named by its directory below
+// this package's, into dir.
+func buildOwn(ctx context.Context, dir string, names ...string) error {
+	args := []string{"build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", dir + "/"}
 	for _, name := range names {
 		args = append(args, path.Join(source, name))
 	}
@@ -273,7 +273,7 @@ func goCommand(ctx context.Context, dir string, args ...string) (string, error) 
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly", "GOOS=linux", "GOARCH="+runtime.GOARCH)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	// An interrupt, as the go command then removes its work folder.
+	// An interrupt, as the go command then removes its work directory.
 	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
 	c.WaitDelay = 10 * time.Second
 	if err := runBound(c, syscall.SIGINT); err != nil {

@@ -121,7 +121,7 @@ func enter(dir string, pid int) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
 }
 
-// cgroups gives the cluster's folders in all hierarchies, parents first.
+// cgroups gives the cluster's directories in all hierarchies, parents first.
 func cgroups(id string) ([]string, error) {
 	all, err := mountedHierarchies()
 	if err != nil {

@@ -35,7 +35,7 @@ type Cluster struct {
 	ID      string
 	Version string // of Kubernetes: v1.37.1
 	Domain  string // as cluster.local
-	folder  string
+	dir     string
 	record
 }
 
@@ -46,13 +46,13 @@ const stageTimeout = 3 * time.Minute
 // Service's address when it returns. It needs root, the programs that its
 // error names, and, the first time, some ten minutes to compile.
 //
-// After an error nothing runs, but the folder with the components' logs
+// After an error nothing runs, but the directory with the components' logs
 // stands until Down. When ctx ends it has gone, too.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	folder, err := folderOf(o.ID)
+	dir, err := dirOf(o.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -60,30 +60,30 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if !validDomain.MatchString(o.Domain) {
 		return nil, fmt.Errorf("cluster domain %q: want labels of a-z, 0-9 and -, with a dot between each two", o.Domain)
 	}
-	if err := require(folder); err != nil {
+	if err := require(dir); err != nil {
 		return nil, err
 	}
 	programs, err := build(ctx, o.Kubernetes, o.Log)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(folder), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(folder, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("cluster %s is there already, or what is left of it (%s): take it down first", o.ID, folder)
+			return nil, fmt.Errorf("cluster %s is there already, or what is left of it (%s): take it down first", o.ID, dir)
 		}
 		return nil, err
 	}
-	unlock, err := lock(ctx, folder)
+	unlock, err := lock(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	c := &Cluster{ID: o.ID, Domain: o.Domain, folder: folder, record: record{Domain: o.Domain, Programs: map[string]string{}}}
+	c := &Cluster{ID: o.ID, Domain: o.Domain, dir: dir, record: record{Domain: o.Domain, Programs: map[string]string{}}}
 	for name, p := range programs {
-		c.Programs[name] = p.folder
+		c.Programs[name] = p.bin
 		if name == binKubernetes {
 			c.Version, c.Kubernetes = p.version, p.version
 		}
@@ -111,11 +111,11 @@ func (c *Cluster) up(ctx context.Context, o Options, programs map[string]program
 		return err
 	}
 	defer listener.Close()
-	if err := os.Mkdir(filepath.Join(c.folder, "log"), 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(c.dir, "log"), 0o755); err != nil {
 		return err
 	}
 	port := listener.Addr().(*net.TCPAddr).Port
-	if err := writeConfig(c.folder, c.ID, c.Domain, port, programs, images); err != nil {
+	if err := writeConfig(c.dir, c.ID, c.Domain, port, programs, images); err != nil {
 		return err
 	}
 	stage("images and configuration")
@@ -175,7 +175,7 @@ func stages(log io.Writer) func(string) {
 // images writes the cluster's own images and gives the archives, as the node
 // sees them.
 func (c *Cluster) images(ctx context.Context, programs map[string]program) ([]string, error) {
-	bin := filepath.Join(c.folder, "bin")
+	bin := filepath.Join(c.dir, "bin")
 	if err := buildOwn(ctx, bin, "cmd", "pause"); err != nil {
 		return nil, err
 	}
@@ -183,14 +183,14 @@ func (c *Cluster) images(ctx context.Context, programs map[string]program) ([]st
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.folder, "images")
+	dir := filepath.Join(c.dir, "images")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	var archives []string
 	for _, image := range []Image{
 		{Ref: ImagePause, User: "65535:65535", Entrypoint: []string{"/pause"}, Files: map[string]string{"pause": filepath.Join(bin, "pause")}},
-		{Ref: ImageCoreDNS, Entrypoint: []string{"/coredns"}, Files: map[string]string{"coredns": filepath.Join(programs[binCoreDNS].folder, "coredns")}},
+		{Ref: ImageCoreDNS, Entrypoint: []string{"/coredns"}, Files: map[string]string{"coredns": filepath.Join(programs[binCoreDNS].bin, "coredns")}},
 		tools,
 	} {
 		file := strconv.Itoa(len(archives)) + ".tar"
@@ -224,7 +224,7 @@ func (c *Cluster) start(listener *net.TCPListener, cancel context.CancelCauseFun
 	}
 	defer release.Close()
 
-	cmd := exec.Command(filepath.Join(c.folder, "bin", "cmd"), "node", filepath.Join(c.folder, "config", "plan.json"))
+	cmd := exec.Command(filepath.Join(c.dir, "bin", "cmd"), "node", filepath.Join(c.dir, "config", "plan.json"))
 	// Nothing of the caller's: a proxy's address, say, would be believed.
 	cmd.Env = []string{marker + "=" + c.ID, "HOME=" + node.State + "/tmp", "TMPDIR=" + node.State + "/tmp"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = waiting, log, log
@@ -233,7 +233,7 @@ func (c *Cluster) start(listener *net.TCPListener, cancel context.CancelCauseFun
 		Setsid:     true, // the terminal's interrupt is for Up alone
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
 	}
-	if err := os.Mkdir(filepath.Join(c.folder, "tmp"), 0o1777); err != nil {
+	if err := os.Mkdir(filepath.Join(c.dir, "tmp"), 0o1777); err != nil {
 		return err
 	}
 	err = cmd.Start()
@@ -251,7 +251,7 @@ func (c *Cluster) start(listener *net.TCPListener, cancel context.CancelCauseFun
 	if err := enter(tracking, c.Node.PID); err != nil {
 		return err
 	}
-	if err := c.record.write(c.folder); err != nil {
+	if err := c.record.write(c.dir); err != nil {
 		return err
 	}
 	_, err = release.Write([]byte("\n"))
@@ -288,18 +288,18 @@ func eventually(ctx context.Context, try func(context.Context) error) error {
 
 // Open gives the cluster id that is up.
 func Open(id string) (*Cluster, error) {
-	folder, err := folderOf(id)
+	dir, err := dirOf(id)
 	if err != nil {
 		return nil, err
 	}
-	r, err := readRecord(folder)
+	r, err := readRecord(dir)
 	if err != nil {
 		return nil, err
 	}
 	if !r.Node.alive() {
 		return nil, fmt.Errorf("cluster %s is not up", id)
 	}
-	return &Cluster{ID: id, Version: r.Kubernetes, Domain: cmp.Or(r.Domain, defaultDomain), folder: folder, record: r}, nil
+	return &Cluster{ID: id, Version: r.Kubernetes, Domain: cmp.Or(r.Domain, defaultDomain), dir: dir, record: r}, nil
 }
 
 // ErrForeign is Of's error for the kubeconfig of something else.
@@ -315,8 +315,8 @@ func Of(kubeconfig string) (*Cluster, error) {
 	}
 	path = resolve(path)
 	id := filepath.Base(filepath.Dir(path))
-	folder, err := folderOf(id)
-	if err != nil || path != resolve((&Cluster{folder: folder}).Kubeconfig()) {
+	dir, err := dirOf(id)
+	if err != nil || path != resolve((&Cluster{dir: dir}).Kubeconfig()) {
 		return nil, fmt.Errorf("%q: %w", kubeconfig, ErrForeign)
 	}
 	return Open(id)
@@ -335,23 +335,23 @@ func resolve(path string) string {
 func (c *Cluster) Down() error { return Down(c.ID) }
 
 // Kubeconfig is the path of an administrator's, good anywhere on this machine.
-func (c *Cluster) Kubeconfig() string { return filepath.Join(c.folder, "kubeconfig") }
+func (c *Cluster) Kubeconfig() string { return filepath.Join(c.dir, "kubeconfig") }
 
-// Logs is the folder of the components' logs, one file each, and node.log.
-func (c *Cluster) Logs() string { return filepath.Join(c.folder, "log") }
+// Logs is the directory of the components' logs, one file each, and node.log.
+func (c *Cluster) Logs() string { return filepath.Join(c.dir, "log") }
 
-func (c *Cluster) containerd() string { return filepath.Join(c.folder, "containerd.sock") }
+func (c *Cluster) containerd() string { return filepath.Join(c.dir, "containerd.sock") }
 
-// kubectlCache is kubectl's; its default is in the home folder, where it would stay.
-func (c *Cluster) kubectlCache() string { return filepath.Join(c.folder, "kubectl") }
+// kubectlCache is kubectl's; its default is in the home directory, where it would stay.
+func (c *Cluster) kubectlCache() string { return filepath.Join(c.dir, "kubectl") }
 
 func (c *Cluster) nodeLog() string { return filepath.Join(c.Logs(), "node.log") }
 
 // Binary gives the path of a program that the cluster was built with: kubectl,
 // ctr, etcd, etcdctl, coredns and so on.
 func (c *Cluster) Binary(name string) string {
-	for _, folder := range c.Programs {
-		path := filepath.Join(folder, name)
+	for _, dir := range c.Programs {
+		path := filepath.Join(dir, name)
 		if _, err := os.Stat(path); err == nil {
 			return path
 		}
@@ -431,13 +431,13 @@ func (c *Cluster) Env() string {
 }
 
 func (c *Cluster) environ(path string) []string {
-	folders := slices.Sorted(maps.Values(c.Programs))
+	directories := slices.Sorted(maps.Values(c.Programs))
 	return []string{
 		"KUBECONFIG=" + c.Kubeconfig(),
 		"KUBECACHEDIR=" + c.kubectlCache(),
 		"CONTAINERD_ADDRESS=" + c.containerd(),
 		"CONTAINERD_NAMESPACE=k8s.io",
-		"PATH=" + strings.Join(append(folders, path), ":"),
+		"PATH=" + strings.Join(append(directories, path), ":"),
 	}
 }
 

@@ -465,12 +465,12 @@ func TestAFailedUpEndsAllAndKeepsTheLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := folderOf(id)
+	dir, err := dirOf(id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(left, "folder "+folder) || slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(l, "process ") }) {
-		t.Errorf("left: %q, want the folder and no process", left)
+	if !slices.Contains(left, "directory "+dir) || slices.ContainsFunc(left, func(l string) bool { return strings.HasPrefix(l, "process ") }) {
+		t.Errorf("left: %q, want the directory and no process", left)
 	}
 }
 

@@ -37,7 +37,7 @@ var validDomain = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9](
 //go:embed config
 var files embed.FS
 
-// The components' folders below node.Root.
+// The components' directories below node.Root.
 const (
 	binKubernetes = "kubernetes"
 	binEtcd       = "etcd"
@@ -45,13 +45,13 @@ const (
 	binCoreDNS    = "coredns"
 )
 
-// writeConfig puts into folder all that the node and its components read.
+// writeConfig puts into dir all that the node and its components read.
 // port is the API server's on 127.0.0.1, outside.
-func writeConfig(folder, id, domain string, port int, programs map[string]program, images []string) error {
-	if err := os.CopyFS(folder, files); err != nil {
+func writeConfig(dir, id, domain string, port int, programs map[string]program, images []string) error {
+	if err := os.CopyFS(dir, files); err != nil {
 		return err
 	}
-	config := filepath.Join(folder, "config")
+	config := filepath.Join(dir, "config")
 	kubelet, err := configFile("kubelet.yaml", domain)
 	if err != nil {
 		return err
@@ -59,10 +59,10 @@ func writeConfig(folder, id, domain string, port int, programs map[string]progra
 	if err := os.WriteFile(filepath.Join(config, "kubelet.yaml"), []byte(kubelet), 0o644); err != nil {
 		return err
 	}
-	if err := writePKI(config, folder, domain, port); err != nil {
+	if err := writePKI(config, dir, domain, port); err != nil {
 		return err
 	}
-	b, err := json.MarshalIndent(plan(folder, id, domain, programs, images), "", "  ")
+	b, err := json.MarshalIndent(plan(dir, id, domain, programs, images), "", "  ")
 	if err != nil {
 		return err
 	}
@@ -70,12 +70,12 @@ func writeConfig(folder, id, domain string, port int, programs map[string]progra
 }
 
 // plan is what the node does. images are archives, named as the node sees them.
-func plan(folder, id, domain string, programs map[string]program, images []string) node.Plan {
+func plan(dir, id, domain string, programs map[string]program, images []string) node.Plan {
 	config := node.State + "/config"
 	pki := config + "/pki/"
 	p := node.Plan{
 		Hostname: nodeName,
-		Folders:  map[string]string{"state": folder},
+		Dirs:     map[string]string{"state": dir},
 		Over: map[string]string{
 			"/var/lib": "lib",     // kubelet and CNI keep what they know here, each under a fixed name
 			"/var/log": "var-log", // the kubelet's links to the containers' logs
@@ -92,7 +92,7 @@ func plan(folder, id, domain string, programs map[string]program, images []strin
 		Target: apiServer,
 	}
 	for name, built := range programs {
-		p.Folders[name] = built.folder
+		p.Dirs[name] = built.bin
 		p.Path = append(p.Path, name)
 	}
 	add := func(s node.Step) {

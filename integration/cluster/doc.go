@@ -7,7 +7,7 @@
 // of a PID namespace and owns a mount, a network, an IPC and a UTS namespace.
 // When that process is killed the kernel ends everything below it, wherever
 // it stood: no shim, mount, link or rule outlives it. What is left are
-// folders and cgroups, and both carry the cluster's id. So Down is the same
+// directories and cgroups, and both carry the cluster's id. So Down is the same
 // after a good run, a failed one and one that was killed, and it needs to
 // know one process id, which Up records (with its start time, so that nobody
 // else who got the number later is ever touched) before that process does

@@ -86,12 +86,12 @@ func (i Image) layer() ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	made := map[string]bool{".": true}
-	var folder func(string) error
-	folder = func(dir string) error {
+	var mkdir func(string) error
+	mkdir = func(dir string) error {
 		if made[dir] {
 			return nil
 		}
-		if err := folder(path.Dir(dir)); err != nil {
+		if err := mkdir(path.Dir(dir)); err != nil {
 			return err
 		}
 		made[dir] = true
@@ -102,7 +102,7 @@ func (i Image) layer() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := folder(path.Dir(file)); err != nil {
+		if err := mkdir(path.Dir(file)); err != nil {
 			return nil, err
 		}
 		if err := w.WriteHeader(&tar.Header{Name: file, Mode: 0o755, Size: int64(len(content))}); err != nil {
@@ -113,7 +113,7 @@ func (i Image) layer() ([]byte, error) {
 		}
 	}
 	for _, link := range slices.Sorted(maps.Keys(i.Links)) {
-		if err := folder(path.Dir(link)); err != nil {
+		if err := mkdir(path.Dir(link)); err != nil {
 			return nil, err
 		}
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: link, Linkname: i.Links[link], Mode: 0o777}); err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// lock holds the folder dir until unlock is called or the process ends. It
+// lock holds the directory dir until unlock is called or the process ends. It
 // waits for another holder until ctx ends.
 func lock(ctx context.Context, dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)

@@ -35,12 +35,12 @@ func TestAKubeconfigTellsItsCluster(t *testing.T) {
 	}
 	cluster := func(id string, r record) string {
 		t.Helper()
-		folder, err := folderOf(id)
+		dir, err := dirOf(id)
 		if err != nil {
 			t.Fatal(err)
 		}
-		path := write((&Cluster{folder: folder}).Kubeconfig())
-		if err := r.write(folder); err != nil {
+		path := write((&Cluster{dir: dir}).Kubeconfig())
+		if err := r.write(dir); err != nil {
 			t.Fatal(err)
 		}
 		return path

@@ -29,10 +29,10 @@ type authority struct {
 type pair struct{ cert, key []byte }
 
 // writePKI writes the certificates and kubeconfigs that kubeadm would write,
-// for a cluster that lives for a year at most, below config; and to folder
+// for a cluster that lives for a year at most, below config; and to dir
 // the kubeconfig of an administrator outside, who meets the API server on
 // port of 127.0.0.1.
-func writePKI(config, folder, domain string, port int) error {
+func writePKI(config, dir, domain string, port int) error {
 	ca, err := newAuthority("kubernetes")
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func writePKI(config, folder, domain string, port int) error {
 			return err
 		}
 	}
-	return os.Rename(filepath.Join(config, "admin.conf"), filepath.Join(folder, "kubeconfig"))
+	return os.Rename(filepath.Join(config, "admin.conf"), filepath.Join(dir, "kubeconfig"))
 }
 
 func newAuthority(name string) (*authority, error) {

@@ -10,9 +10,9 @@ import (
 )
 
 func TestTheAuthoritySignsWhoTheComponentsAre(t *testing.T) {
-	folder := t.TempDir()
-	config := filepath.Join(folder, "config")
-	if err := writePKI(config, folder, "example.internal", 4711); err != nil {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config")
+	if err := writePKI(config, dir, "example.internal", 4711); err != nil {
 		t.Fatal(err)
 	}
 	ca, err := os.ReadFile(filepath.Join(config, "pki/ca.crt"))
@@ -42,7 +42,7 @@ func TestTheAuthoritySignsWhoTheComponentsAre(t *testing.T) {
 		"config/scheduler.conf":          {"system:kube-scheduler", "https://127.0.0.1:6443"},
 		"config/controller-manager.conf": {"system:kube-controller-manager", "https://127.0.0.1:6443"},
 	} {
-		b, err := os.ReadFile(filepath.Join(folder, file))
+		b, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -71,7 +71,7 @@ func TestTheAuthoritySignsWhoTheComponentsAre(t *testing.T) {
 		if cert.Subject.CommonName != want.user || k.Clusters[0].Cluster.Server != want.server {
 			t.Errorf("%s: %s at %s, want %+v", file, cert.Subject.CommonName, k.Clusters[0].Cluster.Server, want)
 		}
-		info, err := os.Stat(filepath.Join(folder, file))
+		info, err := os.Stat(filepath.Join(dir, file))
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: mode %v, %v: it holds a key", file, info.Mode(), err)
 		}

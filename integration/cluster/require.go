@@ -41,9 +41,9 @@ var tools = []struct{ name, deb string }{
 }
 
 // require tells in one sentence what a cluster would lack here: a right, or
-// programs together with the packages that have them. folder is where the
+// programs together with the packages that have them. dir is where the
 // cluster will lie.
-func require(folder string) error {
+func require(dir string) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("a cluster needs root, for namespaces, mounts and cgroups: this is user %d", os.Geteuid())
 	}
@@ -67,7 +67,7 @@ func require(folder string) error {
 	if len(lacks) > 0 {
 		return fmt.Errorf("a cluster needs %s: apt-get install %s", strings.Join(lacks, ", "), strings.Join(install, " "))
 	}
-	return requireFilesystem(folder)
+	return requireFilesystem(dir)
 }
 
 // lookPath finds a tool as root would, whose PATH may lack sbin.
@@ -116,21 +116,21 @@ func standsAlone(path string) bool {
 // overlayfs is its f_type (statfs(2)).
 const overlayfs = 0x794c7630
 
-// requireFilesystem refuses a folder that containers can't be laid over.
-func requireFilesystem(folder string) error {
+// requireFilesystem refuses a directory that containers can't be laid over.
+func requireFilesystem(dir string) error {
 	var s syscall.Statfs_t
 	for {
-		err := syscall.Statfs(folder, &s)
+		err := syscall.Statfs(dir, &s)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("statfs %s: %w", folder, err)
+			return fmt.Errorf("statfs %s: %w", dir, err)
 		}
-		folder = filepath.Dir(folder)
+		dir = filepath.Dir(dir)
 	}
 	if s.Type == overlayfs {
-		return fmt.Errorf("a cluster can't lie in %s, an overlay itself: set XDG_CACHE_HOME to a folder of another file system", folder)
+		return fmt.Errorf("a cluster can't lie in %s, an overlay itself: set XDG_CACHE_HOME to a directory of another file system", dir)
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 
 var validID = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// folderOf gives the folder of the cluster id, be it there or not.
-func folderOf(id string) (string, error) {
+// dirOf returns the directory of the cluster id, whether it exists or not.
+func dirOf(id string) (string, error) {
 	if !validID.MatchString(id) {
 		return "", fmt.Errorf("cluster id %q: want up to 32 of a-z, 0-9 and -", id)
 	}
@@ -106,16 +106,16 @@ type record struct {
 	Node       process
 	Kubernetes string            // its version
 	Domain     string            // empty is cluster.local
-	Programs   map[string]string // component: folder of its binaries
+	Programs   map[string]string // component: directory of its binaries
 }
 
-func (r record) write(folder string) error {
+func (r record) write(dir string) error {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	// Whole or not at all: a torn record would lose the process.
-	file := filepath.Join(folder, "record.json")
+	file := filepath.Join(dir, "record.json")
 	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
 		return err
 	}
@@ -123,9 +123,9 @@ func (r record) write(folder string) error {
 }
 
 // readRecord gives the zero record if there is none.
-func readRecord(folder string) (record, error) {
+func readRecord(dir string) (record, error) {
 	var r record
-	b, err := os.ReadFile(filepath.Join(folder, "record.json"))
+	b, err := os.ReadFile(filepath.Join(dir, "record.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return r, nil
 	}
@@ -133,7 +133,7 @@ func readRecord(folder string) (record, error) {
 		return r, err
 	}
 	if err := json.Unmarshal(b, &r); err != nil {
-		return r, fmt.Errorf("record of the cluster in %s: %w", folder, err)
+		return r, fmt.Errorf("record of the cluster in %s: %w", dir, err)
 	}
 	return r, nil
 }

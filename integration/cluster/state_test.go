@@ -10,13 +10,13 @@ import (
 
 func TestAnIDIsSafeInEveryName(t *testing.T) {
 	for _, id := range []string{"dev", "ci-17", "a", "0"} {
-		if _, err := folderOf(id); err != nil {
+		if _, err := dirOf(id); err != nil {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
 	for _, id := range []string{"", ".", "..", "a/b", "-a", "a-", "A", "a b", "a\n", "abcdefghijklmnopqrstuvwxyz-0123456789"} {
-		if folder, err := folderOf(id); err == nil {
-			t.Errorf("%q is %s, want a refusal", id, folder)
+		if dir, err := dirOf(id); err == nil {
+			t.Errorf("%q is %s, want a refusal", id, dir)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Command demo shows podfqdn at work without a cluster: the real CoreDNS, with
 // its real kubernetes plugin, on loopback; the files that a kubelet gives a
-// Pod, in a folder; and the real binary. The Pod's record appears two seconds
+// Pod, in a directory; and the real binary. The Pod's record appears two seconds
 // after the Pod.
 package main
 

@@ -292,16 +292,16 @@ func (s *space) certificate(template, parent *x509.Certificate, signer *ecdsa.Pr
 }
 
 // volumes makes those that the members claim, where nothing else does. They
-// and their folders go with the claims: Kubernetes reclaims a hostPath if it
-// is below a folder tmp.
+// and their directories go with the claims: Kubernetes reclaims a hostPath if it
+// is below a directory tmp.
 func (s *space) volumes() {
 	s.Helper()
 	if s.own == nil {
 		return
 	}
 	for _, name := range members {
-		folder := path.Join("/var/lib/e2e/tmp", s.name+"-"+name)
-		if out, err := s.own.Command(s.Context(), "sh", "-c", "mkdir -p $0 && chmod 0777 $0", folder).CombinedOutput(); err != nil {
+		dir := path.Join("/var/lib/e2e/tmp", s.name+"-"+name)
+		if out, err := s.own.Command(s.Context(), "sh", "-c", "mkdir -p $0 && chmod 0777 $0", dir).CombinedOutput(); err != nil {
 			s.Fatalf("%v: %s", err, out)
 		}
 		_, err := s.kube.CoreV1().PersistentVolumes().Create(s.Context(), &corev1.PersistentVolume{
@@ -311,7 +311,7 @@ func (s *space) volumes() {
 				AccessModes:                   []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 				Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("4Gi")},
 				PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
-				PersistentVolumeSource:        corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: folder}},
+				PersistentVolumeSource:        corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: dir}},
 			},
 		}, metav1.CreateOptions{})
 		if err != nil {

@@ -284,17 +284,17 @@ func (s *space) keys() map[string][][]byte {
 // deliver puts these keytabs, and no others, into the Secret, as a person would.
 func (s *space) deliver(keytabs ...string) {
 	s.Helper()
-	folder := s.TempDir()
+	dir := s.TempDir()
 	for _, name := range keytabs {
 		keytab, code := s.exec("kdc", "app", "cat", "/kdc/"+name)
 		if code != 0 {
 			s.Fatalf("cat %s ends with %d", name, code)
 		}
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(keytab), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(keytab), 0o600); err != nil {
 			s.Fatal(err)
 		}
 	}
-	secret := s.kubectl("create", "secret", "generic", "keytabs", "--from-file="+folder, "--dry-run=client", "--output=yaml")
+	secret := s.kubectl("create", "secret", "generic", "keytabs", "--from-file="+dir, "--dry-run=client", "--output=yaml")
 	s.kubectlInput(secret, "apply", "--filename=-")
 	// The kubelet looks at a Pod's volumes once a minute, and when the Pod changes.
 	for _, pod := range strings.Fields(s.kubectl("get", "pods", "--selector=app=web", "--output=name")) {
@@ -396,10 +396,10 @@ func (s *space) publishedNothing(pod string) {
 func (s *space) onNode(pod, volume string) string {
 	s.Helper()
 	p := s.until(pod, "it is there", func(p *corev1.Pod) bool { return p.UID != "" })
-	folder := "/var/lib/kubelet/pods/" + string(p.UID) + "/volumes/kubernetes.io~empty-dir/" + volume
-	out, err := s.own.Command(s.Context(), "find", folder, "-type", "f").CombinedOutput()
+	dir := "/var/lib/kubelet/pods/" + string(p.UID) + "/volumes/kubernetes.io~empty-dir/" + volume
+	out, err := s.own.Command(s.Context(), "find", dir, "-type", "f").CombinedOutput()
 	if err != nil {
-		s.Fatalf("%s: find %s: %v: %s", pod, folder, err, out)
+		s.Fatalf("%s: find %s: %v: %s", pod, dir, err, out)
 	}
 	return string(out)
 }

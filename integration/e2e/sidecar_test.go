@@ -214,14 +214,14 @@ func sidecars(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.start(sidecar(named(s.podOf("db"), "db-0", "db")))
 		p := s.keeps("db", s.fqdn("db-0", "db"))
-		folder := "/var/lib/kubelet/pods/" + string(p.UID) + "/volumes/kubernetes.io~empty-dir/identity"
+		dir := "/var/lib/kubelet/pods/" + string(p.UID) + "/volumes/kubernetes.io~empty-dir/identity"
 		on := func(command ...string) {
 			s.Helper()
 			if out, err := w.own.Command(s.Context(), command[0], command[1:]...).CombinedOutput(); err != nil {
 				s.Fatalf("%q: %v: %s", command, err, out)
 			}
 		}
-		on("find", folder, "-mindepth", "1", "-delete")
+		on("find", dir, "-mindepth", "1", "-delete")
 		again := regexp.MustCompile(`"msg":"published".*"changed":true`)
 		for deadline := time.Now().Add(patience); len(again.FindAllString(s.log("db"), -1)) < 2; time.Sleep(200 * time.Millisecond) {
 			if time.Now().After(deadline) {

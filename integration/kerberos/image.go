@@ -28,7 +28,7 @@ func Files() (map[string]string, error) {
 		files["bin/"+t.name], loaded = path, append(loaded, path)
 	}
 	// What is opened by name, and ldd does not tell: the KDC's data base, where libkdb5 looks for it, and its event loop,
-	// which libverto looks for in the folder that it lies in itself.
+	// which libverto looks for in the directory that it lies in itself.
 	plugins, err := filepath.Glob("/usr/lib/*/krb5/plugins/kdb/db2.so")
 	if err != nil || len(plugins) != 1 {
 		return nil, fmt.Errorf("db2.so of krb5-kdc is not where Debian has it: %q, %v", plugins, err)

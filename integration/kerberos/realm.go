@@ -69,7 +69,7 @@ type Realm struct {
 	ended chan ended
 }
 
-// Start makes a realm in an empty folder and starts its KDC on a free port of an address, such as 127.0.0.1. It answers
+// Start makes a realm in an empty directory and starts its KDC on a free port of an address, such as 127.0.0.1. It answers
 // when Start returns. The caller stops it.
 func Start(dir, name string, on netip.Addr) (*Realm, error) {
 	if err := Require(); err != nil {
@@ -122,7 +122,7 @@ func freePort(on netip.Addr) (uint16, error) {
 
 func (r *Realm) path(name string) string { return filepath.Join(r.dir, name) }
 
-// configure writes what libkrb5 and the KDC read, with paths in the realm's own folder only.
+// configure writes what libkrb5 and the KDC read, with paths in the realm's own directory only.
 func (r *Realm) configure() error {
 	conf := fmt.Sprintf(`[libdefaults]
     default_realm = %s

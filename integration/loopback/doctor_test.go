@@ -506,7 +506,7 @@ func TestInitDoesNotNoticeTheDoctor(t *testing.T) {
 	}
 }
 
-// listing is what stands in a folder, to the nanosecond.
+// listing is what stands in a directory, to the nanosecond.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder

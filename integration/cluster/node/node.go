@@ -86,15 +86,15 @@ func (p Plan) mount() error {
 			return fmt.Errorf("make / private to the node: %w", err)
 		}
 	}
-	// Opened first: the mounts that follow may hide the folders' own paths.
-	folders := map[string]*os.File{}
-	for name, dir := range p.Folders {
+	// Opened first: the mounts that follow may hide the directories' own paths.
+	directories := map[string]*os.File{}
+	for name, dir := range p.Dirs {
 		f, err := os.Open(dir)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		folders[name] = f
+		directories[name] = f
 	}
 	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
@@ -102,7 +102,7 @@ func (p Plan) mount() error {
 	if err := syscall.Mount("tmpfs", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=0755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
-	for name, f := range folders {
+	for name, f := range directories {
 		if err := bind(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), filepath.Join(Root, name)); err != nil {
 			return err
 		}

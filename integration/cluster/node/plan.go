@@ -7,12 +7,12 @@ package node
 
 import "time"
 
-// Root is where the node finds its folders, whatever their names are outside:
+// Root is where the node finds its directories, whatever their names are outside:
 // fixed paths keep the configuration files fixed too, and Unix sockets below
 // the 108 bytes that the kernel allows them.
 const Root = "/run/podfqdn"
 
-// State is the cluster's own folder, as the node sees it.
+// State is the cluster's own directory, as the node sees it.
 const State = Root + "/state"
 
 // Listener is the file descriptor of the listener for the API server.
@@ -22,11 +22,11 @@ const Listener = 3
 // but for those of Folders.
 type Plan struct {
 	Hostname string
-	Folders  map[string]string // name below Root: folder outside
-	Over     map[string]string // folder that stands on every Linux: folder below State that covers it
+	Dirs     map[string]string // name below Root: directory outside
+	Over     map[string]string // directory that stands on every Linux: directory below State that covers it
 	Sysctls  map[string]string // path below /proc/sys, in the node's network namespace: value
 	Veiled   []string          // paths below /proc/sys that belong to the machine: the node writes to a copy
-	Path     []string          // folders below Root, before the system's own PATH
+	Path     []string          // directories below Root, before the system's own PATH
 	Steps    []Step
 	Target   string // host:port that connections to Listener go to
 }
