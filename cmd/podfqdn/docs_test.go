@@ -22,7 +22,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
-func TestTheReferenceHasEveryVerdict(t *testing.T) {
+func TestTheContractHasEveryVerdict(t *testing.T) {
 	t.Parallel()
 	var want []string
 	for _, v := range append(identity.Verdicts(), identity.Absent) {
@@ -48,7 +48,7 @@ func TestTheReferenceHasEveryVerdict(t *testing.T) {
 	}
 }
 
-func TestTheReferenceHasEveryCause(t *testing.T) {
+func TestTheContractHasEveryCause(t *testing.T) {
 	t.Parallel()
 	var want []string
 	for _, kind := range diagnosis.Kinds() {
@@ -61,7 +61,7 @@ func TestTheReferenceHasEveryCause(t *testing.T) {
 	}
 }
 
-func TestTheReferenceHasEveryExitCode(t *testing.T) {
+func TestTheContractHasEveryExitCode(t *testing.T) {
 	t.Parallel()
 	documented(t, "### podfqdn", exitCodes(t, "main.go")...)
 	documented(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
@@ -88,7 +88,7 @@ func gaugesOf(t *testing.T) (all []identity.Gauge) {
 	return all
 }
 
-func TestTheReferenceHasEveryMetric(t *testing.T) {
+func TestTheContractHasEveryMetric(t *testing.T) {
 	t.Parallel()
 	p := health.New(func() bool { return true }, "v1", "abc")
 	// With an agreement and a question, each metric has a sample.
@@ -125,7 +125,7 @@ func TestTheReferenceHasEveryMetric(t *testing.T) {
 	}
 }
 
-func TestTheReferenceHasEveryFieldOfADiagnosis(t *testing.T) {
+func TestTheContractHasEveryFieldOfADiagnosis(t *testing.T) {
 	t.Parallel()
 	for heading, object := range map[string]reflect.Type{
 		"## podfqdn doctor -o json": reflect.TypeFor[diagnosis.Diagnosis](),
@@ -143,7 +143,7 @@ func TestTheReferenceHasEveryFieldOfADiagnosis(t *testing.T) {
 
 // The plugin's structs are read from its source: this command does not import
 // the Kubernetes API, not even in its tests.
-func TestTheReferenceHasEveryFieldOfTheOtherDoctor(t *testing.T) {
+func TestTheContractHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 	t.Parallel()
 	const plugin, kube = "../kubectl-podfqdn", "../../identity/kube"
 	pod := structIn(t, kube, "Use")
@@ -168,15 +168,11 @@ func TestTheReferenceHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 var backquoted = regexp.MustCompile("`([^`]+)`")
 
 // documented returns the rows of the table below a heading of
-// docs/reference.md: the word in the first cell, and the cells behind it. Each
+// docs/contract.md: the word in the first cell, and the cells behind it. Each
 // of the words that are wanted has one row, and nothing else has.
 func documented(t *testing.T, heading string, want ...string) map[string][]string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/reference.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, found := strings.Cut(string(text), "\n"+heading+"\n")
+	_, section, found := strings.Cut(contract(t), "\n"+heading+"\n")
 	if !found || len(want) == 0 {
 		t.Fatalf("nothing to compare below %q", heading)
 	}

@@ -273,7 +273,7 @@ func (j *judge) rest() {
 }
 
 // missed are what podfqdn lacked at its deadline by its exit code, where DNS agreed
-// (README, exit codes).
+// (docs/contract.md, exit codes).
 var missed = map[int32]diagnosis.Kind{14: diagnosis.KeysMissing, exitPeerless: diagnosis.PeersMissing, 16: diagnosis.CertificateMissing}
 
 // gaveUp says what podfqdn itself said at its deadline, where nobody has asked since.

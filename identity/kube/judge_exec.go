@@ -27,8 +27,8 @@ func (c part) end() *corev1.ContainerStateTerminated {
 }
 
 // commandless says that podfqdn exec did not find the command that it is to
-// become, or may not execute it, which it knows before it asks DNS (README, exit
-// codes).
+// become, or may not execute it, which it knows before it asks DNS (docs/contract.md,
+// exit codes).
 func (j *judge) commandless() {
 	why, again := strings.CutPrefix(j.Reason, "before that: ")
 	end := j.podfqdn.end()

@@ -57,7 +57,7 @@ func (j *judge) byPodName() bool {
 }
 
 // How podfqdn ends where it refuses what it was told or sees, and where its
-// volume is missing, read-only, full or in use (README, exit codes).
+// volume is missing, read-only, full or in use (docs/contract.md, exit codes).
 const (
 	exitRefused  = 10
 	exitVolume   = 13

@@ -280,7 +280,7 @@ func loops(status corev1.ContainerStatus) bool {
 	return last.FinishedAt.Sub(last.StartedAt.Time) < young && time.Since(now.StartedAt.Time) < enough
 }
 
-// deadlines are with what podfqdn ends when its time is over (README, exit codes).
+// deadlines are with what podfqdn ends when its time is over (docs/contract.md, exit codes).
 var deadlines = []int32{11, 12, 14, exitPeerless, 16}
 
 // maxNamespaces bounds of how many namespaces the Services are read for a table.
@@ -320,7 +320,7 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 	}
 }
 
-// ended reads how podfqdn's container ended (README, exit codes).
+// ended reads how podfqdn's container ended (docs/contract.md, exit codes).
 func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	u.For, u.code = since(end.FinishedAt), end.ExitCode
 	switch {

@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// variables are podfqdn's, as the README lists them.
+// variables are podfqdn's, as docs/contract.md lists them.
 var variables = []string{
 	"PODFQDN_DIR", "POD_NAME", "POD_NAMESPACE", "POD_UID", "POD_IP", "POD_IPS", "POD_ORDINAL",
 	"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS",

@@ -18,9 +18,9 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-func TestTheVariablesAreTheREADMEs(t *testing.T) {
+func TestTheVariablesAreThoseOfTheContract(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
+	text, err := os.ReadFile("../../docs/contract.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestTheVariablesAreTheREADMEs(t *testing.T) {
 	slices.Sort(names)
 	slices.Sort(want)
 	if !slices.Equal(names, want) {
-		t.Errorf("the README has\n%q\nand this package\n%q", names, want)
+		t.Errorf("docs/contract.md has\n%q\nand this package\n%q", names, want)
 	}
 }
 

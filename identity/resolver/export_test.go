@@ -25,3 +25,11 @@ func Why(ctx context.Context, e identity.Exchange, name string, qtype uint16) er
 	_, err := e.(*exchange).exchange(ctx, name, qtype)
 	return err
 }
+
+// ProbeTypes returns the names of the probe types.
+func ProbeTypes() (names []string) {
+	for _, t := range probeTypes {
+		names = append(names, dns.TypeToString[t])
+	}
+	return names
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -1152,4 +1153,15 @@ func TestAQuestionThatItsAskerCutOffTellsNothingOfTheServer(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTheDocumentHasEveryProbeType(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/cluster-dns.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "\n`" + strings.Join(resolver.ProbeTypes(), "` `") + "`\n"; !strings.Contains(string(text), want) {
+		t.Errorf("docs/cluster-dns.md lacks%s", want)
+	}
 }

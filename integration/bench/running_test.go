@@ -3,8 +3,11 @@ package main
 import (
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -145,6 +148,60 @@ func TestTheDocumentShowsWhatWasMeasured(t *testing.T) {
 	}
 	if !strings.Contains(string(document), measured) {
 		t.Errorf("docs/starting.md does not have the table of results/running.md:%s", measured)
+	}
+}
+
+// TestTheDocumentsShowTheTimeToTheName compares docs/measurements.md and README.md with the results.
+func TestTheDocumentsShowTheTimeToTheName(t *testing.T) {
+	results, err := os.ReadFile("results/bench.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile("../../docs/measurements.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := func(heading, column string) (title []string, cells map[string]string) {
+		_, section, _ := strings.Cut(string(results), "\n## "+heading+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		cells = map[string]string{}
+		at := 0
+		for line := range strings.Lines(section) {
+			row := strings.Split(strings.TrimSpace(line), " | ")
+			if at == 0 {
+				at = slices.IndexFunc(row, func(cell string) bool { return strings.TrimSuffix(cell, " |") == column })
+				at = max(at, 0)
+				continue
+			}
+			if m := regexp.MustCompile(`^(.+?) \(.+?, (.+?)\)`).FindStringSubmatch(row[min(at, len(row)-1)]); m != nil {
+				name := strings.TrimPrefix(row[0], "| ")
+				title, cells[name] = append(title, name), m[1]+" ("+m[2]+")"
+			}
+		}
+		return title, cells
+	}
+	setups, loop := times("Container start to publication", "nslookup NAME")
+	_, both := times("Container start to publication", "both, compared")
+	_, podfqdn := times("Container start to publication", "podfqdn")
+	_, late := times("Record visible at the last replica to publication", "podfqdn")
+	if len(setups) != len(allSetups) {
+		t.Fatalf("results/bench.md has the setups %q", setups)
+	}
+	for _, s := range setups {
+		row := fmt.Sprintf("| %s | %s | %s | %s | %s |\n", s, loop[s], both[s], podfqdn[s], late[s])
+		if !strings.Contains(string(document), row) {
+			t.Errorf("docs/measurements.md lacks\n%s", row)
+		}
+	}
+	median := func(cell string) string { before, _, _ := strings.Cut(cell, " ("); return before }
+	for _, s := range []string{"cache 30, 1 replica", "kubeadm 1.37, 1 replica"} {
+		if !strings.Contains(string(readme), median(loop[s])) || !strings.Contains(string(readme), median(podfqdn[s])) {
+			t.Errorf("README.md does not have %s and %s of %s", loop[s], podfqdn[s], s)
+		}
 	}
 }
 

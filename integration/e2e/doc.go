@@ -1,4 +1,4 @@
-// Package e2e holds podfqdn to what its README says, in real Pods of a real
+// Package e2e holds podfqdn to what its documents say, in real Pods of a real
 // Kubernetes: `make e2e`.
 //
 // Each scenario has namespaces of its own and asserts on what a user would

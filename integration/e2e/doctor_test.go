@@ -253,13 +253,13 @@ func doctors(t *testing.T, w world) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN")
 		c := s.finds("db", diagnosis.NotReadyHidden, `"db"`, "spec.publishNotReadyAddresses: true")
-		readme, err := os.ReadFile("../../README.md")
+		document, err := os.ReadFile("../../docs/when-it-hangs.md")
 		if err != nil {
 			s.Fatal(err)
 		}
 		for _, line := range []string{"why     " + c.Why, "change  " + c.Change, "run     " + strings.Replace(c.Command, s.name, "default", 1)} {
-			if !strings.Contains(string(readme), "\n     "+line+"\n") {
-				s.Errorf("the README does not show\n%s", line)
+			if !strings.Contains(string(document), "\n     "+line+"\n") {
+				s.Errorf("docs/when-it-hangs.md does not show\n%s", line)
 			}
 		}
 		s.does(c)

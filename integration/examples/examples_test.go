@@ -493,9 +493,17 @@ func mount(t *testing.T, c corev1.Container) corev1.VolumeMount {
 
 // The documents show parts of Pods, each of which has all that podfqdn exec needs.
 func TestADocumentShowsWhatCanBeCopied(t *testing.T) {
-	m := documents(t, "docs/starting.md", shown(t, "docs/starting.md"))
+	paths, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil || len(paths) < 8 {
+		t.Fatalf("docs: %q, %v", paths, err)
+	}
+	var parts []corev1.PodSpec
+	for _, path := range paths {
+		name := "docs/" + filepath.Base(path)
+		parts = append(parts, documents(t, name, shown(t, name)).parts...)
+	}
 	some := 0
-	for _, spec := range m.parts {
+	for _, spec := range parts {
 		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
 			for _, v := range c.VolumeMounts {
 				if !slices.ContainsFunc(spec.Volumes, func(o corev1.Volume) bool { return o.Name == v.Name }) {
@@ -706,13 +714,15 @@ func TestEveryVariableThatIsShownExists(t *testing.T) {
 			}
 		}
 	})
-	texts := map[string]string{"README.md": read(t, root+"/README.md"), "docs/starting.md": read(t, root+"/docs/starting.md")}
-	paths, err := filepath.Glob(root + "/examples/*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range paths {
-		texts[path] = read(t, path)
+	texts := map[string]string{}
+	for _, pattern := range []string{"/*.md", "/docs/*.md", "/examples/*.yaml"} {
+		paths, err := filepath.Glob(root + pattern)
+		if err != nil || len(paths) < 3 {
+			t.Fatalf("%s: %q, %v", pattern, paths, err)
+		}
+		for _, path := range paths {
+			texts[path] = read(t, path)
+		}
 	}
 	for path, text := range texts {
 		for _, name := range regexp.MustCompile(`\bPODFQDN_[A-Z_]+\b`).FindAllString(text, -1) {

@@ -141,13 +141,13 @@ func (p *pod) late(server dnstest.CoreDNS, cluster *dnstest.Cluster, timeout tim
 	return took
 }
 
-// within prints how long it took to agree, and sees that it is about what the README's table "With which cluster DNS" says.
+// within prints how long it took to agree, and sees that it is about what the table of setups in docs/cluster-dns.md says.
 func (p *pod) within(what string, took, says time.Duration) {
 	p.Helper()
 	fmt.Printf("%s: agreed after %.1f s\n", what, took.Seconds())
 	// Pauses are a quarter of the wait, at most a second; and the machine has others to run.
 	if took > says+4*time.Second {
-		p.Errorf("%s: it agreed after %s, and the README says %s", what, took, says)
+		p.Errorf("%s: it agreed after %s, and docs/cluster-dns.md says %s", what, took, says)
 	}
 }
 

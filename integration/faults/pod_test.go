@@ -535,7 +535,7 @@ func whole(dir string) error {
 	return err
 }
 
-// consistent sees whether the files of a folder say the same: each that the README's table of /identity has, and no other.
+// consistent sees whether the files of a folder say the same: each that docs/contract.md's table of /identity has, and no other.
 func consistent(dir string) error {
 	hostname, ordinal, _, err := agree(dir)
 	if err != nil {

@@ -479,7 +479,7 @@ func TestTicketsFromBeforeARotationAreAcceptedUntilTheNextOne(t *testing.T) {
 	}
 }
 
-// As the README has it for those whom the minutes of a Secret's way hurt.
+// As docs/kerberos.md describes it for those to whom the gap matters.
 func TestAKeyThatIsPublishedBeforeTheKDCHasItIsAcceptedFromThenOn(t *testing.T) {
 	t.Parallel()
 	r := start(t)

@@ -611,8 +611,8 @@ func TestInitAsksTheWitnessesOnceAWaitHasLasted(t *testing.T) {
 	}
 }
 
-// The README shows what the doctor shows: of a Pod whose Service publishes only what is ready.
-func TestTheReadmeShowsWhatTheDoctorShows(t *testing.T) {
+// The document shows what the doctor shows: of a Pod whose Service publishes only what is ready.
+func TestTheDocumentShowsWhatTheDoctorShows(t *testing.T) {
 	t.Parallel()
 	c := cluster()
 	c.Publish(dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: "db-1", IP: "10.244.0.18"})
@@ -633,14 +633,14 @@ func TestTheReadmeShowsWhatTheDoctorShows(t *testing.T) {
 		}
 		return m[1] + "SPF  "
 	})
-	readme, err := os.ReadFile("../../README.md")
+	document, err := os.ReadFile("../../docs/when-it-hangs.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(readme), "<!-- what podfqdn doctor shows -->\n```\n")
+	_, rest, ok := strings.Cut(string(document), "<!-- what podfqdn doctor shows -->\n```\n")
 	want, _, _ := strings.Cut(rest, "```\n")
 	if !ok || "$ kubectl exec -c podfqdn db-0 -- /podfqdn doctor\n"+got != want {
-		t.Errorf("README.md shows\n%s\nthe doctor shows\n%s", want, got)
+		t.Errorf("docs/when-it-hangs.md shows\n%s\nthe doctor shows\n%s", want, got)
 	}
 }
 
