@@ -59,6 +59,7 @@ type doctor struct {
 	all       bool
 	container string
 	output    string
+	noExec    bool
 }
 
 func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
@@ -72,8 +73,8 @@ func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
 its namespace, and the Deployment and Corefile of cluster DNS; the events of a Pod
 that has not begun, and the Services that podfqdn wait waits for; it runs podfqdn
-doctor in the Pod, in each container of podfqdn's that runs; and it changes
-nothing. With -l or -A, or of a StatefulSet or a Deployment, it prints a table of
+doctor in the Pod, in each container of podfqdn's that runs, but not with
+--no-exec; and it changes nothing. With -l or -A, or of a StatefulSet or a Deployment, it prints a table of
 the Pods that use podfqdn.
 
 Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.`,
@@ -95,6 +96,7 @@ Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.
 	flags.BoolVarP(&d.all, "all-namespaces", "A", false, "a table of the Pods of all namespaces")
 	flags.StringVarP(&d.container, "container", "c", "", "podfqdn's container, where it is not recognised, or only that one")
 	flags.StringVarP(&d.output, "output", "o", "", "json or yaml")
+	flags.BoolVar(&d.noExec, "no-exec", false, "run nothing in the Pod: only the API is read")
 	return c
 }
 
@@ -200,6 +202,7 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 	}
 	client.Kubectl = "kubectl"
 	client.Administrator = "kubectl"
+	client.NoExec = d.noExec
 	for _, flag := range []string{"kubeconfig", "context", "cluster", "server", "user", "as", "as-uid", "as-group"} {
 		f := c.Flags().Lookup(flag)
 		if f == nil || !f.Changed {

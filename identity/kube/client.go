@@ -45,6 +45,8 @@ type Client struct {
 	// Administrator begins each command for an administrator: it leads to the
 	// same cluster, and not as the same user.
 	Administrator string
+	// NoExec has Exec run nothing in a Pod.
+	NoExec bool
 }
 
 var (

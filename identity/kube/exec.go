@@ -38,6 +38,9 @@ func (n *NoWire) Error() string { return n.why }
 // Pod's DNS servers over the Pod's own path. The error is a *NoWire where it
 // cannot be run, a *Forbidden, or the end of the context.
 func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, error) {
+	if c.NoExec {
+		return nil, &NoWire{"with --no-exec podfqdn doctor is not run in the Pod"}
+	}
 	if v.Container == "" {
 		return nil, &NoWire{"no container of the Pod is recognised as podfqdn's; --container names it"}
 	}

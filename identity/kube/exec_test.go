@@ -63,3 +63,13 @@ func TestAContainerThatIsNotRecognisedIsToBeNamed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestWithNoExecNothingIsRunInThePod(t *testing.T) {
+	t.Parallel()
+	var noWire *NoWire
+	// This client has no connection, and would panic.
+	v := &View{Use: Use{Container: "podfqdn"}}
+	if _, err := (&Client{NoExec: true}).Exec(t.Context(), v); !errors.As(err, &noWire) || err.Error() != "with --no-exec podfqdn doctor is not run in the Pod" {
+		t.Error(err)
+	}
+}
