@@ -792,6 +792,25 @@ func rights(s *space) {
 	if e = examine(); len(e.Lacks) > 0 || e.Wire == nil || e.Causes[0].Kind != diagnosis.NotReadyHidden || e.Causes[0].Guess {
 		s.Errorf("with all rights: %+v", e)
 	}
+	// And another account, with the ClusterRole of SECURITY.md.
+	document, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		s.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(document), "```yaml\n")
+	text, _, _ = strings.Cut(rest, "```")
+	role := "podfqdn-doctor-" + s.name
+	s.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.Context()), time.Minute)
+		defer cancel()
+		_ = s.command(ctx, "delete", "--ignore-not-found", "clusterrole/"+role, "clusterrolebinding/"+role).Run()
+	})
+	s.kubectlInput(strings.Replace(text, "{name: podfqdn-doctor}", "{name: "+role+"}", 1), "create", "--filename=-")
+	some = s.account("reader")
+	s.kubectl("create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+s.name+":reader")
+	if e = examine(); len(e.Lacks) > 0 || e.Wire == nil || e.Causes[0].Kind != diagnosis.NotReadyHidden || e.Causes[0].Guess {
+		s.Errorf("with the ClusterRole of SECURITY.md: %+v", e)
+	}
 }
 
 // nothing is what cannot be examined: exit code 10 and a sentence.
