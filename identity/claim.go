@@ -9,26 +9,28 @@ import (
 	"strings"
 )
 
-// Claim is who the Pod believes it is, and what proves it. Facts.Claim makes it;
-// nothing of it is proven. The zero value claims nothing.
+// Claim is the name and the addresses that the Pod believes are its own, and the
+// policy that proves them. Facts.Claim makes it; nothing in it is proven. The zero
+// value claims nothing.
 type Claim struct {
 	policy Policy // by which it is proven
 	name   Name
 	parts  parts
-	zone   Name         // the cluster domain; zero where nobody says
+	zone   Name         // the cluster domain; zero if unknown
 	addrs  []netip.Addr // to be proven, primary first, at most one a family
 	own    []netip.Addr // all of the Pod's
 	uid    string
-	// ordinal is the Pod's number among those of its set, in decimal; "" where it has none.
+	// ordinal is the Pod's number in its set, in decimal; "" if it has none.
 	ordinal string
-	// sought: the name is another server's, and any address proves it. See Search.
+	// sought means that the name is another server's, and any address proves it. See
+	// Search.
 	sought bool
-	// instead is what DNS publishes for our addresses where spec.hostname is
-	// empty: seeing it means that name will never come.
+	// instead are the names that DNS publishes for our addresses if spec.hostname is
+	// empty: if one is there, name will never come.
 	instead []Name
 }
 
-// parts are those of HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN. A name of
+// parts are the parts of HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN. A name of
 // another form has a hostname, its first label, and nothing else.
 type parts struct{ hostname, service, namespace, clusterDomain string }
 
@@ -38,10 +40,10 @@ func (c Claim) Name() Name { return c.name }
 // Addrs returns the addresses to be proven, primary first.
 func (c Claim) Addrs() []netip.Addr { return slices.Clone(c.addrs) }
 
-// Own returns all addresses of the Pod, those that are not to be proven too.
+// Own returns all addresses of the Pod, including those that are not to be proven.
 func (c Claim) Own() []netip.Addr { return slices.Clone(c.own) }
 
-// Unproven returns the Pod's addresses that are not among proven ones.
+// Unproven returns the Pod's addresses that are not in proven.
 func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(c.Own(), func(a netip.Addr) bool { return slices.Contains(proven, a) })
 }
@@ -49,28 +51,28 @@ func (c Claim) Unproven(proven []netip.Addr) []netip.Addr {
 // Rounds returns how many rounds of questions the proof takes.
 func (c Claim) Rounds() int { return cmp.Or(int(c.policy.Rounds), 2) }
 
-// Reverse returns what the policy asks of PTR records.
+// Reverse returns what the policy requires of PTR records.
 func (c Claim) Reverse() ReverseRule { return c.policy.Reverse }
 
 // Hostname returns the first label of the name.
 func (c Claim) Hostname() string { return c.parts.hostname }
 
 // Service returns the governing Service and its namespace; "" and "" for a name
-// that does not have the form of Kubernetes.
+// that does not have the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN.
 func (c Claim) Service() (service, namespace string) { return c.parts.service, c.parts.namespace }
 
-// Zone returns the cluster domain; the zero Name where nobody says.
+// Zone returns the cluster domain; the zero Name if it is unknown.
 func (c Claim) Zone() Name { return c.zone }
 
 // Kubernetes returns the name of the API server's Service, which every cluster
-// has. It has no meaning where the zone is unknown.
+// has. It has no meaning if the zone is unknown.
 func (c Claim) Kubernetes() Name { return Name{"kubernetes.default.svc." + c.zone.text} }
 
-// Dashed reports whether the name is one that DNS makes of the address.
+// Dashed reports whether the name is the one that DNS makes from the address.
 func (c Claim) Dashed() bool { return len(c.addrs) > 0 && c.name.first() == Dashed(c.addrs[0]) }
 
-// Claim concludes from what was seen who this Pod is. The error is a *Refusal,
-// or several joined.
+// Claim concludes from the facts which name and addresses this Pod has. The error is
+// a *Refusal, or several joined.
 func (f Facts) Claim(p Policy) (Claim, error) {
 	if untold := f.untold(p.NameForm); len(untold) > 0 {
 		return Claim{}, refuse(HostNetwork, "this Pod has hostNetwork: true and sees the node's files, not its own").mend("set %s", List(untold))
@@ -121,7 +123,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	return c, nil
 }
 
-// checkLabel refuses what cannot be one label of the name.
+// checkLabel returns a *Refusal if part cannot be one label of the name.
 func (part Fact) checkLabel(what, variable string) error {
 	if err := checkLabel(lower(part.Value)); err != nil {
 		return refuse(Misconfigured, "%s %+q (from %s) cannot be part of a DNS name: %w", what, part.Value, part.From, err).mend("set %s", variable)
@@ -129,7 +131,7 @@ func (part Fact) checkLabel(what, variable string) error {
 	return nil
 }
 
-// Zone returns the cluster domain; the zero Name where nobody says. The error is a
+// Zone returns the cluster domain; the zero Name if it is unknown. The error is a
 // *Refusal.
 func (f Facts) Zone() (Name, error) {
 	if f.ClusterDomain.Value == "" {
@@ -165,7 +167,7 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 			return Claim{}, err
 		}
 	} else if labels := strings.SplitN(name.String(), ".", 5); len(labels) == 5 && labels[3] == "svc" {
-		// The name says it itself: no other one has this form.
+		// Only a name in the cluster domain has this form.
 		c.zone = Name{labels[4]}
 	}
 	c.parts = name.split(c.zone)
@@ -173,8 +175,8 @@ func (f Facts) claimGiven(c Claim) (Claim, error) {
 	return c, nil
 }
 
-// split takes a name apart where it has the form that Kubernetes gives
-// (DNS-Based Service Discovery, §2.4.1).
+// split returns the parts of a name that has the form of Kubernetes (DNS-Based
+// Service Discovery, §2.4.1).
 func (n Name) split(zone Name) parts {
 	p := parts{hostname: n.first()}
 	if zone.IsZero() {
@@ -187,7 +189,8 @@ func (n Name) split(zone Name) parts {
 	return p
 }
 
-// wanted gives the Pod's addresses of the wanted families, primary first.
+// wanted returns the Pod's addresses of the wanted families, primary first. The error
+// is a *Refusal.
 func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	if len(f.Addrs) == 0 {
 		return nil, refuse(Misconfigured, "cannot determine this Pod's addresses").mend("set POD_IPS from status.podIPs")
@@ -204,7 +207,7 @@ func (f Facts) wanted(families Families) ([]netip.Addr, error) {
 	return nil, refuse(Misconfigured, "PODFQDN_FAMILIES=%s, but this Pod has no %s address (%s says %s)", families, family(four), f.AddrsFrom, Enumerate(f.Addrs)).mend("set PODFQDN_FAMILIES=auto, or POD_IPS from status.podIPs")
 }
 
-// untold lists what a Pod with hostNetwork would have to be told, as it shares
+// untold lists the variables that a Pod with hostNetwork has to set, as it shares
 // the node's hosts file and interfaces.
 func (f Facts) untold(form NameForm) (set []string) {
 	if !f.HostNetwork {
@@ -227,12 +230,11 @@ func (f Facts) untold(form NameForm) (set []string) {
 	return set
 }
 
-// nameOrForm is what to change where DNS publishes the address without a
-// hostname.
+// nameOrForm is what to change if DNS publishes the address without a hostname.
 const nameOrForm = "set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do"
 
-// complete sees that every part of the name is known, and otherwise says
-// which field or variable would give it.
+// complete checks that every part of the name is known. The error is a *Refusal that
+// names the field or variable to set.
 func (f Facts) complete() error {
 	hostname, service := f.Hostname.Value, f.Service.Value
 	switch {
@@ -262,13 +264,13 @@ func (f Facts) complete() error {
 	return nil
 }
 
-// cut is what the kubelet does to a hostname that is too long
+// cut shortens a hostname that is too long, as the kubelet does
 // (pkg/kubelet/kubelet_pods.go, truncatePodHostnameIfNeeded).
 func cut(hostname string) string {
 	return strings.TrimRight(hostname[:maxLabel], "-.")
 }
 
-// Enumerate is List of things that have a String.
+// Enumerate is List for items with a String method.
 func Enumerate[T fmt.Stringer](items []T) string {
 	var words []string
 	for _, item := range items {
@@ -277,8 +279,8 @@ func Enumerate[T fmt.Stringer](items []T) string {
 	return List(words)
 }
 
-// List shows words to people: "a", "a and b", "a, b and c"; of more than six the
-// first five and how many follow.
+// List joins words for people: "a", "a and b", "a, b and c"; if there are more than
+// six, the first five and how many more there are.
 func List(words []string) string {
 	const most = 6
 	n := len(words)

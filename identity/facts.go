@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Where a Pod's files stand below its root.
+// Where a Pod's files are below its root.
 const (
 	hostsPath      = "etc/hosts"
 	resolvConfPath = "etc/resolv.conf"
@@ -20,7 +20,7 @@ const (
 	namespacePath  = "var/run/secrets/kubernetes.io/serviceaccount/namespace"
 )
 
-// maxFile bounds what is read of any of them, in bytes.
+// maxFile bounds each of them, in bytes.
 const maxFile = 1 << 20
 
 // Given is what the Pod's spec tells podfqdn through the environment. Each
@@ -40,7 +40,7 @@ type Given struct {
 	Nameservers   string `env:"PODFQDN_NAMESERVERS" doc:"ADDRESS[:PORT],… to ask in place of those in /etc/resolv.conf"`
 
 	// Kubernetes is KUBERNETES_SERVICE_HOST, which the kubelet sets in every
-	// container: nobody's setting, so it has no tag.
+	// container. It is not a setting, so it has no tag.
 	Kubernetes string
 }
 
@@ -50,36 +50,36 @@ type Fact struct{ Value, From string }
 // Facts is what the kubelet gave the Pod, before anything is concluded.
 type Facts struct {
 	FQDN          Fact
-	Hostname      Fact // spec.hostname or what stands in for it
+	Hostname      Fact // spec.hostname, or what the kubelet uses instead
 	Service       Fact // the governing Service: spec.subdomain
 	Namespace     Fact
 	ClusterDomain Fact
-	Override      Fact // spec.hostnameOverride, where the kubelet wrote it
+	Override      Fact // spec.hostnameOverride, if the kubelet wrote it
 	Ordinal       Fact // POD_ORDINAL
 	PodName       string
 	UID           string
 	HostNetwork   bool
 	Addrs         []netip.Addr // the Pod's own, primary first, at most one a family
 	AddrsFrom     string
-	Stray         netip.Addr // what the kubelet wrote into /etc/hosts, where that is none of Addrs
+	Stray         netip.Addr // what the kubelet wrote into /etc/hosts, if that is not one of Addrs
 	Nameservers   []netip.AddrPort
 	FromVariable  bool       // the Nameservers are PODFQDN_NAMESERVERS
-	Kubernetes    netip.Addr // of the Service kubernetes in default; invalid where nobody says
+	Kubernetes    netip.Addr // of the Service kubernetes in default; invalid if unknown
 	ResolvConf    ResolvConf
 
 	Line Line // what the Pod's own line of /etc/hosts says, which a variable may contradict
 }
 
-// Line is what the kubelet wrote of the Pod into /etc/hosts, or somebody else since;
-// empty where there is nothing.
+// Line is what the kubelet, or another program since, wrote about the Pod into
+// /etc/hosts; empty if there is nothing.
 type Line struct{ Hostname, Service, Namespace string }
 
 // Look reads the Pod's surroundings, once a process: given first, then the
 // files below root (the root of the Pod's file system), then, for a Pod
-// without any other word on its addresses, ifaces. ifaces may be nil.
+// whose addresses nothing else shows, ifaces. ifaces may be nil.
 //
-// The error is a *Refusal, or several joined. The Facts are for people then: they
-// hold what could be seen.
+// The error is a *Refusal, or several joined. The Facts then hold what could be
+// seen, for people.
 func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, error) {
 	hostsText, err := readHosts(root)
 	if err != nil {
@@ -95,7 +95,7 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 }
 
 // look returns the Facts, with the mistakes in given and what is wrong with the
-// files. hostname is that of the Pod's own lines in h; "" where nothing tells.
+// files. hostname is that of the Pod's own lines in h; "" if unknown.
 func look(root fs.FS, given Given, h hosts, hostname string, ifaces func() ([]netip.Addr, error)) (f Facts, mistakes, gaps error) {
 	f = Facts{
 		FQDN:        firstOf(Fact{given.FQDN, "PODFQDN_FQDN"}),
@@ -165,7 +165,7 @@ func selfIn(root fs.FS, h hosts) (Fact, error) {
 	return kernel, nil
 }
 
-// firstOf gives the first fact with a value, or none.
+// firstOf returns the first fact with a value; the zero Fact if there is none.
 func firstOf(facts ...Fact) Fact {
 	for _, fact := range facts {
 		if fact.Value != "" {
@@ -218,7 +218,7 @@ func (f *Facts) seenAddresses(addrs []netip.Addr, ifaces func() ([]netip.Addr, e
 			return err
 		}
 		if f.HostNetwork && onePerFamily(f.Addrs, f.AddrsFrom) != nil {
-			// The node's, bridges and all: which one is status.podIP is not to be seen.
+			// The node's, bridges included: nothing shows which one is status.podIP.
 			f.Addrs, f.AddrsFrom = nil, ""
 		}
 	}
@@ -227,8 +227,8 @@ func (f *Facts) seenAddresses(addrs []netip.Addr, ifaces func() ([]netip.Addr, e
 
 const fromInterfaces = "the network interfaces"
 
-// usable returns the addresses of the interfaces that may be a Pod's; none
-// without ifaces.
+// usable returns the addresses of the interfaces that may be a Pod's; none if ifaces
+// is nil.
 func usable(ifaces func() ([]netip.Addr, error)) (addrs []netip.Addr, err error) {
 	if ifaces == nil {
 		return nil, nil
@@ -245,8 +245,8 @@ func usable(ifaces func() ([]netip.Addr, error)) (addrs []netip.Addr, err error)
 	return addrs, nil
 }
 
-// onePerFamily holds addresses to what status.podIPs can be: at most one of
-// each family (pkg/kubelet/kubelet_pods.go, sortPodIPs).
+// onePerFamily checks that there is at most one address of each family, as in
+// status.podIPs (pkg/kubelet/kubelet_pods.go, sortPodIPs). The error is a *Refusal.
 func onePerFamily(addrs []netip.Addr, from string) error {
 	for i, a := range addrs {
 		for _, b := range addrs[:i] {
@@ -266,8 +266,8 @@ func family(four bool) string {
 	return "IPv6"
 }
 
-// parseAddrs reads addresses with commas between, the form in which the
-// kubelet writes status.podIPs into a variable; none of "".
+// parseAddrs reads addresses separated by commas, as the kubelet writes status.podIPs
+// into a variable; "" has none. The error is a *Refusal.
 func parseAddrs(variable, field, value string) (addrs []netip.Addr, err error) {
 	if value == "" {
 		return nil, nil
@@ -287,7 +287,7 @@ func parseAddrs(variable, field, value string) (addrs []netip.Addr, err error) {
 	return addrs, nil
 }
 
-// checkOwn tells why addr cannot be the address of a Pod.
+// checkOwn returns why addr cannot be the address of a Pod; nil if it can.
 func checkOwn(addr netip.Addr) error {
 	switch {
 	case addr.Zone() != "" || addr.IsLinkLocalUnicast():
@@ -333,9 +333,9 @@ func (f *Facts) givenNameservers(given Given) error {
 	return nil
 }
 
-// seenNameservers reads resolv.conf, for whom to ask where no variable says so.
-// Where glibc would turn to 127.0.0.1 and others to some public server, this is an
-// error.
+// seenNameservers reads resolv.conf, for the nameservers if no variable lists them. If
+// there are none, glibc would ask 127.0.0.1, and others a public server; here this is
+// an error.
 func (f *Facts) seenNameservers(root fs.FS) error {
 	text, err := readFile(root, resolvConfPath)
 	if err != nil && !(f.FromVariable && errors.Is(err, fs.ErrNotExist)) {
@@ -354,9 +354,10 @@ func (f *Facts) seenNameservers(root fs.FS) error {
 	return refuse(ForeignDNS, "/%s has no nameserver", resolvConfPath).mend("set the Pod's dnsPolicy to ClusterFirst, its dnsConfig.nameservers, or PODFQDN_NAMESERVERS")
 }
 
-// readHosts reads /etc/hosts, and for up to a second again while it is not
-// whole: the kubelet truncates it and writes it anew whenever a container of the
-// Pod starts (pkg/kubelet/kubelet_pods.go, ensureHostsFile).
+// readHosts reads /etc/hosts, for up to a second again while it is incomplete: the
+// kubelet truncates and rewrites it whenever a container of the Pod starts
+//
+//	(pkg/kubelet/kubelet_pods.go, ensureHostsFile).
 func readHosts(root fs.FS) (string, error) {
 	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
 		text, err := readFile(root, hostsPath)
@@ -369,7 +370,7 @@ func readHosts(root fs.FS) (string, error) {
 	}
 }
 
-// factIn returns what a file says that a Pod may well lack.
+// factIn returns the content of a file that a Pod need not have.
 func factIn(root fs.FS, path, change string) (Fact, error) {
 	text, err := readFile(root, path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -17,7 +17,7 @@ const (
 
 // hosts is what the kubelet says of the Pod in /etc/hosts.
 type hosts struct {
-	hostNetwork bool // and what follows is the node's own file
+	hostNetwork bool // the rest is the node's own file
 	lines       []hostsLine
 }
 
@@ -25,13 +25,13 @@ type hosts struct {
 type hostsLine struct {
 	addr  netip.Addr
 	names []string
-	says  podName // of the Pod whose own line it is
+	says  podName // what the line says of its Pod
 }
 
 // parseHosts reads a hosts file for what the kubelet itself says: the lines
-// above those of HostAliases, which may hold any name for any address. A file
-// without the kubelet's header says nothing about the Pod, nor does the
-// node's, which the kubelet copies for a Pod with hostNetwork.
+// above those of HostAliases, which may have any name for any address. A file
+// without the kubelet's header says nothing about the Pod. Nor does the node's file,
+// which the kubelet copies for a Pod with hostNetwork.
 func parseHosts(text string) hosts {
 	var h hosts
 	for i, line := range strings.Split(text, "\n") {
@@ -65,14 +65,14 @@ type podName struct {
 	hostname  string // spec.hostname or the Pod's name, cut to 63 characters
 	service   string // spec.subdomain; "" without one
 	namespace string
-	domain    string // the kubelet's clusterDomain; "" where it has none
+	domain    string // the kubelet's clusterDomain; "" if it has none
 	override  string // spec.hostnameOverride, which hides all the others
 }
 
-// own returns the Pod's own lines: those that carry its hostname, alone or as
-// the beginning of its full name. Programs in the Pod write lines too: for other
-// hosts, and names of theirs for the Pod's address. Where the hostname is "", each
-// line may be the Pod's.
+// own returns the Pod's own lines: those that have its hostname, alone or at the
+// beginning of its full name. Programs in the Pod write lines too: for other hosts,
+// and with their own names for the Pod's address. If the hostname is "", any line may
+// be the Pod's.
 func (h hosts) own(hostname string) (own []hostsLine) {
 	for _, line := range h.lines {
 		self := cmp.Or(hostname, line.names[min(1, len(line.names)-1)]) // as the kubelet has it
@@ -88,8 +88,8 @@ func (h hosts) own(hostname string) (own []hostsLine) {
 	return own
 }
 
-// readName returns what a name says of the Pod with that hostname, if it is the
-// Pod's. With a domain the kubelet writes
+// readName returns what a name says of the Pod with that hostname; the zero podName
+// if it is not that Pod's. With a domain the kubelet writes
 // "HOSTNAME.SUBDOMAIN.NAMESPACE.svc.CLUSTERDOMAIN HOSTNAME", without one
 // "HOSTNAME" alone, and a hostname with dots is spec.hostnameOverride (KEP-4762)
 // or a Pod's name with dots in it.
@@ -111,8 +111,8 @@ func readName(name, hostname string) podName {
 	return podName{hostname: name[:n], service: parts[1], namespace: parts[2], domain: parts[4]}
 }
 
-// short returns the hostname that setHostnameAsFQDN made a full name of; any
-// other hostname as it is.
+// short returns the first label of a hostname that setHostnameAsFQDN made a full
+// name; any other hostname unchanged.
 func short(hostname string) string {
 	label, _, _ := strings.Cut(hostname, ".")
 	if readName(hostname, label).service != "" {
@@ -131,8 +131,8 @@ func addrsOf(lines []hostsLine) (addrs []netip.Addr) {
 	return addrs
 }
 
-// narrow leaves the lines that are good, if there are any, where the addresses
-// of all would be too many for one Pod.
+// narrow returns the good lines, if there are any, if all lines together have too
+// many addresses for one Pod; otherwise all of them.
 func narrow(lines []hostsLine, good func(hostsLine) bool) []hostsLine {
 	if onePerFamily(addrsOf(lines), "") == nil {
 		return lines

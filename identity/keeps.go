@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// Keeps returns the addresses, primary first, of the files of an earlier
-// generation, if they are this Pod's identity and whole. It does not prove them
-// again. Name and addresses tell whose they are, and the UID where both sides have
-// one. The error says why they are not kept.
+// Keeps returns the addresses, primary first, in the files of an earlier generation,
+// if they are this Pod's identity and complete. It does not prove them again. It
+// compares the name, the addresses, and the UID if both sides have one. The error
+// says why the files cannot be kept.
 //
-// The containers of a Pod may be of several versions of podfqdn. A generation that
-// lacks what came after its writer is whole, and so is one with files, lines of
-// identity.env and fields of identity.json that this version does not know.
+// The containers of a Pod may run several versions of podfqdn. A generation is
+// complete even if it lacks what later versions added, or has files, lines of
+// identity.env or fields of identity.json that this version does not know.
 func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 	content := map[string][]byte{}
 	for _, f := range files {
@@ -49,8 +49,8 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("its file %s is torn", fileOrdinal)
 	}
 	for _, want := range r.files() {
-		// A doctor, for one, may not have all the variables of the writer, and so
-		// does not know the lines that Render was given.
+		// A doctor, for example, may not have all the writer's variables, and so does
+		// not know the lines that Render was given.
 		if !Holds(File{want.Name, content[want.Name], want.Mode}, want) {
 			return nil, fmt.Errorf("its file %s is torn", want.Name)
 		}
@@ -67,10 +67,10 @@ func (c Claim) Keeps(files []File) ([]netip.Addr, error) {
 	return r.IPs, nil
 }
 
-// Holds reports whether a file that stands has all that want has, which this
-// version would write in its place: the same bytes and permissions; but
-// identity.json may have more fields, and identity.env more lines, each of a name of
-// its own, of another version or of one that was asked for more.
+// Holds reports whether the file standing contains all of want, which this version
+// would write in its place: the same bytes and permissions; but identity.json may
+// have more fields, and identity.env more lines with other names, which another
+// version, or a writer with more requirements, has added.
 func Holds(standing, want File) bool {
 	if standing.Name != want.Name || standing.Mode != want.Mode {
 		return false
@@ -89,7 +89,7 @@ func Holds(standing, want File) bool {
 				return false
 			}
 		}
-		// Of a name that is there twice a shell takes the last, and fileKeyRef the first.
+		// If a name is there twice, a shell takes the last line, and fileKeyRef the first.
 		return len(lines) > 0 && bytes.Count(has, []byte{'\n'}) == len(all)
 	}
 	return bytes.Equal(has, wanted)

@@ -14,7 +14,7 @@ const (
 )
 
 // Name is a domain name in lower case without the root dot, as in
-// "db-0.db.default.svc.cluster.local". The zero value is no name. Two names
+// "db-0.db.default.svc.cluster.local". The zero value is not a name. Two names
 // are the same domain exactly when they are ==.
 type Name struct{ text string }
 
@@ -37,8 +37,8 @@ func ParseName(s string) (Name, error) {
 	return Name{text}, nil
 }
 
-// WireName takes a name as a DNS message shows it, in presentation form with
-// everything unusual escaped (RFC 1035 §5.1). Such a name is compared and
+// WireName returns the Name of a name in a DNS message, given in presentation form
+// with everything unusual escaped (RFC 1035 §5.1). Such a name is compared and
 // shown, never published. The root is ".".
 func WireName(presentation string) Name {
 	if presentation == "." {
@@ -47,7 +47,7 @@ func WireName(presentation string) Name {
 	return Name{lower(strings.TrimSuffix(presentation, "."))}
 }
 
-// lower is for ASCII letters alone: to strings.ToLower the Kelvin sign is a k.
+// lower converts ASCII letters only: strings.ToLower makes a k of the Kelvin sign.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -57,10 +57,10 @@ func lower(s string) string {
 	}, s)
 }
 
-// String gives the name without root dot; "" for the zero value.
+// String returns the name without root dot; "" for the zero value.
 func (n Name) String() string { return n.text }
 
-// IsZero reports whether n is no name at all.
+// IsZero reports whether n is the zero value.
 func (n Name) IsZero() bool { return n == Name{} }
 
 // Under reports whether n is zone or lies below it.
@@ -68,14 +68,14 @@ func (n Name) Under(zone Name) bool {
 	return n == zone || !zone.IsZero() && strings.HasSuffix(n.text, "."+zone.text)
 }
 
-// first gives the leftmost label.
+// first returns the leftmost label.
 func (n Name) first() string {
 	label, _, _ := strings.Cut(n.text, ".")
 	return label
 }
 
-// checkLabel holds a label to RFC 1123: what spec.hostname, spec.subdomain, a
-// namespace and a Service's name must be.
+// checkLabel checks a label by RFC 1123, as Kubernetes does spec.hostname,
+// spec.subdomain, a namespace and a Service's name.
 func checkLabel(label string) error {
 	switch {
 	case label == "":
@@ -98,8 +98,8 @@ func checkLabel(label string) error {
 // (plugin/kubernetes, endpointHostname): 10-1-2-3, fd00--1; an address that
 // ends in "::" gains a 0.
 //
-// An address that begins with "::" has no such label that is a host name; no
-// Pod has one.
+// For an address that begins with "::" that label is not a host name; no Pod has
+// such an address.
 func Dashed(addr netip.Addr) string {
 	label := strings.NewReplacer(".", "-", ":", "-").Replace(addr.String())
 	if strings.HasSuffix(label, "-") {

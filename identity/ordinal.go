@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Ordinal returns the Pod's number among those of its set, in decimal without
-// leading zeros, at most 2147483647; "" where it has none.
+// Ordinal returns the Pod's number in its set, in decimal without leading zeros, at
+// most 2147483647; "" if it has none.
 func (c Claim) Ordinal() string { return c.ordinal }
 
-// givenOrdinal returns POD_ORDINAL; it is empty where the Pod does not have the label
-// that it is set from.
+// givenOrdinal returns POD_ORDINAL; it is empty if the Pod does not have the label
+// that it is set from. The error is a *Refusal.
 func givenOrdinal(given Given) (Fact, error) {
 	if given.PodOrdinal != "" && !isOrdinal(given.PodOrdinal) {
 		return Fact{}, refuse(Misconfigured, "POD_ORDINAL=%+q is not a whole number from 0 to 2147483647 without leading zeros", given.PodOrdinal).
@@ -28,15 +28,15 @@ func isOrdinal(text string) bool {
 }
 
 // generated are hostnames that may end with the five random characters of the API
-// server (k8s.io/apiserver, pkg/storage/names), all of them digits, behind the
+// server (k8s.io/apiserver, pkg/storage/names), all of them digits, after the
 // pod-template-hash of a Deployment: the digits of a uint32 in the alphabet of
-// rand.SafeEncodeString (k8s.io/apimachinery, pkg/util/rand). Of a long name the API
-// server keeps 58 characters, and perhaps no hyphen behind the hash.
+// rand.SafeEncodeString (k8s.io/apimachinery, pkg/util/rand). The API
+// server cuts a long name to 58 characters, perhaps without a hyphen after the hash.
 var generated = regexp.MustCompile(`-[bcdf4-9]{1,10}-?[24-9]{5}$`)
 
-// number returns the ordinal of a Pod that was not told it: the number behind the
-// last hyphen of the claimed hostname, as StatefulSets and Indexed Jobs write it.
-// A name that DNS makes of an address ends with a part of that.
+// number returns the ordinal of a Pod without POD_ORDINAL: the number after the last
+// hyphen of the claimed hostname, as StatefulSets and Indexed Jobs write it; "" for a
+// dashed name, which ends with a part of the address.
 func (c Claim) number() string {
 	hostname := c.Hostname()
 	text := hostname[strings.LastIndexByte(hostname, '-')+1:]

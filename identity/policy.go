@@ -16,7 +16,7 @@ type Policy struct {
 	Rounds   Rounds      `env:"PODFQDN_CONFIRM" envDefault:"1" doc:"rounds that must agree after the first one, each over a new socket; 0 to 10"`
 }
 
-// NameForm says which of its possible names a Pod claims.
+// NameForm is which of its possible names a Pod claims.
 type NameForm uint8
 
 const (
@@ -24,28 +24,28 @@ const (
 	AddressForm                  // "address": 10-1-2-3.SERVICE.…, for Pods without spec.hostname
 )
 
-// ForwardRule says what A and AAAA must hold.
+// ForwardRule is what A and AAAA must have.
 type ForwardRule uint8
 
 const (
-	ForwardOnly     ForwardRule = iota // "only": our address alone
-	ForwardContains                    // "contains": ours, perhaps with others
+	ForwardOnly     ForwardRule = iota // "only": our address and no other
+	ForwardContains                    // "contains": ours, and others are allowed
 )
 
-// ReverseRule says what PTR must hold.
+// ReverseRule is what PTR must have.
 type ReverseRule uint8
 
 const (
-	ReverseContains ReverseRule = iota // "contains": our name, perhaps with others
-	ReverseOnly                        // "only": our name alone
+	ReverseContains ReverseRule = iota // "contains": our name, and others are allowed
+	ReverseOnly                        // "only": our name and no other
 	ReverseIgnore                      // "ignore": not asked
 )
 
-// Families says for which of the Pod's addresses DNS must agree.
+// Families is for which of the Pod's addresses DNS must agree.
 type Families uint8
 
 const (
-	FamiliesAuto Families = iota // "auto": one at least agrees and none disagrees
+	FamiliesAuto Families = iota // "auto": at least one agrees and none disagrees
 	FamiliesAll                  // "all": every address of the Pod
 	FamiliesIPv4                 // "ipv4"
 	FamiliesIPv6                 // "ipv6"

@@ -7,8 +7,8 @@ import "fmt"
 // changes it.
 type Refusal struct {
 	Kind   RefusalKind
-	Change string // the sentence's last clause: what to set
-	why    error  // its beginning
+	Change string // the end of the sentence: what to set
+	why    error  // its beginning: what was seen
 }
 
 func (r *Refusal) Error() string { return r.Why() + ": " + r.Change }
@@ -22,12 +22,12 @@ func (r *Refusal) Unwrap() error { return r.why }
 type RefusalKind string
 
 const (
-	Misconfigured    RefusalKind = "configuration" // a variable, or a file of the Pod's
+	Misconfigured    RefusalKind = "configuration" // a variable, or one of the Pod's files
 	NoHostname       RefusalKind = "hostname-missing"
 	NoSubdomain      RefusalKind = "subdomain-missing" // a StatefulSet's serviceName
 	HostNetwork      RefusalKind = "host-network"
 	HostnameOverride RefusalKind = "hostname-override"
-	ClusterDomain    RefusalKind = "cluster-domain" // nobody says which
+	ClusterDomain    RefusalKind = "cluster-domain" // unknown
 	ForeignDNS       RefusalKind = "dns-policy"     // there is no nameserver to ask
 )
 
