@@ -22,12 +22,12 @@ func (f File) Format(s fmt.State, _ rune) {
 // proven.
 type Generation struct{ files []File }
 
-// Files returns the files in the order of their names. They are the caller's
-// to read, not to change.
+// Files returns the files in the order of their names. The caller may read them, not
+// change them.
 func (g Generation) Files() []File { return g.files }
 
-// Clear overwrites what the files hold, which may be keys. Nothing can be
-// published of it any more.
+// Clear overwrites the content of the files, which may be keys. The Generation can
+// no longer be published.
 func (g Generation) Clear() {
 	for _, f := range g.files {
 		clear(f.Data)

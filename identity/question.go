@@ -10,15 +10,14 @@ import (
 
 // Resolver asks this Pod's DNS servers.
 type Resolver interface {
-	// Open begins one round: one fresh connected socket to one server, so
-	// that all its questions reach the same replica. The error says why none
-	// can be opened now.
+	// Open begins one round: one new connected socket to one server, so that all
+	// its questions reach the same replica. The error says why that fails now.
 	Open(context.Context) (Exchange, error)
 }
 
 // Exchange is one round of questions to one server.
 type Exchange interface {
-	// Ask puts one question and waits for its answer, or for the end of ctx.
+	// Ask asks one question and waits for its answer or the end of ctx.
 	Ask(context.Context, Question) Answer
 	Close() error
 }
@@ -27,9 +26,8 @@ type Exchange interface {
 type Kind uint8
 
 const (
-	// Exists asks whether a name has records of whatever type, by a probe type
-	// that no application asks for, so that a denial cached too early harms
-	// nobody.
+	// Exists asks whether a name has records of any type, by a probe type that no
+	// application asks for, so that a denial cached too early does no harm.
 	Exists Kind = iota
 	// Sibling asks the same, by the type of the last Exists, about a random name
 	// next to Name, which cannot exist: a server that does not deny it lies about
@@ -44,19 +42,20 @@ func (k Kind) String() string {
 	return [...]string{"existence", "sibling", "A", "AAAA", "PTR"}[k]
 }
 
-// Question is one question to DNS: Name for all kinds but Reverse, Addr for
-// that.
+// Question is one question to DNS: about Addr if Kind is Reverse, otherwise about
+// Name.
 type Question struct {
 	Kind Kind
 	Name Name
 	Addr netip.Addr
 	Same bool // of Exists: by the probe type of the last one
-	// Even, of Exists: for Soon after the first it is asked evenly, rather than the more
-	// rarely the longer it takes.
+	// Even, of Exists: for Soon after the first question they are evenly spaced,
+	// rather than at growing intervals.
 	Even bool
 }
 
-// Soon is how long after a Pod those of its set usually start that start with it.
+// Soon is how long after a Pod the others of its set usually start, if they start
+// together.
 const Soon = 2 * time.Second
 
 // Subject returns what the question is about: a name without root dot, an
@@ -71,7 +70,7 @@ func (q Question) Subject() string {
 	return q.Name.String()
 }
 
-// Outcome is what an answer comes to.
+// Outcome is what came of a question.
 type Outcome uint8
 
 const (
@@ -80,25 +79,25 @@ const (
 	Found                  // records of the type asked for
 	NoData                 // the name exists, without such records
 	Denied                 // NXDOMAIN
-	Refused                // REFUSED, NOTIMP: the server will not say
-	Failed                 // SERVFAIL and the rest: the server cannot say
+	Refused                // REFUSED, NOTIMP: the server will not answer
+	Failed                 // SERVFAIL and the rest: the server cannot answer
 )
 
-// Answer is what came of a Question, as far as anything is decided by it.
+// Answer is what came of a Question: all that decisions depend on.
 type Answer struct {
 	Question
 	Server netip.AddrPort
 	Is     Outcome
 	Addrs  []netip.Addr  // of Forward4 and Forward6
 	Names  []Name        // of Reverse
-	Zone   Name          // whose SOA vouches for NoData and Denied; zero without one
-	TTL    time.Duration // of the records, or of the SOA that vouches for there being none
-	By     uint16        // of Exists: which probe type; for comparison alone
-	// Again is how long the answer stays the same, as it comes from a cache:
-	// asking earlier is useless.
+	Zone   Name          // the owner of the SOA with NoData and Denied; zero without one
+	TTL    time.Duration // of the records, or of the SOA if there are none
+	By     uint16        // of Exists: which probe type; only for comparison
+	// Again is how long a cache will return the same answer: asking earlier is
+	// useless.
 	Again time.Duration
 
-	// Shown is the answer as it came, for people. This package can print it and
-	// nothing else, so nothing is decided by it: a shown.Answer.
+	// Shown is the answer as it came, for people: a shown.Answer. This package can
+	// only print it, so nothing is decided by it.
 	Shown fmt.Stringer
 }

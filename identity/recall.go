@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// published is where a Fact comes from that only the published files say.
+// published is the From of a Fact that only the published files have.
 const published = "the published identity"
 
-// Recall is Look for a Pod whose identity is published in files. Anybody in the
-// Pod may have changed /etc/hosts and /etc/resolv.conf since, so it does not wait
-// for them, and what they do not say any more, files say: never in place of what
-// the Pod says itself, so that Claim.Keeps tells whose they are. Where neither a
+// Recall is Look for a Pod whose identity is published in files. Any program in the
+// Pod may have changed /etc/hosts and /etc/resolv.conf since, so Recall does not wait
+// for them, and takes what they no longer have from files. It never prefers files to
+// what the Pod itself has, so that Claim.Keeps can check whose they are. If neither a
 // UID, a hostname nor an address is left to compare, the Facts have no address.
 //
-// The error is a *Refusal of a variable, or several joined.
+// The error is a *Refusal about a variable, or several joined.
 func Recall(root fs.FS, given Given, ifaces func() ([]netip.Addr, error), files []File) (Facts, error) {
 	hostsText, _ := readFile(root, hostsPath)
 	h := parseHosts(hostsText)
@@ -35,9 +35,9 @@ func Recall(root fs.FS, given Given, ifaces func() ([]netip.Addr, error), files 
 	says := readName(self.Value, short(self.Value)) // with setHostnameAsFQDN
 	f.ClusterDomain = firstOf(f.ClusterDomain, Fact{says.domain, self.From}, Fact{r.ClusterDomain, published})
 	if f.HostNetwork {
-		return f, mistakes // whose files and addresses are the node's: all the rest is told
+		return f, mistakes // its files and addresses are the node's: variables say the rest
 	}
-	if f.AddrsFrom != "POD_IPS" { // which says all
+	if f.AddrsFrom != "POD_IPS" { // which has all of them
 		f.recallAddrs(r, ifaces)
 	}
 	if f.Override.Value == "" {
@@ -48,9 +48,9 @@ func Recall(root fs.FS, given Given, ifaces func() ([]netip.Addr, error), files 
 	return f, mistakes
 }
 
-// recallAddrs adds those of r's addresses that the interfaces have, which are
-// better witnesses than a file; without interfaces, those that belong to the Pod's
-// UID, its hostname or another address.
+// recallAddrs adds those of r's addresses that the interfaces have, which are better
+// evidence than a file; without interfaces, those that come with the Pod's UID, its
+// hostname or another of its addresses.
 func (f *Facts) recallAddrs(r record, ifaces func() ([]netip.Addr, error)) {
 	// A dashed hostname is made of the address, so it is not compared with the Pod's.
 	known := f.FQDN.Value != "" || f.Hostname.Value != "" && r.Hostname != Dashed(r.IP) || lower(f.PodName) == r.Hostname ||

@@ -28,11 +28,11 @@ type ResolvConf struct {
 	Search      []string         // of the last "search" or "domain" line
 	Ndots       int
 	UseVC       bool     // "use-vc": TCP for every question
-	Ignored     []string // nameserver entries that are no address or one too many, as written
+	Ignored     []string // nameserver entries that are not an address or are one too many, as written
 }
 
-// parseResolvConf reads the text of a resolv.conf. It knows no errors: what
-// glibc skips is skipped, and nothing is made up in its place.
+// parseResolvConf reads the text of a resolv.conf. It returns no error: what glibc
+// skips is skipped, and not replaced.
 func parseResolvConf(text string) ResolvConf {
 	c := ResolvConf{Ndots: 1}
 	for line := range strings.Lines(text) {
@@ -85,9 +85,8 @@ func (c *ResolvConf) nameserver(word string) {
 	}
 }
 
-// parseServer reads the address of a nameserver; invalid if it is none. What
-// may stand behind its % is the name of an interface, of which netip asks
-// nothing.
+// parseServer reads the address of a nameserver; it is invalid if word is not one.
+// After a % comes the name of an interface, which netip does not check.
 func parseServer(word string) netip.Addr {
 	addr, err := netip.ParseAddr(word)
 	odd := func(r rune) bool {
@@ -99,8 +98,8 @@ func parseServer(word string) netip.Addr {
 	return addr
 }
 
-// atoi reads the digits that text begins with, as atoi(3) does for glibc, up
-// to more than any option may be.
+// atoi reads the digits that text begins with, as atoi(3) does for glibc. It stops
+// once the number exceeds every option's limit.
 func atoi(text string) (n int) {
 	for _, c := range []byte(text) {
 		if c < '0' || c > '9' || n > maxNdots {
@@ -111,7 +110,7 @@ func atoi(text string) (n int) {
 	return n
 }
 
-// clusterDomain gives the rest of the search entry that begins with
+// clusterDomain returns the rest of the search entry that begins with
 // "NAMESPACE.svc.", which the kubelet writes for dnsPolicy ClusterFirst
 // (pkg/kubelet/network/dns, generateSearchesForDNSClusterFirst); "" if none.
 func (c ResolvConf) clusterDomain(namespace string) string {

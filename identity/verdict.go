@@ -18,12 +18,12 @@ const (
 	Shared        Verdict = "shared"          // ours and others: another Pod holds this name
 	Stale         Verdict = "stale"           // only others: the predecessor's record
 	Missing       Verdict = "missing"         // no such name, or no address
-	Hidden        Verdict = "hidden"          // no address, and the server does not deny what does not exist
+	Hidden        Verdict = "hidden"          // no address, and the server does not deny names that do not exist
 	Unnamed       Verdict = "unnamed"         // DNS publishes our address without our hostname
 	Poisoned      Verdict = "poisoned"        // the name exists, a cached denial says no
-	Withheld      Verdict = "family-withheld" // of no name does the server give an address of this family
+	Withheld      Verdict = "family-withheld" // the server has no address of this family for any name
 	ForeignServer Verdict = "foreign-server"  // the server does not know the cluster
-	Unanswered    Verdict = "unanswered"      // says nothing about the name
+	Unanswered    Verdict = "unanswered"      // no answer, or none about the name
 	Unsettled     Verdict = "unsettled"       // two rounds agreed, but not on the same addresses
 
 	// Of an address's names.
@@ -33,17 +33,17 @@ const (
 	ReverseMissing Verdict = "reverse-missing"
 	ReverseRefused Verdict = "reverse-refused"
 
-	// Of what is needed in addition to DNS.
+	// Of requirements in addition to DNS.
 	Keyless     Verdict = "keyless"     // DNS agrees; the source lacks Kerberos keys of the Pod
-	Peerless    Verdict = "peerless"    // DNS agrees; it lacks peers that the Pod waits for
+	Peerless    Verdict = "peerless"    // DNS agrees; peers that the Pod waits for are missing in DNS
 	Uncertified Verdict = "uncertified" // DNS agrees; no valid certificate covers the name
 
-	// Absent: the name exists but has no address of this family, which a
-	// Service of one family never gives. No Turn comes to it.
+	// Absent: the name exists but has no address of this family, as for a Service of
+	// one family. It is never the verdict of a Turn.
 	Absent Verdict = "absent"
 )
 
-// Verdicts lists every verdict that a Turn may come to.
+// Verdicts lists every verdict that a Turn can have.
 func Verdicts() []Verdict {
 	return []Verdict{
 		Agrees, Shared, Stale, Missing, Hidden, Unnamed, Poisoned, Withheld, ForeignServer, Unanswered, Unsettled,
@@ -57,16 +57,16 @@ type Finding struct {
 	Answer
 	Verdict Verdict
 	Want    string // what would have agreed
-	Others  string // who else was named, where the verdict is about that
-	// Tolerated: the policy lets pass what Others names.
+	Others  string // other addresses or names in the answer, if the verdict is about them
+	// Tolerated: the policy allows what Others lists.
 	Tolerated bool
-	// Witness: the question was about another name, for comparison; there is no
-	// verdict then.
+	// Witness: the question was about another name, for comparison, and there is no
+	// verdict.
 	Witness bool
 }
 
-// String returns a finding as a sentence, the same for the same answer in
-// another order.
+// String returns a finding as a sentence, which does not depend on the order of an
+// answer's records.
 func (f Finding) String() string {
 	says := fmt.Sprintf("%s says %v", ShowServer(f.Server), f.Shown)
 	if f.Kind != Exists && f.Kind != Sibling && f.Is != Found {
@@ -104,7 +104,7 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s", f.Subject(), says)
 }
 
-// ShowServer returns a nameserver's address, with the port where it is not 53.
+// ShowServer returns a nameserver's address, with the port if it is not 53.
 func ShowServer(server netip.AddrPort) string {
 	if server.Port() == dnsPort {
 		return server.Addr().String()
@@ -120,13 +120,13 @@ func share(a, b []netip.Addr) bool {
 // Mismatch is "not yet": the first finding that did not agree, or a reason that
 // is not an answer of DNS.
 type Mismatch struct {
-	Finding       // without an Answer where why is set
-	why     error // why there is no answer to show; nil where there is one
+	Finding       // without an Answer if why is set
+	why     error // why there is no answer to show; nil if there is one
 }
 
-// NotYet makes a Mismatch of a reason that is not an answer of DNS: what a
-// requirement lacks, or why no nameserver could be asked. It is useless to look
-// again before again has passed.
+// NotYet returns a Mismatch for a reason that is not an answer of DNS: what a
+// requirement lacks, or why no nameserver could be asked. Looking again before again
+// has passed is useless.
 func NotYet(v Verdict, why error, again time.Duration) *Mismatch {
 	return &Mismatch{Finding{Answer: Answer{Again: again}, Verdict: v}, why}
 }
@@ -141,10 +141,10 @@ func (m *Mismatch) Error() string {
 // Unwrap returns the reason that NotYet was given; nil for an answer.
 func (m *Mismatch) Unwrap() error { return m.why }
 
-// Unreached is the reason of a Pod that waits for other names.
+// Unreached is the reason why a Pod waits for other names.
 type Unreached struct {
 	Names []Name // those that are known to be missing
-	Topic string // the same as long as little has changed, for the log
+	Topic string // for the log: stays the same while little has changed
 	Err   error
 }
 
@@ -152,11 +152,11 @@ func (u *Unreached) Error() string { return u.Err.Error() }
 
 func (u *Unreached) Unwrap() error { return u.Err }
 
-// Again returns how long it is useless to look again.
+// Again returns how long looking again is useless.
 func (m *Mismatch) Again() time.Duration { return m.Answer.Again }
 
-// Answered reports whether DNS was asked and the reason is what it answered, be
-// it silence.
+// Answered reports whether DNS was asked and the reason is its answer, or its
+// silence.
 func (m *Mismatch) Answered() bool { return m.why == nil && m.Is != Unasked }
 
 // unasked reports whether no probe type was free to ask with.
@@ -167,13 +167,13 @@ func (c Claim) misses(m *Mismatch) bool {
 	return (m.Verdict == Missing || m.Verdict == Hidden && m.Kind != Exists || m.Verdict == Stale || m.Verdict == Shared) && !share(m.Addrs, c.addrs)
 }
 
-// judgeExists judges an answer to a probe type, which shows only whether the
-// name is there.
+// judgeExists judges an answer to a probe type, which shows only whether the name
+// exists.
 func (c Claim) judgeExists(a Answer) Finding {
 	f := Finding{Answer: a, Want: Enumerate(c.addrs)}
 	switch a.Is {
 	case Found, NoData, Refused:
-		// A server that refuses other types is asked plainly then.
+		// If the server refuses other types, plain questions follow.
 		f.Verdict = Agrees
 	case Denied:
 		f.Verdict = c.denied(a)
@@ -183,8 +183,8 @@ func (c Claim) judgeExists(a Answer) Finding {
 	return f
 }
 
-// denied tells a cluster's "not there" from that of a server that does not know
-// the cluster: it speaks for a zone above the cluster's.
+// denied distinguishes a denial by the cluster's DNS from one by a server that does
+// not know the cluster: the latter has the SOA of a zone above the cluster's.
 func (c Claim) denied(a Answer) Verdict {
 	if !a.Zone.IsZero() && c.name.Under(c.zone) && !c.zone.IsZero() && !a.Zone.Under(c.zone) {
 		return ForeignServer
@@ -192,11 +192,11 @@ func (c Claim) denied(a Answer) Verdict {
 	return Missing
 }
 
-// judgeForward judges A or AAAA. known: the same replica has just shown that the
-// name exists.
+// judgeForward judges an answer to A or AAAA. known: the same replica has just shown
+// that the name exists.
 func (c Claim) judgeForward(a Answer, known bool) Finding {
 	f := Finding{Answer: a, Verdict: Unanswered, Want: "no " + family(a.Kind == Forward4) + " address"}
-	var ours netip.Addr // invalid where this family is not to be proven
+	var ours netip.Addr // invalid if this family is not to be proven
 	for _, addr := range c.addrs {
 		if addr.Is4() == (a.Kind == Forward4) {
 			ours, f.Want = addr, addr.String()
@@ -223,7 +223,7 @@ func (c Claim) judgeForward(a Answer, known bool) Finding {
 		case len(others) == 0 && seen:
 			f.Verdict = Agrees
 		case len(others) == 0:
-			// Translated addresses, or one of ours that nobody asked to prove.
+			// Translated addresses, or one of ours that is not to be proven.
 			f.Verdict = Absent
 		case ours.IsValid() && !seen:
 			f.Verdict = Stale
@@ -239,7 +239,7 @@ func (c Claim) judgeForward(a Answer, known bool) Finding {
 	return f
 }
 
-// judgeReverse judges PTR of one of our addresses.
+// judgeReverse judges an answer to PTR of one of our addresses.
 func (c Claim) judgeReverse(a Answer) Finding {
 	f := Finding{Answer: a, Verdict: Unanswered, Want: c.name.String()}
 	switch a.Is {
@@ -275,7 +275,7 @@ func (c Claim) judgeReverse(a Answer) Finding {
 
 // translated reports whether addr is one of ours as a DNS64 shows it: an IPv4
 // address inside an IPv6 prefix, with byte 8, the "u" octet, skipped and zeros
-// behind it (RFC 6052 §2.2).
+// after it (RFC 6052 §2.2).
 func (c Claim) translated(addr netip.Addr) bool {
 	if !addr.Is6() {
 		return false

@@ -22,44 +22,43 @@ func (a Agreement) Name() Name { return a.claim.name }
 // Addrs returns the proven addresses, primary first.
 func (a Agreement) Addrs() []netip.Addr { return slices.Clone(a.addrs) }
 
-// Also is what a verification asks in addition to what the proof needs.
+// Also is what a verification asks in addition to the proof.
 type Also uint8
 
 const (
-	Instead Also = 1 << iota // where the name is missing: names that DNS may publish in place of it
-	Attest                   // where the answer lacks the Pod: whether the server knows the cluster
-	Doubt                    // where a probe type has no answer: whether a plain question has one,
-	Plainly                  // and if it has, go on with plain questions; with Doubt, only if a second type has no answer either
-	Blindly                  // where the server hides whether a name exists: go on with plain questions
-	Warily                   // in each round, not in the first alone: whether a probe type tells the truth
-	Compare                  // where no family is proven and one is denied: whether it is of every name
+	Instead Also = 1 << iota // if the name is missing: names that DNS may publish instead
+	Attest                   // if the answer lacks the Pod: whether the server knows the cluster
+	Doubt                    // if a probe type has no answer: whether a plain question has one,
+	Plainly                  // and if so, go on with plain questions; with Doubt, only if a second type has no answer either
+	Blindly                  // if the server hides whether a name exists: go on with plain questions
+	Warily                   // in each round, not only in the first: whether a probe type tells the truth
+	Compare                  // if no family is proven and one is denied: whether it is denied for every name
 	others                   // the families of which the Pod has no address
 )
 
-// Everything is what somebody asks who looks at a server once, and leaves no denial
-// behind that an application would meet.
+// Everything is for one look at a server. It leaves no denial behind that an
+// application would get.
 const Everything = Instead | Doubt | Plainly | Compare | others
 
 func (a Also) has(all Also) bool { return a&all == all }
 
-// Verify is the whole proof: rounds of questions until as many as the claim's
-// policy says have agreed on the same addresses, each over a socket of its own.
-// They show that the answer is stable, not that every replica knows it.
+// Verify proves a claim: it asks rounds of questions, each over its own socket, until
+// as many as the claim's policy requires have agreed on the same addresses. They show
+// that the answer is stable, not that every replica knows it.
 //
 // Each round asks, in this order and only while all is well: whether the name
 // exists, by a probe type; in the first round, whether that type denies what does
-// not exist; the name's A and AAAA; the PTR of each address. So no question that
-// an application would ask too ever reaches a replica before the name does, where
-// its denial would be cached. Only Warily does that hold for replicas that differ in
-// what they deny.
+// not exist; the name's A and AAAA; the PTR of each address. So a replica never gets
+// a question that applications ask too before it has the name; otherwise its denial
+// would be cached. If replicas differ in what they deny, only Warily ensures that.
 //
-// The error is a *Mismatch where DNS does not agree yet, and the end of ctx
-// otherwise. The Report holds every question asked, in any case.
+// The error is a *Mismatch if DNS does not agree yet, and otherwise the cause of
+// ctx's end. The Report has every question asked, in any case.
 func Verify(ctx context.Context, r Resolver, c Claim, also Also) (Agreement, Report, error) {
 	return verify(ctx, r, c, also, nil)
 }
 
-// verify is Verify with what is known of the server's probe types.
+// verify is Verify with what is already known of the server's probe types.
 func verify(ctx context.Context, r Resolver, c Claim, also Also, t truths) (Agreement, Report, error) {
 	var (
 		report Report
@@ -101,9 +100,9 @@ func ask(ctx context.Context, r Resolver, c Claim, also Also, before Round, t tr
 	return a.Round, addrs, err
 }
 
-// Over reports whether ctx has ended. A socket's deadline may pass a moment
-// before ctx says so itself; that moment is waited for, or the question that
-// it cut off would count as unanswered.
+// Over reports whether ctx has ended. A socket's deadline may pass a moment before
+// ctx reports its end; Over waits for that moment, or the question that the deadline
+// cut off would count as unanswered.
 func Over(ctx context.Context) bool {
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < time.Millisecond {
 		<-ctx.Done()
@@ -111,21 +110,21 @@ func Over(ctx context.Context) bool {
 	return ctx.Err() != nil
 }
 
-// Round is one pass of questions over one exchange, and what it came to.
+// Round is one pass of questions over one exchange, and its result.
 type Round struct {
 	Findings []Finding // in the order asked
-	Err      error     // why there was no exchange; then nothing was asked
+	Err      error     // why there was no exchange, so nothing was asked
 
-	existence Outcome       // of the claimed name; Unasked where nobody asked
+	existence Outcome       // of the claimed name; Unasked if it was not asked for
 	tried     bool          // hides is known
-	hides     bool          // the server does not deny what does not exist, by the probe types asked last
-	doubted   bool          // it was looked whether the server answers plain questions only
-	plain     bool          // and it does
-	holds     bool          // an answer gives the claimed name one of its addresses
-	compared  bool          // it was looked whether a family is denied of every name
-	withheld  bool          // and it is
+	hides     bool          // the server does not deny what does not exist, by the last probe types
+	doubted   bool          // the round checked whether the server answers plain questions only
+	plain     bool          // it does
+	holds     bool          // an answer has one of the claimed addresses for the claimed name
+	compared  bool          // the round checked whether a family is denied for every name
+	withheld  bool          // it is
 	attested  bool          // the server knows the cluster,
-	fresh     time.Duration // and a cache may have said so for so long
+	fresh     time.Duration // by an answer that a cache may have had for this long
 	spacing   time.Duration // until a probe type is free for the next question of existence
 }
 
@@ -140,7 +139,7 @@ func (r Report) Findings() (all []Finding) {
 	return all
 }
 
-// last returns the last round; the zero one where there is none.
+// last returns the last round; the zero Round if there is none.
 func (r Report) last() Round {
 	if len(r) == 0 {
 		return Round{}
@@ -149,7 +148,7 @@ func (r Report) last() Round {
 }
 
 // Tolerated returns the findings of the last round that agree only because the
-// policy lets others be there: worth a warning.
+// policy allows others: worth a warning.
 func (r Report) Tolerated() (all []Finding) {
 	for _, f := range r.last().Findings {
 		if f.Tolerated {
@@ -159,7 +158,7 @@ func (r Report) Tolerated() (all []Finding) {
 	return all
 }
 
-// asker asks a Round.
+// asker asks one Round of questions.
 type asker struct {
 	Round
 	claim  Claim
@@ -167,7 +166,7 @@ type asker struct {
 	before Round // the one before in the same proof
 	from   Exchange
 
-	truthful truths // of earlier rounds about other names; nil if nobody keeps them
+	truthful truths // of earlier rounds about other names; nil if they are not kept
 }
 
 // run returns the addresses for which forward and reverse agree, or a *Mismatch.
@@ -205,8 +204,8 @@ func (a *asker) run(ctx context.Context, resolver Resolver) ([]netip.Addr, error
 	return addrs, nil
 }
 
-// exists asks for the name by a probe type. known: this replica has just shown
-// it, rather than refused to say.
+// exists asks for the name by a probe type. known reports that this replica has just
+// shown the name, rather than refused to answer. The error is a *Mismatch.
 func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	f, err := a.probe(ctx)
 	if err != nil {
@@ -244,10 +243,10 @@ func (a *asker) exists(ctx context.Context) (known bool, err error) {
 	return false, a.mismatch(f, Missing)
 }
 
-// probe asks for the name by a probe type, in later rounds by the same, and whether
-// that type denies what does not exist. A type that does not, or that is refused,
-// may be treated in a way of its own: only a second one shows that the server is
-// like that. The error is a *Mismatch, as that of lies.
+// probe asks for the name by a probe type, in later rounds by the same one, and
+// whether that type denies what does not exist. A server may treat one type
+// specially, so if it does not, or is refused, probe tries a second one. The error is
+// a *Mismatch, as that of lies.
 func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 	var refused, lied bool
 	for first := true; ; first = false {
@@ -257,12 +256,12 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 		a.note(f)
 		if first {
 			if len(a.before.Findings) > 0 && a.before.Findings[0].Server != f.Server {
-				a.before = Round{} // which is of another nameserver
+				a.before = Round{} // it is another nameserver's
 			}
 			refused, lied = a.before.existence == Refused, a.before.hides
 		}
-		// A denial or silence is no lie that does harm; a second refusal is believed, and
-		// so is a type that has told the truth in the round before.
+		// A denial or silence does no harm if it is a lie; a second refusal is believed,
+		// and so is a type that told the truth in the previous round.
 		switch {
 		case f.Verdict != Agrees, f.Is == Refused && refused, (first && a.before.tried && !lied || a.truthful[truth{f.Server, f.By}]) && !a.also.has(Warily) && f.Is != Refused:
 			a.hides = false
@@ -285,8 +284,8 @@ func (a *asker) probe(ctx context.Context) (f Finding, err error) {
 	}
 }
 
-// lies reports whether the type by which name was probed last does not deny a name
-// that cannot exist. The error is a *Mismatch where the server does not answer.
+// lies reports whether the type by which name was last probed does not deny a name
+// that cannot exist. The error is a *Mismatch if the server does not answer.
 func (a *asker) lies(ctx context.Context, name Name) (bool, error) {
 	f := Finding{Answer: a.from.Ask(ctx, Question{Kind: Sibling, Name: name}), Witness: true}
 	if a.note(f); f.Is == Silent {
@@ -295,9 +294,9 @@ func (a *asker) lies(ctx context.Context, name Name) (bool, error) {
 	return f.Is == Found || f.Is == NoData, nil
 }
 
-// forward asks whether the name exists, and then for its addresses, of every
-// family that the policy proves, and in the last round of the other one too,
-// unless the policy names one: to musl's resolver a denial of one family denies
+// forward asks whether the name exists, and then for its addresses of every family
+// that the policy proves. In the last round it asks for the other family too, unless
+// the policy names one: musl's resolver takes a denial of one family as a denial of
 // the name.
 func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 	known, err := a.exists(ctx)
@@ -349,9 +348,9 @@ func (a *asker) forward(ctx context.Context) ([]netip.Addr, error) {
 	return proven, nil
 }
 
-// compare reports whether the server answers f's type for the API server's Service
-// just as for the name, although that Service is there: then this is not about the
-// Pod, and no wait helps.
+// compare reports whether the server answers f's type for the API server's Service in
+// the same way as for the name, although that Service exists: then the answer is not
+// about the Pod, and waiting does not help.
 func (a *asker) compare(ctx context.Context, f Finding) bool {
 	if f.Is != Denied && f.Verdict != Unanswered || a.claim.zone.IsZero() || Over(ctx) {
 		return false
@@ -366,9 +365,9 @@ func (a *asker) compare(ctx context.Context, f Finding) bool {
 }
 
 // attest checks that the server behind m knows the cluster, so that its missing
-// Pod can be believed. It asks for the other family, where one was enough for m,
-// and for the API server's Service, each time: the first question in a long time
-// may be answered from a cache that shows what it had before. A server that
+// Pod can be believed. It asks for the other family, if one was enough for m, and
+// for the API server's Service, each time: the first question in a long time may be
+// answered from a cache that has old data. A server that
 // returns one address for both names is a wildcard, and proves nothing.
 func (a *asker) attest(ctx context.Context, m *Mismatch) {
 	if a.claim.zone.IsZero() {
@@ -386,9 +385,9 @@ func (a *asker) attest(ctx context.Context, m *Mismatch) {
 }
 
 // plainOnly reports whether the server answers A, AAAA and PTR but no other
-// type, as some proxies do. It is asked for the API server's Service. A CoreDNS
-// that has not heard of its API server fails too, but for what is not there; so that
-// of a name in the cluster's zone its failure alone shows nothing.
+// type, as some proxies do. It asks for the API server's Service. A CoreDNS that has
+// not reached its API server fails too, but only for names that it does not have; so
+// its failure for a name in the cluster's zone shows nothing by itself.
 func (a *asker) plainOnly(ctx context.Context) bool {
 	if a.existence == Unasked || a.claim.zone.IsZero() || Over(ctx) {
 		return false
@@ -404,8 +403,8 @@ func (a *asker) plainOnly(ctx context.Context) bool {
 	return a.plain
 }
 
-// knows asks for the API server's Service, which every cluster has, as
-// applications do.
+// knows asks for the API server's Service, which every cluster has, by a plain
+// question.
 func (a *asker) knows(ctx context.Context) (answer Answer) {
 	for _, kind := range []Kind{Forward4, Forward6} {
 		if answer = a.kubernetes(ctx, kind); answer.Is != NoData && answer.Is != Denied {
@@ -428,8 +427,8 @@ func (a *asker) note(f Finding) {
 	a.holds = a.holds || !f.Witness && share(f.Addrs, a.claim.addrs)
 }
 
-// mismatch ends the round at f. Another round before spacing has passed would
-// have no probe type left to ask for existence.
+// mismatch returns f with verdict v as a *Mismatch. Another round before spacing has
+// passed would have no probe type left to ask for existence.
 func (a *asker) mismatch(f Finding, v Verdict) error {
 	f.Verdict = v
 	f.Answer.Again = max(f.Answer.Again, a.spacing)
