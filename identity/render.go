@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The files that are not of one value, and the one that a version before did not have.
+// The files that do not have one value, and the one that an earlier version lacks.
 const (
 	fileIPs  = "ips"
 	fileJSON = "identity.json"
@@ -19,21 +19,21 @@ const (
 	fileOrdinal     = "ordinal"
 	variableOrdinal = "POD_ORDINAL"
 
-	// Of package peers, by way of an Addition.
+	// Of package peers, which adds them by an Addition.
 	FilePeers     = "peers"
 	VariablePeers = "POD_PEERS"
 )
 
-// maxLine is how long a line of identity.env may be: the kubelet's fileKeyRef reads
-// lines of up to 64 KiB (bufio.Scanner in pkg/kubelet/util/env), and after a longer
-// one no other; execve(2) takes variables of up to 128 KiB.
+// maxLine bounds a line of identity.env: the kubelet's fileKeyRef reads lines of up to
+// 64 KiB (bufio.Scanner in pkg/kubelet/util/env) and stops at a longer one; execve(2)
+// takes variables of up to 128 KiB.
 const maxLine = 32 << 10
 
 // value is a file, and its line of identity.env, which has commas where the file
 // has lines.
 type value struct {
 	file, variable string
-	of             func(record) string // "" where there is neither
+	of             func(record) string // "" if there is neither
 }
 
 // values are the contract's, in the order of identity.env; a newer version only
@@ -49,8 +49,8 @@ var values = []value{
 	{fileOrdinal, variableOrdinal, func(r record) string { return r.ordinal }},
 }
 
-// Files lists every name that a Generation may hold, in order. Those of Requirements
-// come in addition.
+// Files lists, in order, every name that a Generation may have; Requirements add
+// theirs.
 func Files() []string {
 	names := []string{fileJSON, fileEnv}
 	for _, v := range values {
@@ -72,8 +72,8 @@ func Variables() []string {
 }
 
 // Variables lists those of the package's Variables that identity.env has once the
-// claim is proven, in the same order: POD_SERVICE, for one, is absent where the
-// name has no Service. The zero Claim has none.
+// claim is proven, in the same order: for example, POD_SERVICE is absent if the name
+// has no Service. The zero Claim has none.
 func (c Claim) Variables() []string {
 	if len(c.addrs) == 0 {
 		return nil
@@ -88,9 +88,9 @@ func (c Claim) Variables() []string {
 }
 
 // Environment returns the lines NAME='value' of identity.env among the files of a
-// generation, by name and without quotes; of a name that is there twice the first,
-// as the kubelet does. It is empty where there is no identity.env, or where one of
-// its lines has another form. POD_PEERS is there too if it was too long for a line.
+// generation, by name and without quotes. If a name is there twice, the first line
+// counts, as for the kubelet. The map is empty if there is no identity.env, or if one
+// of its lines has another form. It has POD_PEERS even if that was too long for a line.
 func Environment(files []File) map[string]string {
 	all := map[string]string{}
 	i := slices.IndexFunc(files, func(f File) bool { return f.Name == fileEnv })
@@ -110,11 +110,11 @@ func Environment(files []File) map[string]string {
 	return all
 }
 
-// schemaVersion is that of identity.json.
+// schemaVersion is the version of identity.json.
 const schemaVersion = 1
 
-// record is identity.json. It holds no time, no server and nothing else that
-// two proofs of the same identity may differ in.
+// record is identity.json. It has no time, no server and nothing else that may
+// differ between two proofs of the same identity.
 type record struct {
 	SchemaVersion int          `json:"schemaVersion"`
 	FQDN          string       `json:"fqdn"`
@@ -134,13 +134,13 @@ type record struct {
 		Required []string `json:"required,omitempty"`
 	} `json:"verified"`
 
-	// ordinal is in its file and in identity.env alone: of a field that it does not
-	// know podfqdn has said once that identity.json is torn, and a container of that
-	// version, in the same Pod, would take the identity away.
+	// ordinal is only in its file and in identity.env: an earlier version takes an
+	// identity.json with an unknown field for torn, and a container of that version,
+	// in the same Pod, would withdraw the identity.
 	ordinal string
 }
 
-// record makes the record of a claim whose addrs were proven.
+// record returns the record of a claim whose addrs were proven.
 func (c Claim) record(addrs []netip.Addr) record {
 	r := record{
 		SchemaVersion: schemaVersion,
@@ -161,7 +161,7 @@ func (c Claim) record(addrs []netip.Addr) record {
 	return r
 }
 
-// ips returns the addresses with commas between them.
+// ips returns the addresses, separated by commas.
 func (r record) ips() string {
 	var all []string
 	for _, ip := range r.IPs {
@@ -170,8 +170,9 @@ func (r record) ips() string {
 	return strings.Join(all, ",")
 }
 
-// Render writes an Agreement down, with what Requirements add to it. A line of more
-// than 32 KiB is left out of identity.env. The zero Agreement is refused.
+// Render returns the files of an Agreement, with what Requirements add to them. It
+// leaves a line of more than 32 KiB out of identity.env. The error is for the zero
+// Agreement.
 func Render(a Agreement, more ...Addition) (Generation, error) {
 	if len(a.addrs) == 0 {
 		return Generation{}, errors.New("nothing was proven, so nothing can be published")
@@ -198,8 +199,8 @@ func Render(a Agreement, more ...Addition) (Generation, error) {
 	return Generation{files}, nil
 }
 
-// Lacks returns the first of what a Requirement adds that a published generation does
-// not have: a variable, a file or a word; "" if it has all.
+// Lacks returns the first thing that m adds and a published generation does not have: a
+// variable, a file or a word; "" if it has all.
 func (m Addition) Lacks(files []File) string {
 	lines := Environment(files)
 	for _, line := range m.Environment {
@@ -225,9 +226,9 @@ func (m Addition) Lacks(files []File) string {
 
 func byName(a, b File) int { return strings.Compare(a.Name, b.Name) }
 
-// files gives the contract's files for a record. One value has no newline
-// behind it, as in the volumes of ConfigMaps and of the downward API; of
-// several, each line ends. identity.env is the last.
+// files returns the contract's files for a record. A single value has no newline at
+// its end, as in the volumes of ConfigMaps and of the downward API; with several, each
+// line has one. identity.env is the last.
 func (r record) files() []File {
 	const readable = 0o644
 	var files []File

@@ -12,24 +12,24 @@ import (
 // Search looks for the names of other servers, such as this Pod's peers. It proves
 // nothing of this Pod. It is for one goroutine, and its zero value works.
 type Search struct {
-	Zone    Name        // the cluster domain; zero where nobody says
-	Reverse ReverseRule // what is asked of Pods of the cluster; ReverseOnly is ReverseContains
+	Zone    Name        // the cluster domain; zero if unknown
+	Reverse ReverseRule // required of Pods of the cluster; ReverseOnly counts as ReverseContains
 
-	truthful truths // learned from all of them
+	truthful truths // shared by all names
 }
 
-// Seeker looks for one name, and keeps what must last from one look to the next.
+// Seeker looks for one name, and keeps what it learned from one look to the next.
 type Seeker struct {
-	// Denied: the name is not there where a server gives an address to names that
-	// cannot exist, as one that answers in place of those outside the cluster.
+	// Denied: the name counts as missing if the server has addresses even for names
+	// that cannot exist, as a server that answers for all names outside the cluster.
 	Denied bool
 
 	w walker
 }
 
-// Seek returns a Seeker. A name is there if it has an address; where it is that of a
-// Pod in the zone, HOSTNAME.SERVICE.NAMESPACE.svc.ZONE, also if a PTR record of an
-// address has the name, unless the Search ignores that.
+// Seek returns a Seeker. A name is there if it has an address. The name of a Pod in
+// the zone, HOSTNAME.SERVICE.NAMESPACE.svc.ZONE, also needs a PTR record of one of the
+// addresses that has the name, unless the Search ignores PTR.
 func (s *Search) Seek(name Name) *Seeker {
 	if s.truthful == nil {
 		s.truthful = truths{}
@@ -41,11 +41,11 @@ func (s *Search) Seek(name Name) *Seeker {
 	return &Seeker{w: walker{Walk: Walk{Claim: c}, truthful: s.truthful}}
 }
 
-// Look asks one round of questions, in the order of Verify, so that a name which is
-// not there yet leaves no denial behind that an application would meet. The Turn's
-// Err is nil if the name is there, and then it is there in this Turn only; a
-// *Mismatch if it is not there yet, and Pause is how long it is useless to look
-// again; otherwise the end of ctx. It has no Agreement.
+// Look asks one round of questions, in the order of Verify, so that a name that is
+// not there yet leaves no denial behind that an application would get. The Turn's
+// Err is nil if the name is there, for this Turn only; a *Mismatch if it is not there
+// yet, and looking again before Pause has passed is useless; otherwise the cause of
+// ctx's end. The Turn has no Agreement.
 func (s *Seeker) Look(ctx context.Context, r Resolver) Turn {
 	w := &s.w
 	if w.start.IsZero() {
@@ -67,8 +67,9 @@ func (s *Seeker) Look(ctx context.Context, r Resolver) Turn {
 	return t
 }
 
-// sought returns the addresses of one family of a name that is sought, if one of them
-// leads back to it, or a *Mismatch: of the first family that has some, or is in trouble.
+// sought returns the addresses of one family of another server's name, if one of them
+// leads back to it. The error is a *Mismatch of the first family that has addresses or
+// is in trouble.
 func (a *asker) sought(ctx context.Context) ([]netip.Addr, error) {
 	known, err := a.exists(ctx)
 	if err != nil {
@@ -105,8 +106,8 @@ func (a *asker) sought(ctx context.Context) ([]netip.Addr, error) {
 	return nil, a.mismatch(missing, Missing)
 }
 
-// leadsBack returns nil if a PTR record of one of the addresses of a name that is
-// sought has the name, or if nobody has to ask for one; else a *Mismatch.
+// leadsBack returns nil if a PTR record of one of addrs has the claimed name, or if the
+// policy ignores PTR; otherwise a *Mismatch.
 func (a *asker) leadsBack(ctx context.Context, addrs []netip.Addr) error {
 	if a.claim.policy.Reverse == ReverseIgnore {
 		return nil
@@ -121,12 +122,12 @@ func (a *asker) leadsBack(ctx context.Context, addrs []netip.Addr) error {
 	return a.mismatch(last, last.Verdict)
 }
 
-// maxSought is how many addresses of one name are asked back: a Pod has one of each
-// family, and while it moves its predecessor's too.
+// maxSought bounds the PTR questions for one name: a Pod has one address of each
+// family, and, after a move, its predecessor's for a while.
 const maxSought = 4
 
-// judgeSought judges A or AAAA of a name that is not this Pod's. known: the same
-// replica has just shown that the name exists.
+// judgeSought judges an answer to A or AAAA of a name that is not this Pod's. known:
+// the same replica has just shown that the name exists.
 func (c Claim) judgeSought(a Answer, known bool) Finding {
 	f := Finding{Answer: a, Verdict: Unanswered, Want: "an address"}
 	switch a.Is {
@@ -142,8 +143,7 @@ func (c Claim) judgeSought(a Answer, known bool) Finding {
 	return f
 }
 
-// truths are the probe types that a server has been seen to deny what does not exist
-// by.
+// truths are the probe types by which a server denied a name that does not exist.
 type truths map[truth]bool
 
 type truth struct {
@@ -151,8 +151,8 @@ type truth struct {
 	probe  uint16
 }
 
-// noting is a Resolver that adds what it is asked to a Report, of other names than
-// the Pod's.
+// noting is a Resolver that adds its questions, which are about other names than the
+// Pod's, to a Report.
 type noting struct {
 	Resolver
 	report *Report

@@ -9,59 +9,59 @@ import (
 	"time"
 )
 
-// Walk is the way from a Claim to its proof, waiting included.
+// Walk is the way from a Claim to its proof, including the wait.
 type Walk struct {
 	Claim    Claim
 	Resolver Resolver
 
-	// Every has the walk go on after an agreement: the longest time between two
-	// verifications, of which up to half is left out at random. With 0 the first
-	// agreement ends the walk.
+	// Every is the longest time between two verifications after an agreement; each is
+	// shortened at random by up to half. With 0 the first agreement ends the walk.
 	Every time.Duration
-	// Agreed: an earlier walk of this Pod has come to an agreement, and what it
-	// published stands.
+	// Agreed: an earlier walk of this Pod reached an agreement, and what it published
+	// is still there.
 	Agreed bool
 	// Grace is how long DNS must answer without this Pod before a Turn is Lost.
 	Grace time.Duration
 
 	// Require are called in order once DNS has agreed, each for the files of a
-	// Requirement. After a *Mismatch and a pause, as long as it says itself, all are
-	// called again until each has what it needs; the Pod's own name is not asked for
-	// meanwhile, and once more if that took long. A *Refusal ends the walk. Files that
-	// no Turn gets are cleared.
+	// Requirement. After a *Mismatch and a pause, whose length the *Mismatch says, all
+	// are called again until each has what it needs. Meanwhile the walk does not ask
+	// for the Pod's own name; if that took long, it verifies once more. A *Refusal ends
+	// the walk. Files that no Turn gets are cleared.
 	Require []func(context.Context, Agreement, Resolver) ([]File, error)
 
-	// Witnesses asks about other names, for people, why DNS does not agree; nil is
-	// nobody. It is called when a wait has lasted 3 s, and each time that it has
-	// doubled; after an agreement at most once an hour. It has a second.
+	// Witnesses asks about other names, to show people why DNS does not agree. It is
+	// called when a wait has lasted 3 s, and each time that the wait has doubled; after
+	// an agreement at most once an hour. Its ctx ends after a second. It may be nil.
 	Witnesses func(context.Context, *Mismatch) Round
 }
 
 const (
-	stale    = time.Second // the age from which on an agreement is not published
-	patience = time.Second // for which the witnesses may hold up the walk
+	stale    = time.Second // the age at which an agreement is too old to publish
+	patience = time.Second // how long the witnesses may delay the walk
 )
 
 // Turn is one verification of a Walk.
 type Turn struct {
-	Agreement Agreement    // valid where Err is nil
+	Agreement Agreement    // valid if Err is nil
 	Required  []Generation // what each of Walk.Require returned; the caller clears them
-	// Report has every question of the turn, those of Walk.Witnesses included: none
-	// where only Require was asked again.
+	// Report has every question of the turn, including those of Walk.Witnesses; none
+	// if only Require was called again.
 	Report Report
-	// Unfinished has those since the turn before for which no probe type was left.
+	// Unfinished has the questions of rounds since the previous turn that ended because
+	// no probe type was free.
 	Unfinished Report
-	// Others has what Walk.Require asked about other names.
+	// Others has the questions that Walk.Require asked about other names.
 	Others Report
 	// Err is nil, a *Mismatch (not yet; another turn follows) or a *Refusal
 	// (never; the last turn).
 	Err error
-	// Agreed: DNS has agreed before this turn; what was published then may have
-	// been withdrawn.
+	// Agreed: DNS agreed before this turn; what was published then may have been
+	// withdrawn since.
 	Agreed bool
-	// Lost, after an agreement: for Walk.Grace DNS has answered without this Pod's
-	// address each time that it answered, and the server that says so now knows the
-	// cluster: it resolves kubernetes.default, and not from what a cache had before.
+	// Lost, after an agreement: for Walk.Grace every answer of DNS has lacked this
+	// Pod's address, and the server that answered last knows the cluster: it resolves
+	// kubernetes.default, and not from a cache that is older.
 	Lost   bool
 	Waited time.Duration // since the walk began
 	Pause  time.Duration // until the next turn; 0 for the last
@@ -82,22 +82,22 @@ func (w Walk) Turns(ctx context.Context) iter.Seq[Turn] {
 	}
 }
 
-// walker is a Walk under way.
+// walker is a Walk in progress.
 type walker struct {
 	Walk
 	start      time.Time
 	unnamed    lookout
 	plainly    doubt
 	blindly    blindness
-	late       bool          // the record was not there at the first look: replicas may differ
+	late       bool          // the record was missing at first: replicas may differ
 	compare    time.Duration // when to compare again, since the walk began
 	gone       absence
 	people     curiosity
 	slow       time.Duration // the least pause, for a server that is slow or in trouble
-	proven     Agreement     // and waits for Require since then; zero if none does
+	proven     Agreement     // which waits for Require; zero if none does
 	since      time.Time
-	unfinished Report // of no turn yet
-	truthful   truths // nil where each turn finds out for itself
+	unfinished Report // for the next turn
+	truthful   truths // nil if each turn finds out for itself
 }
 
 // turn verifies once, yields what came of it and sleeps until the next turn. It
@@ -114,7 +114,7 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 		return sleep(ctx, t.Pause)
 	}
 	looks := t.Waited
-	if t.Pause > maxBackoff && !w.Agreed { // they would come too late to explain it
+	if t.Pause > maxBackoff && !w.Agreed { // after the pause the witnesses would come too late
 		looks += t.Pause
 	}
 	if isMismatch && goesOn && m.Answered() && w.Witnesses != nil && w.people.due(looks, w.Agreed) {
@@ -126,8 +126,8 @@ func (w *walker) turn(ctx context.Context, yield func(Turn) bool) bool {
 	return yield(t) && goesOn && sleep(ctx, t.Pause)
 }
 
-// look verifies once, and reports whether there is a next time, after t.Pause. Where
-// ctx has ended it means nothing.
+// look verifies once, and reports whether there is a next time, after t.Pause. If ctx
+// has ended, the result means nothing.
 func (w *walker) look(ctx context.Context) (t Turn, goesOn bool) {
 	begin := time.Now()
 	t = w.prove(ctx, w.also(begin.Sub(w.start)))
@@ -179,7 +179,8 @@ func (w *walker) look(ctx context.Context) (t Turn, goesOn bool) {
 	return t, goesOn
 }
 
-// also returns what a turn that begins after so long asks in addition to the proof.
+// also returns what a turn asks in addition to the proof; waited is the time since the
+// walk began.
 func (w *walker) also(waited time.Duration) (also Also) {
 	switch {
 	case w.Agreed:
@@ -225,7 +226,7 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 		t.Agreement, again, t.Err = Verify(ctx, w.Resolver, w.Claim, also)
 		t.Report = append(t.Report, again...)
 		if t.Err == nil && !slices.Equal(t.Agreement.addrs, w.proven.addrs) {
-			// The files may tell of addresses that DNS does not give the name any more.
+			// The files may have addresses that DNS no longer has for the name.
 			forget(required)
 			w.proven, w.since = t.Agreement, time.Now()
 			if required, t.Err = w.require(ctx, &t.Others); t.Err != nil {
@@ -243,8 +244,8 @@ func (w *walker) prove(ctx context.Context, also Also) (t Turn) {
 	return t
 }
 
-// require returns the files of each of Require, for what was proven, and adds what
-// they ask to others.
+// require returns the files of each of Require, for what was proven, and adds the
+// questions that they ask to others.
 func (w *walker) require(ctx context.Context, others *Report) (required []Generation, err error) {
 	for _, require := range w.Require {
 		files, err := require(ctx, w.proven, noting{w.Resolver, others})
@@ -261,17 +262,17 @@ func (w *walker) require(ctx context.Context, others *Report) (required []Genera
 	return required, nil
 }
 
-// rest returns the pause after an agreement, with a jitter as that of pause.
+// rest returns the pause after an agreement, at random between half of Every and all
+// of it.
 func (w Walk) rest() time.Duration {
 	return w.Every - time.Duration(rand.Int64N(int64(w.Every)/2+1))
 }
 
 // pause returns the time until the next turn. The record usually comes within
-// 150 ms of a container's start, so turns are dense at first; then they grow
-// with the wait, so that lateness stays a quarter of it, up to a second, and
-// five after a minute; but slow is the least. The jitter keeps Pods that
-// started together from asking together. Before again the answer would be the
-// same.
+// 150 ms of a container's start, so turns are dense at first. Then the pauses grow
+// to a quarter of the wait, up to 1 s, and up to 5 s after a minute; slow is the
+// minimum. The jitter keeps Pods that started together from asking together. Before
+// again has passed the answer would be the same.
 func pause(waited, slow, again time.Duration) time.Duration {
 	limit := time.Second
 	if waited > time.Minute {
@@ -282,18 +283,19 @@ func pause(waited, slow, again time.Duration) time.Duration {
 	return max(p, again)
 }
 
-// maxBackoff is the longest pause for a server in trouble. With the time for
-// which an answer is waited, ten thousand Pods then ask a thousand questions a
-// second, which the smallest CoreDNS can answer.
+// maxBackoff is the longest pause for a server in trouble. Together with the wait for
+// an answer, ten thousand Pods then ask a thousand questions a second, which the
+// smallest CoreDNS can answer.
 const maxBackoff = 5 * time.Second
 
-// slower returns the least pause after a turn that took so long, from that after
-// the one before. A slow server is given as long again. For one that is silent,
-// cannot say or will not, the pause doubles, and it halves when the server is
-// there again: useless questions of a crowd would crowd out the others.
+// slower returns the minimum pause after a turn that lasted took; before is the one
+// after the previous turn. After a slow answer the pause is at least as long as that
+// answer took. While a server is silent, fails or refuses, the pause doubles; once it
+// answers, the pause halves: useless questions of many Pods would crowd out the
+// others.
 func slower(before, took time.Duration, m *Mismatch) time.Duration {
 	switch {
-	case m.unasked(): // which says nothing about the server
+	case m.unasked(): // this says nothing about the server
 		return before
 	case m.Verdict == Unanswered:
 		return min(max(2*before, 250*time.Millisecond), maxBackoff)
@@ -301,7 +303,7 @@ func slower(before, took time.Duration, m *Mismatch) time.Duration {
 	return max(before/2, took)
 }
 
-// sleep waits, and reports whether it did so to the end.
+// sleep waits for d, and reports whether ctx lasted to the end.
 func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -313,23 +315,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// lookout watches for the name that DNS publishes in place of a hostname. It
-// is asked for rarely, and believed when it is seen twice, a second or more
-// apart: a predecessor without hostname may just have left its address to
-// this Pod, and its record for a moment.
+// lookout watches for the name that DNS publishes instead of a hostname. The walk
+// rarely asks for it, and believes it when it is there twice, a second or more
+// apart: the address may have been a predecessor's without hostname, whose record
+// stays for a moment.
 type lookout struct {
 	next  time.Duration // when to ask again, since the walk began
 	asked bool          // in this turn
 	found bool          // when it was last asked
 }
 
-// due reports whether this turn is to ask, and assumes that it does.
+// due reports whether this turn should ask, and assumes that it does.
 func (l *lookout) due(waited time.Duration) bool {
 	l.asked = waited >= max(l.next, 500*time.Millisecond)
 	return l.asked
 }
 
-// saw learns what a turn came to, and returns the *Refusal when it is certain.
+// saw records the result of a turn, and returns a *Refusal once it is certain.
 func (l *lookout) saw(m *Mismatch, waited time.Duration) error {
 	switch {
 	case !l.asked:
@@ -343,23 +345,23 @@ func (l *lookout) saw(m *Mismatch, waited time.Duration) error {
 	return nil
 }
 
-// doubt is whether the server answers any probe type. That is looked for rarely,
-// and believed when it is seen in a row: the third time where a probe type fails,
-// the fifth where it is not answered, as packets get lost.
+// doubt is whether the server answers any probe type. The walk rarely checks it, and
+// believes that it does not after several turns in a row: three if probe types fail,
+// five if they have no answer, as packets get lost.
 type doubt struct {
-	next time.Duration // when to look again, since the walk began
-	seen int           // that it answered what applications ask, and no probe type; twice for a failure
+	next time.Duration // when to check again, since the walk began
+	seen int           // turns in a row with plain answers only; a failure counts twice
 }
 
-// due reports whether this turn is to look.
+// due reports whether this turn should check.
 func (d *doubt) due(waited time.Duration) bool {
 	return d.seen > 0 || waited >= max(d.next, 2*time.Second)
 }
 
-// sure reports whether this turn is to believe it, if it sees it too.
+// sure reports whether this turn should believe it if it is the same again.
 func (d *doubt) sure() bool { return d.seen >= 4 }
 
-// heard learns what a turn's last round came to.
+// heard records the result of a turn's last round.
 func (d *doubt) heard(t Turn) {
 	switch r := t.Report.last(); {
 	case r.existence == Unasked:
@@ -374,22 +376,22 @@ func (d *doubt) heard(t Turn) {
 	}
 }
 
-// blindness is when a server is asked plainly that hides whether a name exists. It
-// may keep each denial, so that it is asked at growing intervals, or after an
-// agreement, when applications ask as well, whenever the one before has ended.
+// blindness schedules plain questions to a server that hides whether a name exists.
+// A cache may keep each denial, so they come at growing intervals; after an
+// agreement, when applications ask as well, whenever the last denial has ended.
 type blindness struct {
 	next  time.Duration // when to ask, since the walk began
 	asked bool          // in this turn
 }
 
-// due reports whether this turn is to ask, and assumes that it does.
+// due reports whether this turn should ask, and assumes that it does.
 func (b *blindness) due(waited time.Duration) bool {
 	b.asked = waited >= b.next
 	return b.asked
 }
 
-// heard learns what a turn came to. Nothing else can be learned from such a server,
-// so that it is useless to look again before again has passed.
+// heard records the result of a turn. Such a server shows nothing else, so looking
+// again before again has passed is useless.
 func (b *blindness) heard(t Turn) (again time.Duration) {
 	m, denied := errors.AsType[*Mismatch](t.Err)
 	if !denied || !t.Report.last().hides {
@@ -405,10 +407,11 @@ func (b *blindness) heard(t Turn) (again time.Duration) {
 	return b.next - t.Waited
 }
 
-// curiosity is when the witnesses are asked: next, since the walk began.
+// curiosity schedules the witnesses; next is counted from the beginning of the walk.
 type curiosity struct{ next time.Duration }
 
-// due reports whether to ask now, after an agreement or not, and assumes that it is done.
+// due reports whether to ask them now, and assumes that it is done. agreed means that
+// there was an agreement before.
 func (c *curiosity) due(waited time.Duration, agreed bool) bool {
 	if waited < max(c.next, 3*time.Second) {
 		return false
@@ -423,19 +426,19 @@ func (c *curiosity) due(waited time.Duration, agreed bool) bool {
 // agreed.
 type absence struct {
 	since    time.Time // the first answer without the Pod
-	believed time.Time // from then on the witness is: no cache has what it had before
+	believed time.Time // when the witness is believed: any older cache entry has ended
 }
 
-// saw learns what a turn that began then came to, and reports whether this Pod
-// is lost. Any answer that holds the Pod ends an absence, in whichever round and
-// whatever was wrong with others: of two replicas one may have lost it, or its
-// PTR alone be in trouble. A server that cannot say, says nothing.
+// saw records the result of a turn that began at begin, and reports whether this Pod
+// is lost. Any answer that has the Pod ends an absence, in any round and whatever was
+// wrong with other answers: one of two replicas may have lost it, or only its PTR may
+// be wrong. A server that cannot answer does not count.
 func (a *absence) saw(begin time.Time, w Walk, m *Mismatch, r Report) bool {
 	if slices.ContainsFunc(r, func(round Round) bool { return round.holds }) {
 		*a = absence{}
 	}
 	last := r.last()
-	// A name that goes between two questions of a round looks poisoned.
+	// A name that disappears between two questions of a round looks poisoned.
 	misses := w.Claim.misses(m)
 	if !misses && m.Verdict != Poisoned || last.holds {
 		return false
