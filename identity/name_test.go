@@ -31,7 +31,7 @@ func TestParseNameTakesHostNamesOnly(t *testing.T) {
 		{in: "-a", err: `"-a" is not a DNS name: the label "-a" begins or ends with a hyphen`},
 		{in: "b.a-", err: `"b.a-" is not a DNS name: the label "a-" begins or ends with a hyphen`},
 		{in: "a_b", err: `"a_b" is not a DNS name: the label "a_b" contains "_"; only letters, digits and hyphens are allowed`},
-		{in: "a b", err: `"a b" is not a DNS name: the label "a b" has " "; only letters, digits and hyphens are allowed`},
+		{in: "a b", err: `"a b" is not a DNS name: the label "a b" contains " "; only letters, digits and hyphens are allowed`},
 		{in: "a\nb", err: `"a\nb" is not a DNS name: the label "a\nb" contains "\n"; only letters, digits and hyphens are allowed`},
 		{in: "caf\u00e9", err: `"caf\u00e9" is not a DNS name: the label "caf\u00e9" contains "\u00e9"; only letters, digits and hyphens are allowed`},
 		// The Kelvin sign, whose lower case is an ordinary k.

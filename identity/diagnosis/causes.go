@@ -14,14 +14,14 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// Causes says why there is no agreement, from where the path ended, the most
-// likely cause first: err is what Look, Claim, Verify or a Turn returned, a
-// *Refusal (or several joined) or a *Mismatch, and r all that was asked before
-// it, Witnesses included. Without an error there is no cause.
+// Causes returns why there is no agreement, the most likely cause first. err is what
+// Look, Claim, Verify or a Turn returned: a *Refusal (or several joined) or a
+// *Mismatch. r has all questions before it, including those of Witnesses. Without an
+// error there is no cause.
 //
-// DNS shows a Service only by its endpoints: one that is missing, one that
-// selects nothing and one that hides what is not ready look alike. Causes that
-// cannot be told apart are all there, as guesses.
+// DNS shows a Service only by its endpoints: one that is missing, one that selects
+// nothing and one that hides Pods that are not ready look alike. If causes cannot be
+// distinguished, Causes returns all of them, as guesses.
 func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []Cause {
 	var m *identity.Mismatch
 	refused := refusals(err)
@@ -41,12 +41,12 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 	causes := s.causes()
 	if told := s.told(); len(told) > 0 {
 		for i := range causes {
-			causes[i].Command = "" // it would be for what the Pod is not
+			causes[i].Command = "" // it may be for another Pod's name
 		}
 		causes = append(told, causes...)
 	}
 	if what := s.replicas(); what != "" {
-		after := 0 // of a guess too, it is the better one
+		after := 0 // before a guess, as it is the better one
 		if !causes[0].Guess {
 			after = 1
 		}
@@ -56,8 +56,8 @@ func Causes(f identity.Facts, c identity.Claim, r identity.Report, err error) []
 	return causes
 }
 
-// told compares what variables say of the Pod with its own line in /etc/hosts, where
-// the name does not resolve to the Pod. In a virtual cluster the variable may be right.
+// told compares the variables with the Pod's own line in /etc/hosts, if the name does
+// not resolve to the Pod. In a virtual cluster the variable may be right.
 func (s scene) told() (causes []Cause) {
 	if s.m.Kind == identity.Reverse || s.m.Verdict == identity.Unanswered || !s.m.Answered() || s.f.FQDN.Value != "" {
 		return nil
@@ -79,7 +79,7 @@ func (s scene) told() (causes []Cause) {
 	return causes
 }
 
-// refusals gives the *Refusals in an error, however joined.
+// refusals returns the *Refusals in an error, however joined.
 func refusals(err error) (all []*identity.Refusal) {
 	switch e := err.(type) {
 	case *identity.Refusal:
@@ -94,7 +94,7 @@ func refusals(err error) (all []*identity.Refusal) {
 	return all
 }
 
-// scene is what there is to be explained, and the evidence.
+// scene is the *Mismatch to explain, and the evidence.
 type scene struct {
 	f        identity.Facts
 	c        identity.Claim
@@ -102,7 +102,7 @@ type scene struct {
 	findings []identity.Finding
 }
 
-// cause makes one; without a why of its own the Mismatch says it all.
+// cause returns a Cause; if why is "", it is the Mismatch's sentence.
 func (s scene) cause(kind Kind, guess bool, why, change string) Cause {
 	if why == "" {
 		return Cause{Kind: kind, Guess: guess, Why: s.m.Error(), Change: change, told: true}
@@ -110,7 +110,7 @@ func (s scene) cause(kind Kind, guess bool, why, change string) Cause {
 	return Cause{Kind: kind, Guess: guess, Why: why, Change: change}
 }
 
-// Clauses of several causes.
+// Clauses that several causes use.
 const (
 	setPolicy   = "set dnsPolicy: ClusterFirst (with hostNetwork: ClusterFirstWithHostNet), or PODFQDN_NAMESERVERS and PODFQDN_CLUSTER_DOMAIN"
 	serveArpa   = "make the Corefile's kubernetes plugin serve in-addr.arpa and ip6.arpa, or set PODFQDN_REVERSE=ignore"
@@ -131,7 +131,7 @@ func (s scene) causes() []Cause {
 		}
 		return s.missing()
 	case identity.Unnamed:
-		// An empty answer alone may be a server's that has one for every name.
+		// An empty answer alone proves nothing: a server may return one for every name.
 		published := slices.ContainsFunc(s.published(), func(a netip.Addr) bool { return slices.Contains(s.c.Own(), a) })
 		return []Cause{s.cause(NoHostname, m.Is != identity.Found && !published, "", "set spec.hostname, or PODFQDN_NAME_FORM=address")}
 	case identity.Shared:
@@ -184,8 +184,8 @@ func (s scene) causes() []Cause {
 	return []Cause{s.cause(Unexplained, false, "", "run podfqdn with PODFQDN_LOG_LEVEL=debug")}
 }
 
-// poisoned explains that one type is denied of a name that exists: by a cache, from
-// before the record was there, or on purpose.
+// poisoned explains that one type is denied for a name that exists: by a cache, from
+// before the record existed, or on purpose.
 func (s scene) poisoned() []Cause {
 	a, why := shown.Of(s.m.Answer), s.until("the denial")
 	decided := s.cause(FamilyWithheld, true, fmt.Sprintf("something may deny %s on purpose", s.m.Kind), s.withheld())
@@ -199,7 +199,7 @@ func (s scene) poisoned() []Cause {
 	}
 }
 
-// withheld says what to change where m's type is denied on purpose.
+// withheld returns what to change if m's type is denied on purpose.
 func (s scene) withheld() string {
 	change := fmt.Sprintf("find what answers %s before cluster DNS does: a DNS policy, or a template in the Corefile, which must have rcode NOERROR", s.m.Kind)
 	if other := slices.IndexFunc(s.c.Own(), func(a netip.Addr) bool { return a.Is4() != (s.m.Kind == identity.Forward4) }); other >= 0 {
@@ -208,8 +208,8 @@ func (s scene) withheld() string {
 	return change
 }
 
-// missing explains that the name is denied. What denies is asked for what it
-// knows: the cluster, then the Service.
+// missing explains that the name is denied, by what the denying server knows: the
+// cluster, then the Service.
 func (s scene) missing() []Cause {
 	kubernetes, asked := s.witness(apiServer(s.f, s.c))
 	overridden := s.overridden(kubernetes)
@@ -225,8 +225,8 @@ func (s scene) missing() []Cause {
 	return append(overridden, causes...)
 }
 
-// overridden explains that kubernetes.default, which every cluster has, is denied
-// or has no address, where the PTR of its address shows that the server knows the
+// overridden explains that kubernetes.default, which every cluster has, is denied or
+// has no address, although the PTR of its address shows that the server knows the
 // cluster.
 func (s scene) overridden(kubernetes identity.Answer) []Cause {
 	ptr, _ := s.witness(identity.Question{Kind: identity.Reverse, Addr: s.f.Kubernetes})
@@ -244,7 +244,7 @@ func (s scene) overridden(kubernetes identity.Answer) []Cause {
 	return nil
 }
 
-// renamed explains an answer that has records of another name only.
+// renamed explains an answer that has only records of another name.
 func (s scene) renamed() []Cause {
 	if s.m.Is != identity.NoData {
 		return nil
@@ -270,8 +270,8 @@ func (s scene) renamed() []Cause {
 	return nil
 }
 
-// whose says which Service gives m's address another name; "" where the name
-// does not tell.
+// whose returns which Service adds another name to m's address; "" if the name does
+// not show it.
 func (s scene) whose() string {
 	for _, name := range s.m.Names {
 		if name == s.c.Name() {
@@ -286,7 +286,7 @@ func (s scene) whose() string {
 	return ""
 }
 
-// unpublished explains that the server knows the cluster, and not this Pod.
+// unpublished explains that the server knows the cluster but not this Pod.
 func (s scene) unpublished() []Cause {
 	service, namespace := s.c.Service()
 	if service == "" {
@@ -317,8 +317,8 @@ func (s scene) unpublished() []Cause {
 		why = identity.ShowServer(s.m.Server) + " knows the cluster but lets unknown names fall through; " + why
 	}
 	hidden := s.cause(NotReadyHidden, true, why, see)
-	// Where cluster DNS itself denies the name, and the Service is not one with an
-	// address of its own, which its clients would feel.
+	// Only if cluster DNS itself denies the name, and the Service has no address of its
+	// own, whose clients the change would affect.
 	denied := func(a identity.Answer) bool {
 		return a.Is == identity.Denied && !a.Zone.IsZero() && a.Zone.Under(s.c.Zone())
 	}
@@ -335,8 +335,8 @@ func (s scene) unpublished() []Cause {
 		selector}
 }
 
-// otherwise explains that the governing Service has the Pod's address, and not
-// under the Pod's name.
+// otherwise explains that the governing Service has the Pod's address, but not under
+// the Pod's name.
 func (s scene) otherwise(addr netip.Addr) Cause {
 	service, namespace := s.c.Service()
 	why := fmt.Sprintf("Service %q publishes this Pod's address, but not as %q", service, s.c.Hostname())
@@ -358,8 +358,8 @@ func (s scene) otherwise(addr netip.Addr) Cause {
 	return s.cause(NoHostname, true, why, change)
 }
 
-// Doctor returns the command for the doctor on a laptop; what the Pod does not
-// know of itself stands there in capitals.
+// Doctor returns the command for the doctor on a laptop, with NAMESPACE or POD in
+// capitals if the Pod does not know its own.
 func Doctor(f identity.Facts) string {
 	say := func(name, unknown string) string {
 		if _, err := identity.ParseName(name); err != nil {
@@ -374,9 +374,9 @@ func Doctor(f identity.Facts) string {
 	return fmt.Sprintf("kubectl podfqdn doctor -n %s %s", say(namespace, "NAMESPACE"), say(f.PodName, "POD"))
 }
 
-// foreign explains a server that does not know the cluster domain; seen tells
-// that it was asked for kubernetes.default, and what it said. In whose name it
-// denies that, its SOA tells; without one it may be anybody's filter.
+// foreign explains a server that does not know the cluster domain. seen means that it
+// was asked for kubernetes.default, and kubernetes is its answer. The SOA shows whose
+// denial it is; without one it may come from any filter.
 func (s scene) foreign(kubernetes identity.Answer, seen bool) []Cause {
 	server, zone := identity.ShowServer(s.m.Server), s.c.Zone().String()
 	why := ""
@@ -397,7 +397,7 @@ func (s scene) foreign(kubernetes identity.Answer, seen bool) []Cause {
 	return []Cause{policy}
 }
 
-// zoneOf gives what stands behind prefix in one of names.
+// zoneOf returns what follows prefix in one of names; the zero Name if none has it.
 func zoneOf(names []identity.Name, prefix string) identity.Name {
 	for _, name := range names {
 		if rest, ok := strings.CutPrefix(name.String(), prefix); ok {
@@ -409,9 +409,9 @@ func zoneOf(names []identity.Name, prefix string) identity.Name {
 	return identity.Name{}
 }
 
-// empty explains a name that has no address of a family. Only the API shows
-// whether the Service has that family; and a proxy may give an empty answer where
-// cluster DNS denies.
+// empty explains a name that has no address of a family. Only the API shows whether
+// the Service has that family; and a proxy may return an empty answer for a denial of
+// cluster DNS.
 func (s scene) empty() []Cause {
 	service, _ := s.c.Service()
 	both := slices.ContainsFunc(s.findings, func(f identity.Finding) bool {
@@ -453,8 +453,8 @@ func (s scene) unanswered() []Cause {
 	return []Cause{silent}
 }
 
-// captured reports whether nobody listens on any nameserver's port, as far back
-// as the findings go.
+// captured reports whether nothing has listened on any nameserver's port in all the
+// findings.
 func (s scene) captured() bool {
 	refused := func(f identity.Finding) bool {
 		return f.Is == identity.Silent && strings.Contains(shown.Of(f.Answer).Wire, syscall.ECONNREFUSED.Error())
@@ -467,8 +467,8 @@ func (s scene) captured() bool {
 	return len(s.f.Nameservers) > 0 && !slices.ContainsFunc(s.findings, func(f identity.Finding) bool { return !refused(f) })
 }
 
-// reverse explains that the forward records are right and the PTR is not
-// cluster DNS's own.
+// reverse explains that the forward records are right but the PTR is not from cluster
+// DNS.
 func (s scene) reverse() []Cause {
 	m := s.m
 	service, namespace := s.c.Service()
@@ -476,14 +476,13 @@ func (s scene) reverse() []Cause {
 		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("cluster DNS has %q as its first domain", zone.String()),
 			"put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN="+zone.String())}
 	}
-	// A cache keeps an upstream's answer too: that it does is no evidence.
+	// A cache keeps an upstream's answer too, so a cached answer is no evidence.
 	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
 		"if the answer is older than the record, this passes when it expires")}
 	if shown.Of(m.Answer).Renewed {
 		cached = nil
 	}
-	// What is in front of cluster DNS: it has another name, or none that it would
-	// vouch for.
+	// Something in front of cluster DNS has another name, or none and no SOA.
 	foreign := m.Verdict == identity.ReverseForeign
 	overridden := s.reverseOverridden()
 	filtered := s.cause(ReverseFiltered, true, "a DNS policy in between may deny PTR", "allow *.in-addr.arpa and *.ip6.arpa there, or set PODFQDN_REVERSE=ignore")
@@ -521,26 +520,26 @@ func (s scene) reverse() []Cause {
 	return causes
 }
 
-// reverseOverridden explains a name that is not one of cluster DNS's.
+// reverseOverridden explains a name that is not from cluster DNS.
 func (s scene) reverseOverridden() Cause {
 	return s.cause(ReverseOverridden, true, fmt.Sprintf("something in front of cluster DNS may have %s for this address", s.m.Others),
 		"check whether the Corefile's hosts plugin has this address, as NodeHosts of k3s has a node's: remove it or add no_reverse, or set PODFQDN_REVERSE=ignore")
 }
 
-// until says until when m's answer is cached, or may be; "" where that is not known.
+// until says until when m's answer is cached, or may be; "" if that is unknown.
 func (s scene) until(what string) string {
 	a, is := shown.Of(s.m.Answer), "is"
 	if !a.Cached {
 		is = "may be"
 	}
-	// An answer of hours is no cluster's, and its caches cut it.
+	// A TTL of hours is not from a cluster, and its caches would shorten it.
 	if a.Renewed || !a.Cached && a.Full <= s.m.TTL || s.m.TTL <= 0 || s.m.TTL > 10*time.Minute {
 		return ""
 	}
 	return fmt.Sprintf("%s %s cached until %s UTC", what, is, a.At.Add(s.m.TTL).UTC().Format(time.TimeOnly))
 }
 
-// witness gives what m's server said of another name or address.
+// witness returns what m's server said about another name or address.
 func (s scene) witness(q identity.Question) (identity.Answer, bool) {
 	for _, f := range s.findings {
 		if f.Witness && f.Question == q && f.Server == s.m.Server {
@@ -550,7 +549,7 @@ func (s scene) witness(q identity.Question) (identity.Answer, bool) {
 	return identity.Answer{}, false
 }
 
-// published gives the governing Service's addresses.
+// published returns the governing Service's addresses.
 func (s scene) published() (addrs []netip.Addr) {
 	for _, kind := range []identity.Kind{identity.Forward4, identity.Forward6} {
 		a, _ := s.witness(identity.Question{Kind: kind, Name: governing(s.c)})
@@ -559,8 +558,8 @@ func (s scene) published() (addrs []netip.Addr) {
 	return addrs
 }
 
-// replicas tells which question one server answered in two ways: in two rounds,
-// on two sockets; "" if none.
+// replicas says which question one server answered differently in two rounds, over two
+// sockets; "" if none.
 func (s scene) replicas() string {
 	for i, f := range s.findings {
 		for _, g := range s.findings[:i] {
@@ -575,7 +574,7 @@ func (s scene) replicas() string {
 	return ""
 }
 
-// says reports whether a finding tells what its server knows.
+// says reports whether a finding shows what its server knows.
 func says(f identity.Finding) bool {
 	return f.Is == identity.Found || f.Is == identity.NoData || f.Is == identity.Denied
 }

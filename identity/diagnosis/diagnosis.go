@@ -15,8 +15,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// Diagnosis is what podfqdn doctor found out. It prints exactly this with
-// -o json, so it is a public interface: fields are added, never changed.
+// Diagnosis is the result of podfqdn doctor. It is exactly what -o json prints, so it
+// is a public interface: fields are added, never changed.
 type Diagnosis struct {
 	Schema    int              `json:"schema"` // 1
 	Healthy   bool             `json:"healthy"`
@@ -27,7 +27,7 @@ type Diagnosis struct {
 	Verdict   identity.Verdict `json:"verdict,omitempty"`  // of the first question that did not agree
 	Reason    string           `json:"reason,omitempty"`   // why it is not healthy: one sentence
 	Causes    []Cause          `json:"causes,omitempty"`   // the most likely first
-	Warnings  []string         `json:"warnings,omitempty"` // what applications may stumble over although DNS agrees
+	Warnings  []string         `json:"warnings,omitempty"` // what may trouble applications although DNS agrees
 }
 
 // Seen is one fact and where it comes from.
@@ -43,18 +43,18 @@ type Asked struct {
 	Kind          string           `json:"kind"`              // "existence", "sibling", "A", "AAAA", "PTR"
 	Type          string           `json:"type"`              // as asked on the wire: "LOC", "A", ...
 	Subject       string           `json:"subject"`           // a name without root dot, or an address
-	Witness       bool             `json:"witness,omitempty"` // another name than the Pod's, for comparison
+	Witness       bool             `json:"witness,omitempty"` // about another name than the Pod's, for comparison
 	Rcode         string           `json:"rcode,omitempty"`   // "" if no answer came
 	Authoritative bool             `json:"authoritative"`
 	TTL           int              `json:"ttl"`                // in seconds; of a denial, its SOA's
 	Full          int              `json:"full_ttl,omitempty"` // of a denial, in seconds: the longest that its SOA allows
 	Cached        bool             `json:"cached,omitempty"`   // the TTL was seen to count down
-	Zone          string           `json:"zone,omitempty"`     // whose SOA vouches for a denial
+	Zone          string           `json:"zone,omitempty"`     // the owner of a denial's SOA
 	Answer        string           `json:"answer"`             // addresses or names, or why there is none
-	Owners        []string         `json:"owners,omitempty"`   // whose records the answer has, where none is the name's
-	NSID          string           `json:"nsid,omitempty"`     // who of several replicas answered (RFC 5001), where it says so
+	Owners        []string         `json:"owners,omitempty"`   // whose records the answer has, if none is the name's
+	NSID          string           `json:"nsid,omitempty"`     // which of several replicas answered (RFC 5001), if it says so
 	Milliseconds  float64          `json:"ms"`
-	Verdict       identity.Verdict `json:"verdict,omitempty"` // none of a witness; "absent" is a family that the name need not have
+	Verdict       identity.Verdict `json:"verdict,omitempty"` // none for a witness; "absent" is a family that the name need not have
 }
 
 // exists reports whether a server has shown by a probe type that a name exists.
@@ -65,14 +65,14 @@ type Cause struct {
 	Kind    Kind   `json:"kind"`
 	Why     string `json:"why"`               // one sentence, with what was seen
 	Change  string `json:"change"`            // the field to change: one clause
-	Command string `json:"command,omitempty"` // does it, to be copied; none where no single command does
+	Command string `json:"command,omitempty"` // a command that makes the change, to be copied; none if no single command does
 	Guess   bool   `json:"guess,omitempty"`   // what was seen has other possible causes
 
-	told bool // Why is the Mismatch over again
+	told bool // Why repeats the Mismatch
 }
 
-// String gives the cause as one clause for behind a reason: what was seen, as
-// far as the reason does not say it, and what to change.
+// String returns the cause as one clause to follow a reason: what was seen, unless the
+// reason says it already, and what to change.
 func (c Cause) String() string {
 	if c.told {
 		return c.Change
@@ -83,7 +83,8 @@ func (c Cause) String() string {
 // Kind is a Cause in one word, for programs.
 type Kind string
 
-// What can be told in the Pod, and, where "API" is said, only by the API.
+// The causes that the Pod can determine, and, marked "API", those that only the API
+// can.
 const (
 	NoService            Kind = "service-missing"
 	SelectorMismatch     Kind = "selector-mismatch"        // API says which label
@@ -100,10 +101,10 @@ const (
 	ClusterDomain             = Kind(identity.ClusterDomain) // the kubelet's is not CoreDNS's
 	NoReverseZone        Kind = "reverse-zone-missing"       // the Corefile does not serve it
 	DNSRefusesPTR        Kind = "reverse-refused"            // REFUSED for arpa
-	DNSSilent            Kind = "dns-silent"                 // port 53: a policy, or nobody there
+	DNSSilent            Kind = "dns-silent"                 // port 53: a policy, or nothing listens
 	DNSFails             Kind = "dns-fails"                  // SERVFAIL and the like
 	CachedDenial         Kind = "denial-cached"              // until when is in Why
-	FamilyWithheld       Kind = "family-withheld"            // A or AAAA is denied by decision
+	FamilyWithheld       Kind = "family-withheld"            // A or AAAA is denied on purpose
 	ReverseNeedsHostname Kind = "reverse-needs-hostname"     // as in CoreDNS 1.11.4 and 1.12.0
 	StaleRecord          Kind = "record-stale"               // an earlier Pod's
 	NotInSlice           Kind = "endpointslice-lag"          // API
@@ -113,9 +114,9 @@ const (
 	NameForm             Kind = "name-form"                  // PODFQDN_NAME_FORM=address, and DNS has another name
 	RecordRenamed        Kind = "record-renamed"             // the answer has another name's records
 	ZoneOverridden       Kind = "zone-overridden"            // something in front of cluster DNS answers for it
-	ReverseOverridden    Kind = "reverse-overridden"         // the same of an address
-	ReverseFiltered      Kind = "reverse-filtered"           // PTR is denied in nobody's name, or empty
-	DNSCaptured          Kind = "dns-captured"               // for a sidecar that does not run yet
+	ReverseOverridden    Kind = "reverse-overridden"         // the same for an address
+	ReverseFiltered      Kind = "reverse-filtered"           // PTR is denied without a SOA, or empty
+	DNSCaptured          Kind = "dns-captured"               // for a sidecar that is not running yet
 	KeysMissing          Kind = "keys-missing"               // of Kerberos, and DNS agrees
 	PeersMissing         Kind = "peers-missing"              // in DNS, which agrees on this Pod
 	PeersDeadlock        Kind = "peers-deadlock"             // this Pod waits for Pods that are made only when it is Ready; a fact only from the API
@@ -147,11 +148,11 @@ func Kinds() []Kind {
 	}
 }
 
-// factDomain names the fact by which denials of the cluster's own are known.
+// factDomain names the fact that shows which denials are the cluster's own.
 const factDomain = "cluster domain"
 
-// Facts lists what was seen in the Pod: what is absent is there too where a name
-// cannot be made without it, and From says then where it would come from.
+// Facts lists what was seen in the Pod. An absent fact is listed too if the name needs
+// it; From then says where it would come from.
 func Facts(f identity.Facts) []Seen {
 	var seen []Seen
 	add := func(name, value, from string) { seen = append(seen, Seen{name, value, from}) }
@@ -159,7 +160,7 @@ func Facts(f identity.Facts) []Seen {
 		if fact.Value == "" {
 			fact.From = "neither " + nor
 			if f.FQDN.Value != "" {
-				return // nothing is made of it
+				return // the name does not need it
 			}
 		}
 		add(name, fact.Value, fact.From)
@@ -220,8 +221,8 @@ func join[T fmt.Stringer](items []T) string {
 	return strings.Join(words, " ")
 }
 
-// Questions lists what one server was asked about a claim, for people and
-// programs; also that it could not be reached.
+// Questions lists the questions to one server about a claim, for people and programs;
+// also that the server could not be reached.
 func Questions(r identity.Report, server netip.AddrPort, c identity.Claim) []Asked {
 	var all []Asked
 	for _, round := range r {

@@ -9,9 +9,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// peerless explains that names of other Pods are not in DNS. What it says of the
-// first of them decides what to look at; nothing that DNS says shows whether a Pod
-// runs.
+// peerless explains that names of other Pods are not in DNS. The answer for the first
+// of them decides what to check; nothing in DNS shows whether a Pod runs.
 func (s scene) peerless() []Cause {
 	const fewer = "; or set PODFQDN_PEERS_WAIT to wait for fewer"
 	u, ok := errors.AsType[*identity.Unreached](s.m)
@@ -41,8 +40,8 @@ func (s scene) peerless() []Cause {
 		"if so, create the StatefulSet again with Parallel, or set PODFQDN_PEERS_WAIT=lower if the first Pod may start alone; otherwise check whether these Pods run, and whether PODFQDN_PEERS is spec.replicas"), missing}
 }
 
-// ordered reports whether all of some names are of the Pod's own set, with higher
-// ordinals than its own.
+// ordered reports whether all names are of the Pod's own set, with higher ordinals
+// than its own.
 func (s scene) ordered(names []identity.Name) bool {
 	base, own, ok := member(s.c.Name())
 	if !ok || s.c.Dashed() {
@@ -55,7 +54,7 @@ func (s scene) ordered(names []identity.Name) bool {
 }
 
 // member returns the ordinal in a name, and the name without it, which the members
-// of a set have in common; ok is false for the name of no StatefulSet's Pod.
+// of a set have in common; ok is false if it is not the name of a StatefulSet's Pod.
 func member(name identity.Name) (set string, ordinal int, ok bool) {
 	hostname, domain, _ := strings.Cut(name.String(), ".")
 	i := strings.LastIndexByte(hostname, '-')

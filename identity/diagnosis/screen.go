@@ -14,19 +14,18 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// Screen shows people what was found out: the verdict first, and last, where
-// the eye is when the prompt is back, what to do. It is written to part by part,
-// and escapes all that it is given.
+// Screen shows a Diagnosis to people: the verdict first, and what to do last, just
+// above the prompt. It writes each part as it is given, and escapes all of it.
 type Screen struct {
 	W      io.Writer
 	Colour bool
 }
 
-// NewScreen returns a Screen that has colours where w is a terminal and nobody
-// objects by NO_COLOR (https://no-color.org).
+// NewScreen returns a Screen that has colours if w is a terminal and NO_COLOR is not
+// set (https://no-color.org).
 func NewScreen(w io.Writer) Screen { return Screen{w, IsTerminal(w) && os.Getenv("NO_COLOR") == ""} }
 
-// IsTerminal reports whether somebody reads what is written to w.
+// IsTerminal reports whether w is a terminal.
 func IsTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -36,8 +35,8 @@ func IsTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// JSON gives v for programs, indented, and in ASCII: a program reads the same,
-// and a terminal finds nothing to act on where somebody looks.
+// JSON returns v as indented JSON, in ASCII: programs read the same value, and a
+// terminal gets no control sequences.
 func JSON(v any) ([]byte, error) {
 	return ascii(v, func(r rune) (escaped string) {
 		for _, unit := range utf16.AppendRune(nil, r) {
@@ -47,8 +46,8 @@ func JSON(v any) ([]byte, error) {
 	})
 }
 
-// YAML gives v in YAML's flow style, which is that of JSON but for characters
-// that take two escapes there.
+// YAML returns v in YAML's flow style, which is JSON except for characters that take
+// two escapes there.
 func YAML(v any) ([]byte, error) {
 	return ascii(v, func(r rune) string { return fmt.Sprintf(`\U%08x`, r) })
 }
@@ -80,7 +79,7 @@ const (
 	faint = "2"
 )
 
-// show escapes text and gives it a colour; "" is none. It is the one way out.
+// show escapes text and colours it; "" is no colour. All output goes through it.
 func (s Screen) show(colour, text string) string {
 	if text = shown.Printable(text); !s.Colour || colour == "" || text == "" {
 		return text
@@ -88,7 +87,7 @@ func (s Screen) show(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-// cell shows text in a colour, and blanks behind it up to a width.
+// cell shows text in a colour, padded with blanks to a width.
 func (s Screen) cell(colour, text string, width int) string {
 	return s.show(colour, text) + strings.Repeat(" ", max(width-wide(text), 0))
 }
@@ -99,7 +98,7 @@ func wide(text string) int { return len(shown.Printable(text)) }
 // maxWide bounds the columns that are aligned.
 const maxWide = 60
 
-// Diagnosis shows all of one.
+// Diagnosis shows a whole Diagnosis.
 func (s Screen) Diagnosis(d Diagnosis) {
 	if d.Healthy {
 		s.Verdict(true, "DNS agrees on "+d.FQDN)
@@ -119,7 +118,7 @@ func (s Screen) Diagnosis(d Diagnosis) {
 	s.Causes(d.Causes, d.Reason)
 }
 
-// Verdict shows in a line how it is, and why.
+// Verdict shows one line: healthy or not, and why.
 func (s Screen) Verdict(healthy bool, why string) {
 	verdict := s.show(red, "not healthy")
 	if healthy {
@@ -128,7 +127,7 @@ func (s Screen) Verdict(healthy bool, why string) {
 	fmt.Fprintf(s.W, "%s: %s\n", verdict, s.show("", why))
 }
 
-// Lines shows a title and lines below it; nothing where there is no line.
+// Lines shows a title and lines below it; nothing if there are no lines.
 func (s Screen) Lines(title string, lines ...string) {
 	if len(lines) == 0 {
 		return
@@ -167,8 +166,8 @@ func (s Screen) Questions(d Diagnosis) {
 	}
 }
 
-// Causes shows what to change, the most likely first; told is what the reader
-// has been told already.
+// Causes shows what to change, the most likely cause first. It omits told, a sentence
+// that was shown before.
 func (s Screen) Causes(causes []Cause, told string) {
 	if len(causes) == 0 {
 		return
@@ -190,7 +189,7 @@ func (s Screen) Causes(causes []Cause, told string) {
 
 func (s Screen) title(text string) { fmt.Fprintf(s.W, "\n%s\n", s.show(bold, text)) }
 
-// row is a question for the screen, asked so many times.
+// row is one question for the screen, and how often it was asked.
 type row struct {
 	kind, probe, subject, answer, verdict string
 
@@ -213,9 +212,9 @@ func (r row) cells() []string {
 	return []string{r.kind, r.probe, r.subject, r.answer, r.verdict, times, r.signs}
 }
 
-// questions shows what one server was asked, the same with the same answer once.
+// questions shows the questions to one server, each with the same answer once.
 func (s Screen) questions(d Diagnosis, server string) {
-	home := "" // whose denials need no zone next to them
+	home := "" // the cluster domain, whose denials are shown without a zone
 	if i := slices.IndexFunc(d.Facts, func(f Seen) bool { return f.Name == factDomain }); i >= 0 {
 		home = d.Facts[i].Value
 	}
@@ -226,7 +225,7 @@ func (s Screen) questions(d Diagnosis, server string) {
 		}
 		r := row{q.Kind, q.Type, q.Subject, q.Answer, string(q.Verdict), signs(q, home), 1,
 			q.Witness || q.Verdict == identity.Agrees || q.Verdict == identity.Absent}
-		hidden := func(other Asked) bool { // by the same type, the server says so of what cannot exist
+		hidden := func(other Asked) bool { // by the same type, the server says the same of a name that cannot exist
 			return other.Kind == identity.Sibling.String() && other.Server == server && other.Type == q.Type && other.Rcode == q.Rcode
 		}
 		if q.exists() && !slices.ContainsFunc(d.Questions, hidden) {
@@ -262,9 +261,9 @@ func (s Screen) questions(d Diagnosis, server string) {
 	}
 }
 
-// signs says where an answer came from, as far as it can be seen: a TTL that
-// counts down is a cache's, one of less than the full length may be, and without
-// "aa" (it is authoritative) somebody else was asked.
+// signs shows where an answer may have come from: a TTL that counts down is a cache's,
+// one below its full length may be, and without "aa" (authoritative) another server
+// was asked.
 func signs(q Asked, home string) string {
 	if q.Rcode == "" {
 		return fmt.Sprintf("%6.1f ms", q.Milliseconds)

@@ -1,7 +1,7 @@
 package diagnosis
 
-// FactVolume names the fact of what the volume at PODFQDN_DIR holds. Of its values
-// the doctor on the laptop reads these.
+// FactVolume names the fact of what the volume at PODFQDN_DIR has. The doctor on the
+// laptop reads these values of it.
 const (
 	FactVolume = "volume"
 

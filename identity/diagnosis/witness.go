@@ -11,20 +11,19 @@ import (
 // Witnesses asks, over one exchange, about names other than the Pod's, to show
 // why a verification did not agree: m, or nil where it did.
 //
-//   - kubernetes.default.svc.ZONE, plainly: it always exists. A server that
-//     denies it does not know the zone, and one that has it is alive.
-//   - The PTR of that Service's address, where its name was denied or had no
-//     address, or where a PTR of ours is in doubt: it shows the zone that cluster
-//     DNS has in truth, and whether it has the reverse at all.
-//   - The governing Service: by a probe type first, as for the Pod's own name,
-//     and plainly only if that showed it.
-//   - The PTR of the Pod's own address, where the Service has that address and the
-//     Pod's name is denied: it shows under which name the Pod is published. Before
-//     that, it is not asked, as a denial would be cached.
+//   - kubernetes.default.svc.ZONE, by a plain question: it always exists. A server
+//     that denies it does not know the zone, and one that has it is alive.
+//   - The PTR of that Service's address, if its name was denied or had no address, or
+//     if a PTR of ours is in doubt: it shows which zone cluster DNS really serves, and
+//     whether it serves the reverse zones at all.
+//   - The governing Service: by a probe type first, as for the Pod's own name, and by
+//     a plain question only if that showed it.
+//   - The PTR of the Pod's own address, if the Service has that address and the Pod's
+//     name is denied: it shows under which name the Pod is published. Otherwise it is
+//     not asked for, as a denial would be cached.
 //
-// A server that is silent is not asked again, and where nobody knows the cluster
-// domain there is nothing to ask, nor for replicas that disagree. Findings are
-// marked as Witness.
+// A server that is silent is not asked again. If the cluster domain is unknown, or
+// replicas disagree, nothing is asked. Findings are marked as Witness.
 func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim, m *identity.Mismatch) (round identity.Round) {
 	if c.Zone().IsZero() || m != nil && (!m.Answered() || m.Is == identity.Silent || m.Verdict == identity.Unsettled) {
 		return round
@@ -73,7 +72,7 @@ func Witnesses(ctx context.Context, r identity.Resolver, f identity.Facts, c ide
 	return round
 }
 
-// apiServer returns the question for the API server's Service, of the family that it
+// apiServer returns the question for the API server's Service, in the family that it
 // is known to have.
 func apiServer(f identity.Facts, c identity.Claim) identity.Question {
 	if f.Kubernetes.Is6() {
@@ -89,14 +88,14 @@ func lacks(f identity.Facts, a identity.Answer) bool {
 }
 
 // denies reports whether the answer to kubernetes.default shows that the server
-// does not know the cluster domain. One that denies it in the name of that very
-// domain does know it, and may keep a namespace to itself.
+// does not know the cluster domain. A server whose denial has the SOA of that domain
+// does know it, and may hide a namespace.
 func denies(c identity.Claim, a identity.Answer) bool {
 	return a.Is == identity.Denied && (a.Zone.IsZero() || !a.Zone.Under(c.Zone()))
 }
 
-// governing returns the name of the governing Service; the zero Name where the
-// claim has none.
+// governing returns the name of the governing Service; the zero Name if the claim has
+// none.
 func governing(c identity.Claim) identity.Name {
 	service, namespace := c.Service()
 	if service == "" {
@@ -106,13 +105,12 @@ func governing(c identity.Claim) identity.Name {
 	return name
 }
 
-// Examine looks at one server for somebody who wants to know what it says: two
-// rounds, each on a socket of its own, so that replicas that do not know the
-// same have a chance to show it, and then the witnesses. The error is that of
-// the first round that did not agree, as identity.Verify returns it. A server
-// that is silent is asked once. One that refuses other types than an
-// application's is asked plainly, as a process that waits has to do too; one that
-// hides whether a name exists, only where also has identity.Blindly.
+// Examine asks one server two rounds of questions, each over its own socket, so that
+// replicas that disagree may show it, and then the witnesses. The error is that of the
+// first round that did not agree, as identity.Verify returns it. A silent server gets
+// one round. A server that refuses other types than an application's gets plain
+// questions, as from a process that waits; one that hides whether a name exists gets
+// them only if also has identity.Blindly.
 func Examine(ctx context.Context, r identity.Resolver, f identity.Facts, c identity.Claim, also identity.Also) (identity.Report, error) {
 	var report identity.Report
 	var first error

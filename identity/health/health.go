@@ -1,5 +1,5 @@
-// Package health tells the kubelet and Prometheus how a sidecar is: /livez, /readyz
-// and /metrics. Names and labels of metrics are a public interface.
+// Package health reports the state of a sidecar to the kubelet and to Prometheus:
+// /livez, /readyz and /metrics. Names and labels of metrics are a public interface.
 package health
 
 import (
@@ -24,29 +24,30 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// Health is what the kubelet and Prometheus are told of a sidecar.
+// Health is the state of a sidecar. Its methods may be called concurrently.
 type Health struct {
 	version, revision         string
 	mu                        sync.Mutex
 	began                     time.Time
-	stands                    func() bool   // what is published stands
+	stands                    func() bool   // the identity is published and not withdrawn
 	reason                    string        // why not, as last seen
 	first                     time.Duration // from began to the first agreement; 0 before it
 	last                      time.Time     // of the last agreement
 	turns                     map[identity.Verdict]int
 	questions                 map[question]int
 	withdrawals, volumeErrors int
-	missed                    map[string]int // by the requirement's name
+	missed                    map[string]int // by the requirement's name, as missing
 	missing                   map[string]bool
 	gauges                    []identity.Gauge
 }
 
-// question is how questions to DNS are counted. All its values are this
-// program's own: what answers say becomes no label.
+// question is how questions to DNS are counted. All its values come from this
+// program: nothing in an answer becomes a label.
 type question struct{ kind, rcode string }
 
-// New returns the Health of a sidecar that begins now. stands reports whether what
-// it published stands; version and revision are those of its build.
+// New returns the Health of a sidecar that begins now. stands reports whether its
+// identity is published and not withdrawn; version and revision are those of its
+// build.
 func New(stands func() bool, version, revision string) *Health {
 	return &Health{version: version, revision: revision, began: time.Now(), stands: stands, turns: map[identity.Verdict]int{}, questions: map[question]int{}, missed: map[string]int{}, missing: map[string]bool{}}
 }
@@ -73,8 +74,8 @@ func (h *Health) Turn(t identity.Turn) {
 	}
 }
 
-// Tell adds a requirement of that name, whether it is missing until Missing says
-// otherwise, and what it tells of itself.
+// Tell adds a requirement, whether it is missing until Missing says otherwise, and its
+// gauges.
 func (h *Health) Tell(requirement string, missing bool, gauges []identity.Gauge) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -82,21 +83,21 @@ func (h *Health) Tell(requirement string, missing bool, gauges []identity.Gauge)
 	h.gauges = append(h.gauges, gauges...)
 }
 
-// Missing learns whether a requirement of that name is missing now.
+// Missing sets whether a requirement is missing now.
 func (h *Health) Missing(requirement string, missing bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.missing[requirement] = missing
 }
 
-// Withdrew counts that the published identity was withdrawn.
+// Withdrew counts a withdrawal of the published identity.
 func (h *Health) Withdrew() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.withdrawals++
 }
 
-// VolumeFailed counts a volume that could not be written.
+// VolumeFailed counts a failure to write the volume; err becomes the reason at /readyz.
 func (h *Health) VolumeFailed(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,16 +105,15 @@ func (h *Health) VolumeFailed(err error) {
 	h.reason = err.Error()
 }
 
-// Missed counts a source that does not have any more what a requirement of that
-// name has published.
+// Missed counts that a requirement's source no longer has what was published.
 func (h *Health) Missed(requirement string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.missed[requirement]++
 }
 
-// rcode returns what came of a question as a label, of which there are few:
-// "none" is no answer, "other" all that is rare.
+// rcode returns the label for what came of a question, one of a few: "none" is no
+// answer, "other" is any rare one.
 func rcode(a identity.Answer) string {
 	switch rcode := shown.Of(a).Rcode; rcode {
 	case "":
@@ -124,9 +124,9 @@ func rcode(a identity.Answer) string {
 	return "other"
 }
 
-// Serve answers on an address until end is called; "" is nowhere. It listens at
-// once, so that nobody waits for DNS before hearing that the port is taken. The
-// error is a *identity.Refusal.
+// Serve answers on an address until end is called; with "" it does nothing. It listens
+// at once, so that a port that is taken shows before the wait for DNS. The error is a
+// *identity.Refusal.
 func (h *Health) Serve(address Address, hostNetwork bool) (end func(), err error) {
 	if address == "" {
 		return func() {}, nil
@@ -144,22 +144,22 @@ func (h *Health) Serve(address Address, hostNetwork bool) (end func(), err error
 	}
 	server := &http.Server{
 		Handler:        h.Handler(),
-		ReadTimeout:    5 * time.Second, // of a body, too, that nobody wants
+		ReadTimeout:    5 * time.Second, // of the body too, which is not read
 		WriteTimeout:   5 * time.Second,
 		MaxHeaderBytes: 8 << 10,
-		ErrorLog:       log.New(io.Discard, "", 0), // what strangers send is no event
+		ErrorLog:       log.New(io.Discard, "", 0), // bad requests are not worth a log line
 	}
-	server.SetKeepAlivesEnabled(false) // idle connections are memory, of which there is little
+	server.SetKeepAlivesEnabled(false) // idle connections take memory, and there is little
 	go server.Serve(listener)
 	return func() { server.Close() }, nil
 }
 
-// misconfigured is a mistake in PODFQDN_LISTEN.
+// misconfigured returns the *identity.Refusal for a mistake in PODFQDN_LISTEN.
 func misconfigured(why error, change string) error {
 	return identity.Refuse(identity.Misconfigured, why, change)
 }
 
-// Handler answers the kubelet and Prometheus.
+// Handler returns the handler of /livez, /readyz and /metrics.
 func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok\n") })
@@ -243,7 +243,7 @@ func (h *Health) text() []byte {
 	return w.Bytes()
 }
 
-// Address is where to listen, [ADDRESS]:PORT; "" is nowhere.
+// Address is where to listen, [ADDRESS]:PORT; with "" nothing listens.
 type Address string
 
 // UnmarshalText reads off, :PORT or ADDRESS:PORT.
@@ -264,7 +264,7 @@ func (a *Address) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// open reports whether it is every address of the machine.
+// open reports whether a is every address of the machine.
 func (a Address) open() bool {
 	host, _, _ := net.SplitHostPort(string(a))
 	addr, err := netip.ParseAddr(host)

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// Printable escapes what a terminal or a log viewer may act on: control
-// characters, and all that is not ASCII. Line ends between sentences become
-// "; ".
+// Printable escapes what a terminal or a log viewer may act on: control characters,
+// and everything that is not ASCII. Newlines between sentences become "; ". A text
+// over 3 KiB is shortened in the middle.
 func Printable(s string) string {
 	lines := strings.Split(s, "\n")
 	for i, line := range lines {
 		quoted := strconv.QuoteToASCII(line)
 		quoted = quoted[1 : len(quoted)-1]
-		// What was quoted before must not be so twice.
+		// What is quoted already must not be quoted twice.
 		lines[i] = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(quoted)
 	}
 	shown := strings.Join(lines, "; ")
@@ -22,12 +22,12 @@ func Printable(s string) string {
 		return shown
 	}
 	const (
-		end   = most / 4        // which says what to change
-		begin = most - end - 32 // the words between them are less
+		end   = most / 4        // it says what to change
+		begin = most - end - 32 // the words between them are shorter
 	)
 	return fmt.Sprintf("%s [%d bytes left out] %s", shown[:begin], len(shown)-begin-end, shown[len(shown)-end:])
 }
 
 // most is how many bytes of one text are shown: the kubelet reads 4096 of a
-// termination log, and what is longer was never meant for people.
+// termination log, and a longer text was never meant for people.
 const most = 3 << 10

@@ -1,6 +1,5 @@
-// Package shown holds what an answer of DNS looked like, for people and for
-// metrics. Package identity carries it along and cannot look into it, so nothing
-// is decided by it.
+// Package shown has what an answer of DNS looked like, for people and for metrics.
+// Package identity carries it along but cannot read it, so nothing is decided by it.
 package shown
 
 import (
@@ -13,14 +12,14 @@ import (
 type Answer struct {
 	Wire    string        // "NXDOMAIN", "10.1.2.3", "nothing within 1s"
 	Probe   string        // of a question of existence: "LOC, and 33 of 34 are free"
-	Type    string        // as asked on the wire: "LOC"; "" where nothing was
-	Rcode   string        // "NOERROR"; "" where no answer came
+	Type    string        // as asked on the wire: "LOC"; "" if nothing was asked
+	Rcode   string        // "NOERROR"; "" if no answer came
 	AA      bool          // the answer says that it is authoritative
-	Owners  []string      // of records of the type asked for that are not the name's, where there are no others
-	Full    time.Duration // of a denial: the longest TTL that its SOA allows; a cache, or its server, may give it less
-	Cached  bool          // its TTL was seen to count down, as a cache makes it
-	Renewed bool          // the same came again when its TTL had run out: it is not left in a cache from before
-	NSID    string        // which of several replicas answered (RFC 5001), where it was asked and says so
+	Owners  []string      // of records of the type asked for, if none are the name's
+	Full    time.Duration // of a denial: the longest TTL that its SOA allows; a cache, or the server, may set a shorter one
+	Cached  bool          // its TTL counted down, as in a cache
+	Renewed bool          // the same came again after its TTL had ended: it is not an old cache entry
+	NSID    string        // which of several replicas answered (RFC 5001), if it was asked and says so
 	At      time.Time     // when the answer came, or the wait for it ended
 	Took    time.Duration // from the first packet to At
 }
@@ -28,7 +27,7 @@ type Answer struct {
 // String returns the answer in the server's words.
 func (a Answer) String() string { return a.Wire }
 
-// Of returns what an answer looked like; the zero Answer where nobody says.
+// Of returns what an answer looked like; the zero Answer if that is unknown.
 func Of(a identity.Answer) Answer {
 	s, _ := a.Shown.(Answer)
 	return s
