@@ -32,19 +32,19 @@ type config struct {
 	Dir string `env:"PODFQDN_DIR" envDefault:"/identity" doc:"the volume to publish in"`
 	identity.Given
 	identity.Policy
-	Timeout   duration       `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init, exec, wait: how long to wait for DNS, and for what else is required; 0 for ever"`
-	Interval  duration       `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: at most so long between two verifications; 5s for each round at least"`
-	Withdraw  bool           `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true takes verified and readiness away when DNS knows this Pod no more"`
-	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: for how long DNS has to say so before they are taken away"`
+	Timeout   duration       `env:"PODFQDN_TIMEOUT" envDefault:"15m" doc:"init, exec, wait: how long to wait for DNS and for everything else that is required; 0 means for ever"`
+	Interval  duration       `env:"PODFQDN_INTERVAL" envDefault:"60s" doc:"sidecar: the longest pause between two verifications; at least 5s per round"`
+	Withdraw  bool           `env:"PODFQDN_WITHDRAW" envDefault:"false" doc:"sidecar: true removes verified and readiness when DNS no longer knows this Pod"`
+	Grace     duration       `env:"PODFQDN_GRACE" envDefault:"5m" doc:"sidecar: how long DNS has to say so before they are removed"`
 	Listen    health.Address `env:"PODFQDN_LISTEN" envDefault:"off" doc:"sidecar: [ADDRESS]:PORT for /livez, /readyz and /metrics, or off"`
 	Kerberos  kerberos.Config
 	Peers     peers.Config
 	TLS       certificate.Config
-	Install   string       `env:"PODFQDN_INSTALL" doc:"init, sidecar: a mounted volume of its own for this program, which other containers then run from there"`
+	Install   string       `env:"PODFQDN_INSTALL" doc:"init, sidecar: a separate volume to copy this program into, so that other containers can run it from there"`
 	Render    render.Pairs `env:"PODFQDN_RENDER" doc:"SRC:DST,…: writes the text files of the directory SRC, such as a ConfigMap, into the volume DST, with references such as $(POD_FQDN) replaced"`
-	Root      string       `env:"PODFQDN_ROOT" envDefault:"/" doc:"where etc/, var/ and dev/ are looked for, but not PODFQDN_DIR; for tests"`
-	LogLevel  level        `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error; of exec warn where it is not set"`
-	LogFormat logFormat    `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"auto: console on a terminal, else json; console; json"`
+	Root      string       `env:"PODFQDN_ROOT" envDefault:"/" doc:"for tests: the directory that holds etc/, var/ and dev/; PODFQDN_DIR is not relative to it"`
+	LogLevel  level        `env:"PODFQDN_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error; exec uses warn if this is not set"`
+	LogFormat logFormat    `env:"PODFQDN_LOG_FORMAT" envDefault:"auto" doc:"console, json, or auto: console on a terminal, otherwise json"`
 }
 
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.
@@ -133,7 +133,7 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 		mistakes = append(mistakes, misconfigured(fmt.Sprintf("%s=%+q", name, values[name]), meaning(parse.Err).Error()))
 	}
 	if !c.Kerberos.Source.IsZero() && c.Kerberos.Principals.IsZero() && !wrong["PODFQDN_KRB5_PRINCIPALS"] {
-		mistakes = append(mistakes, misconfigured("PODFQDN_KRB5_SOURCE is of no use alone", "set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
+		mistakes = append(mistakes, misconfigured("PODFQDN_KRB5_SOURCE has no effect alone", "set PODFQDN_KRB5_PRINCIPALS too, such as HTTP/{fqdn}"))
 	}
 	if err := c.checkInstall(); err != nil {
 		mistakes = append(mistakes, err)
@@ -148,7 +148,7 @@ func readConfig(environ []string) (c config, unknown []string, err error) {
 			continue
 		}
 		if near := nearest(name, known); near != "" {
-			mistakes = append(mistakes, misconfigured(name+" is no variable of podfqdn", "did you mean "+near+"?"))
+			mistakes = append(mistakes, misconfigured(name+" is not a variable of podfqdn", "did you mean "+near+"?"))
 		} else {
 			unknown = append(unknown, name)
 		}
@@ -224,7 +224,7 @@ type duration time.Duration
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil || parsed < 0 {
-		return errors.New("must be a time with its unit, such as 90s, 15m or 1h30m, or 0")
+		return errors.New("must be a time with a unit, such as 90s, 15m or 1h30m, or 0")
 	}
 	*d = duration(parsed)
 	return nil
@@ -235,7 +235,7 @@ type level struct{ zapcore.Level }
 
 func (l *level) UnmarshalText(text []byte) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, string(text)) {
-		return errors.New("must be debug, info, warn, error")
+		return errors.New("must be debug, info, warn or error")
 	}
 	return l.Level.UnmarshalText(text)
 }
@@ -246,7 +246,7 @@ type logFormat string
 func (f *logFormat) UnmarshalText(text []byte) error {
 	*f = logFormat(cmp.Or(string(text), "auto"))
 	if !slices.Contains([]logFormat{"auto", "console", "json"}, *f) {
-		return errors.New("must be auto, console, json")
+		return errors.New("must be auto, console or json")
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ func TestDuration(t *testing.T) {
 	}
 	for _, text := range []string{"", "90", "-1s", "-0.1ms", "1 m", " 1m", "1m ", "1d", "m", "∞", "1m\n", "forever"} {
 		var d duration
-		if err := d.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "with its unit") || d != 0 {
+		if err := d.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), "with a unit") || d != 0 {
 			t.Errorf("%q: %v, %v", text, time.Duration(d), err)
 		}
 	}
@@ -231,7 +231,7 @@ func TestTheIntervalLeavesKeysFree(t *testing.T) {
 		"PODFQDN_INTERVAL=0":                      "PODFQDN_INTERVAL=0s: must be at least 10s with PODFQDN_CONFIRM=1",
 		"PODFQDN_INTERVAL=5s,PODFQDN_CONFIRM=0":   "",
 		"PODFQDN_INTERVAL=60s,PODFQDN_CONFIRM=10": "",
-		"PODFQDN_INTERVAL=x":                      `PODFQDN_INTERVAL="x": must be a time with its unit, such as 90s, 15m or 1h30m, or 0`,
+		"PODFQDN_INTERVAL=x":                      `PODFQDN_INTERVAL="x": must be a time with a unit, such as 90s, 15m or 1h30m, or 0`,
 		"PODFQDN_WITHDRAW=yes":                    `PODFQDN_WITHDRAW="yes": must be true or false`,
 	} {
 		got := ""

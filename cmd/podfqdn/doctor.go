@@ -61,7 +61,7 @@ func doctorFormat(args []string) (format string, err error) {
 	case err != nil:
 		return "", fmt.Errorf("doctor: %w: use -o text or -o json", err)
 	case flags.NArg() > 0:
-		return "", fmt.Errorf("doctor takes no argument but -o text or -o json, got %+q", flags.Arg(0))
+		return "", fmt.Errorf("doctor takes only -o text or -o json, got %+q", flags.Arg(0))
 	case format != "text" && format != "json":
 		return "", fmt.Errorf("doctor -o %+q: use text or json", format)
 	}
@@ -87,7 +87,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		if len(facts.Nameservers) == 0 {
 			err = identity.Refuse(identity.ForeignDNS,
 				errors.New("/etc/resolv.conf has no nameserver, although this Pod's identity is verified: something in the Pod has changed it since"),
-				"find what writes it, or set PODFQDN_NAMESERVERS; what is published stands")
+				"find what writes it, or set PODFQDN_NAMESERVERS; what is published stays")
 		}
 	}
 	d := diagnosis.Diagnosis{Schema: 1, Questions: []diagnosis.Asked{}}
@@ -199,7 +199,7 @@ func ask(ctx context.Context, facts identity.Facts, claim identity.Claim, also i
 			dns := resolver.Beside(server, facts.ResolvConf.UseVC)
 			report, err := diagnosis.Examine(ctx, dns, facts, claim, also)
 			if errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("%s did not answer everything within %s", server, doctorPatience)
+				err = fmt.Errorf("%s did not answer all questions within %s", server, doctorPatience)
 			}
 			results[i] = said{server, report, err}
 		})
@@ -225,7 +225,7 @@ func (h held) seen(dir string) diagnosis.Seen {
 	case len(h.files) == 0:
 		seen.Value = diagnosis.NothingPublished
 	case h.undecided():
-		seen.Value = "published, but nothing tells whether it is this Pod's"
+		seen.Value = "published, but podfqdn cannot tell whether it is this Pod's"
 	case h.foreign != nil:
 		seen.Value = "not this Pod's identity: " + h.foreign.Error()
 	case h.verified:

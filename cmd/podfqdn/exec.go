@@ -139,7 +139,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 	readOnly := isReadOnly(p.cfg.Dir)
 	for {
 		why, waits := fmt.Errorf("%s is mounted read-only here, and no other container has published this Pod's identity there", p.cfg.Dir), true
-		hint := "have podfqdn init or podfqdn sidecar in a container that mounts the volume to write, or leave readOnly out here"
+		hint := "run podfqdn init or podfqdn sidecar in a container that mounts the volume writable, or leave readOnly out here"
 		if !readOnly {
 			now, cancel := context.WithDeadline(ctx, time.Now()) // for one try
 			why = p.name.open(now, keeps)
@@ -147,7 +147,7 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 				return nil
 			}
 			if waits = errors.As(why, new(*volume.Busy)); waits {
-				why = fmt.Errorf("another podfqdn has %s and has not published this Pod's identity there yet", p.cfg.Dir)
+				why = fmt.Errorf("another podfqdn has %s locked, and has not published this Pod's identity there yet", p.cfg.Dir)
 				hint = "look at the log of the container that runs it"
 			}
 		}
@@ -198,7 +198,7 @@ func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
 		return false, err
 	}
 	if foreign := keeps(files); foreign != nil {
-		return false, fmt.Errorf("what stands there is not this Pod's: %w", foreign)
+		return false, fmt.Errorf("what is published there is not this Pod's: %w", foreign)
 	}
 	if !verified {
 		return false, nil
@@ -208,7 +208,7 @@ func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
 		return true, nil
 	}
 	if r := p.app.unmet; r != nil {
-		return false, misconfigured(fmt.Sprintf("%s is set for exec, and what stands in %s was published without it, or with another value", r.From, p.cfg.Dir),
+		return false, misconfigured(fmt.Sprintf("%s is set for exec, but what is published in %s was published without it, or with a different value", r.From, p.cfg.Dir),
 			fmt.Sprintf("set %s for the container that runs podfqdn init or podfqdn sidecar, to the same value, or leave it out here", r.From))
 	}
 	return false, p.unpublished(slices.Collect(maps.Keys(p.app.values)))
@@ -230,10 +230,10 @@ func (p *path) become(ctx context.Context) error {
 		return err
 	}
 	if len(differ) > 0 {
-		p.log.Warn("published values replace other ones", zap.Strings("variables", differ))
+		p.log.Warn("published values replace inherited ones", zap.Strings("variables", differ))
 	}
 	if p.app.values["POD_ORDINAL"] == "" && p.app.blank("POD_ORDINAL") {
-		p.log.Warn("POD_ORDINAL is set and empty, so that the kubelet has put nothing in place of $(POD_ORDINAL)", zap.String("because", noOrdinal))
+		p.log.Warn("POD_ORDINAL is set and empty, so the kubelet has replaced $(POD_ORDINAL) with nothing", zap.String("because", noOrdinal))
 	}
 	_ = p.log.Sync()
 	showMemory()
@@ -245,7 +245,7 @@ func (p *path) become(ctx context.Context) error {
 	case errors.Is(err, syscall.ENOEXEC):
 		err = errors.New("it is not a program for this machine, and has no #! line")
 	case errors.Is(err, syscall.E2BIG):
-		err = errors.New("its arguments and variables are too large: the kernel takes at most 128 KiB of each, and a quarter of the stack limit of all")
+		err = errors.New("its arguments and variables are too large: the kernel accepts at most 128 KiB for each, and a quarter of the stack limit for all of them")
 	case errors.Is(err, syscall.ENOENT):
 		err = errors.New("it exists, but the interpreter of its #! line, or its dynamic loader, does not")
 	}

@@ -15,13 +15,13 @@ func help(w io.Writer) {
 usage: podfqdn COMMAND
 
   init     wait until forward and reverse DNS agree on this Pod's name, publish it, exit 0
-  sidecar  the same, then go on verifying, and serve probes and metrics
+  sidecar  the same, then keep verifying, and serve probes and metrics
   exec     wait like init, or until another container has published, then become a command:
            podfqdn exec -- COMMAND [ARG...], in its own container
-  wait     wait until names of other servers are in DNS, and exit 0; needs no name of its own:
+  wait     wait until the names of other servers are in DNS, and exit 0; this Pod needs no name:
            podfqdn wait [--for all|majority|N] NAME...
   check    exit 0 if the volume holds this Pod's verified name, and print it
-  doctor   why DNS does not agree, and what to change; -o json for programs
+  doctor   say why DNS does not agree, and what to change; -o json for programs
   help     print this
   version  print the version
 

@@ -33,7 +33,7 @@ func (c config) checkInstall() error {
 	case !filepath.IsAbs(into):
 		return misconfigured(fmt.Sprintf("PODFQDN_INSTALL=%+q", c.Install), "must be an absolute path, such as /tools")
 	case within(into, dir) || within(dir, into):
-		return misconfigured(fmt.Sprintf("PODFQDN_INSTALL=%+q is not apart from PODFQDN_DIR=%+q", c.Install, c.Dir), "mount a volume of its own for the program")
+		return misconfigured(fmt.Sprintf("PODFQDN_INSTALL=%+q overlaps PODFQDN_DIR=%+q", c.Install, c.Dir), "mount a separate volume for the program")
 	}
 	return nil
 }
@@ -50,7 +50,7 @@ func within(path, dir string) bool {
 func install(ctx context.Context, file, dir string, step func(string) error) (changed bool, err error) {
 	root, err := os.OpenRoot(dir + "/.") // for which the kernel refuses a FIFO
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, fmt.Errorf("PODFQDN_INSTALL: %+q does not exist: mount an emptyDir of its own there", dir)
+		return false, fmt.Errorf("PODFQDN_INSTALL: %+q does not exist: mount a separate emptyDir there", dir)
 	} else if err != nil {
 		return false, installError(dir, "open", err)
 	}
@@ -177,7 +177,7 @@ func installError(dir, what string, err error) error {
 	if errors.As(err, new(exit)) { // a signal
 		return fmt.Errorf("PODFQDN_INSTALL: cannot %s %+q: %w", what, dir, err)
 	}
-	change := "mount an emptyDir of its own there"
+	change := "mount a separate emptyDir there"
 	switch {
 	case errors.Is(err, syscall.EROFS):
 		change = "its volumeMount must not be readOnly in this container"

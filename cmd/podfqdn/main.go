@@ -72,7 +72,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		help(stderr)
 		return exitRefused
 	}
-	err := fmt.Errorf("podfqdn: no command %+q: use init, sidecar, exec, wait, check, doctor, help or version", command)
+	err := fmt.Errorf("podfqdn: unknown command %+q: use init, sidecar, exec, wait, check, doctor, help or version", command)
 	fmt.Fprintln(stderr, err)
 	cfg, _, _ := readConfig(environ)
 	_ = writeTerminationLog(cfg.Root, err) // it is on stderr in any case

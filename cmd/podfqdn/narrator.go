@@ -177,9 +177,9 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 	}
 	switch {
 	case n.stands() && required(m.Verdict):
-		n.log.Warn("what is published stays, without what is required in addition", fields...)
+		n.log.Warn("what is published stays, although something else that is required is missing", fields...)
 	case n.stands():
-		n.log.Warn("DNS does not agree any more: what is published stays", fields...)
+		n.log.Warn("DNS no longer agrees: what is published stays", fields...)
 	case agreed:
 		n.log.Warn("DNS does not agree, and what was published is withdrawn", fields...)
 	case waited >= warnAfter:

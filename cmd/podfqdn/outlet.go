@@ -222,7 +222,7 @@ func (n *need) publish(g identity.Generation) error {
 			if n.Once && !n.path.name.stands.Load() {
 				n.stands.Store(false)
 			}
-			return fmt.Errorf("the %s in %+q do not stand any more: %w", n.Name, n.Dir, err)
+			return fmt.Errorf("the %s in %+q are no longer as they were published: %w", n.Name, n.Dir, err)
 		}
 		return nil
 	}

@@ -204,8 +204,8 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 			put(k.T, filepath.Join(k.source, "k2"), podtest.Keytab(http0 + ":2")[:60])
 		}, `has no key for ` + http0 + ` (its newest version is 1, and version 2 is published)`},
 		"it is empty":       {func(k *kerberized) { os.Remove(filepath.Join(k.source, "k")) }, `it has nothing`},
-		"it goes":           {func(k *kerberized) { os.RemoveAll(k.source) }, `does not exist: mount there what holds the keys`},
-		"it becomes a FIFO": {func(k *kerberized) { os.RemoveAll(k.source); syscall.Mkfifo(k.source, 0o600) }, `is neither a file nor a folder`},
+		"it goes":           {func(k *kerberized) { os.RemoveAll(k.source) }, `does not exist: mount what holds the keys there`},
+		"it becomes a FIFO": {func(k *kerberized) { os.RemoveAll(k.source); syscall.Mkfifo(k.source, 0o600) }, `is neither a file nor a directory`},
 		"half a file":       {func(k *kerberized) { put(k.T, filepath.Join(k.source, "k"), podtest.Keytab(http0)[:60]) }, `is damaged at byte 2`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -380,7 +380,7 @@ func TestKeysThatAreGoneFromTheirVolumeAndTheSourceHoldTheNameBack(t *testing.T)
 		k.turns(agreed)
 		time.Sleep(2 * time.Minute)
 		k.holds(false)
-		if got := k.readyz(); got != `the keys in "`+k.keys+`" do not stand any more: its keytab is empty` {
+		if got := k.readyz(); got != `the keys in "`+k.keys+`" are no longer as they were published: its keytab is empty` {
 			t.Errorf("/readyz says %q", got)
 		}
 		k.has(http0)

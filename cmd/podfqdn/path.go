@@ -188,7 +188,7 @@ func (p *path) makeClaim(facts identity.Facts) (err error) {
 		return err
 	}
 	if p.sidecar && p.cfg.Withdraw && p.claim.Zone().IsZero() {
-		return misconfigured("PODFQDN_WITHDRAW=true needs to know whether DNS knows the cluster, whose domain is to be found nowhere", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
+		return misconfigured("PODFQDN_WITHDRAW=true needs the cluster domain, which podfqdn cannot find", "set PODFQDN_CLUSTER_DOMAIN, usually cluster.local")
 	}
 	if p.app != nil {
 		return p.available()
@@ -343,7 +343,7 @@ func (p *path) open(ctx context.Context) error {
 		}
 		keeps := n.Keeps
 		if len(p.standing) == 0 {
-			keeps = func([]identity.File) error { return errors.New("no identity stands beside it") }
+			keeps = func([]identity.File) error { return errors.New("no identity is published next to it") }
 		}
 		// First the signal goes, then the files that it speaks for.
 		if _, refused := n.check(keeps); refused != nil {
@@ -427,7 +427,7 @@ func (p *path) publish(turn identity.Turn) error {
 	stays := len(p.generation.Files()) > 0
 	lacks := slices.IndexFunc(p.standing, func(a netip.Addr) bool { return !slices.Contains(proven, a) })
 	if lacks >= 0 && (stays || p.name.stands.Load()) {
-		p.warn("what is published stays", fmt.Sprintf("DNS does not give the name %s any more", p.standing[lacks]))
+		p.warn("what is published stays", fmt.Sprintf("DNS no longer returns %s for the name", p.standing[lacks]))
 		if !stays {
 			return nil
 		}
@@ -449,7 +449,7 @@ func (p *path) publish(turn identity.Turn) error {
 		zap.Duration("waited", turn.Waited),
 		zap.Bool("changed", changed))
 	if missing := p.claim.Unproven(proven); len(missing) > 0 {
-		p.log.Info("published without other addresses of the Pod, which DNS does not give the name", zap.Stringers("ips", missing))
+		p.log.Info("published without the Pod's other addresses, which DNS does not return for the name", zap.Stringers("ips", missing))
 	}
 	return nil
 }

@@ -210,7 +210,7 @@ var logFields = map[string][]string{
 	"not found":                           {"reason", "exit"},
 	"not published":                       {"reason", "exit"},
 	"not executed":                        {"reason", "exit"},
-	"published values replace other ones": {"variables"},
+	"published values replace inherited ones": {"variables"},
 	"installed":                           {"file", "changed"},
 	"the reason is in this log only":      {"because"},
 	"rendered files published":            {"dir", "changed"},

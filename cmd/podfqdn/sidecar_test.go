@@ -212,7 +212,7 @@ func TestWhatWasPublishedStandsWhateverDNSSays(t *testing.T) {
 					s.holds(!taken)
 					time.Sleep(7 * time.Minute)
 					s.holds(!taken)
-					want := []string{"DNS does not agree any more: what is published stays: " + c.warning}
+					want := []string{"DNS no longer agrees: what is published stays: " + c.warning}
 					if taken {
 						want = append(want, "withdrawn: "+c.warning)
 					}
@@ -495,7 +495,7 @@ func TestASidecarThatIsStartedAgainTakesNoFamilyBack(t *testing.T) {
 		if got, _ := os.ReadFile(filepath.Join(dir, "ips")); string(got) != "10.244.1.7\nfd00:10:244::7\n" {
 			t.Errorf("ips holds %q", got)
 		}
-		if got := second.said("warn"); len(got) != 1 || !strings.Contains(got[0], "DNS does not give the name fd00:10:244::7 any more") {
+		if got := second.said("warn"); len(got) != 1 || !strings.Contains(got[0], "DNS no longer returns fd00:10:244::7 for the name") {
 			t.Errorf("warned of %q", got)
 		}
 		second.end()

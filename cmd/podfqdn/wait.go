@@ -83,7 +83,7 @@ func waitFor(ctx context.Context, cfg config, facts identity.Facts, args []strin
 			level := zap.InfoLevel
 			fields := []zap.Field{zap.String("reason", m.Error()), zap.Duration("waited", waited)}
 			if reason, ok := errors.AsType[*identity.Mismatch](m.Unwrap()); ok && reason.Verdict == identity.Missing && waited >= hintAfter {
-				fields = append(fields, zap.String("hint", "see whether the Service exists, and where it is headless, whether it has a ready Pod or publishNotReadyAddresses: true"))
+				fields = append(fields, zap.String("hint", "check that the Service exists and, if it is headless, that it has a ready Pod or publishNotReadyAddresses: true"))
 			}
 			if end, ok := ctx.Deadline(); ok && waited >= warnAfter {
 				level, fields = zap.WarnLevel, append(fields, zap.String("gives_up", end.UTC().Format(time.RFC3339)))
@@ -128,7 +128,7 @@ func waitArgs(args []string) (names []string, enough peers.Wait, err error) {
 	}
 	for _, name := range flags.Args() {
 		if strings.HasPrefix(name, "-") {
-			return nil, enough, misconfigured(fmt.Sprintf("wait: %+q stands behind a name", name), usage)
+			return nil, enough, misconfigured(fmt.Sprintf("wait: %+q comes after a name", name), usage)
 		}
 	}
 	return flags.Args(), enough, nil

@@ -18,7 +18,7 @@ const variable = "PODFQDN_TLS"
 
 // Config is what a person says of a Pod's certificate. Without TLS there is none.
 type Config struct {
-	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that must cover the proven name before it is published: a directory with tls.crt, tls.key and perhaps ca.crt, as in a Secret, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
+	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that must cover the proven name before the name is published: a directory with tls.crt, tls.key and perhaps ca.crt, as in a Secret, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
 }
 
 // Requirement makes the requirement of a claim, which nothing has proven yet, and
@@ -37,7 +37,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	}
 	if source.Within(at, published) {
 		return nil, identity.Refuse(identity.Misconfigured,
-			fmt.Errorf("%s, %+q, lies in %+q, which is for everybody", variable, at, published),
+			fmt.Errorf("%s, %+q, lies in %+q, which everybody can read", variable, at, published),
 			"mount the certificate and its key somewhere else")
 	}
 	return (&need{claim: claim, path: at}).requirement(), nil
@@ -171,7 +171,7 @@ func (n *need) remark() (message, details string) {
 		return "", ""
 	}
 	n.told = n.found()
-	return "the certificate expires soon", fmt.Sprintf("%s, in %+q: see whether what renews it works", n.told, n.path)
+	return "the certificate expires soon", fmt.Sprintf("%s, in %+q: check whether what renews it works", n.told, n.path)
 }
 
 // found is the certificate that met the requirement last, in a line; "" before.

@@ -108,7 +108,7 @@ func (n named) check(t *testing.T) {
 	r := requirement(t, m.Dir, claimOf(""))
 	start := time.Now()
 	checkNotYet(t, r.Check(t.Context(), nil), want)
-	if took := time.Since(start); took > 0 && !strings.Contains(want, "is not that of") && !strings.Contains(want, "servers take the first") {
+	if took := time.Since(start); took > 0 && !strings.Contains(want, "does not belong to") && !strings.Contains(want, "servers use the first") {
 		t.Errorf("it took %s", took)
 	}
 	if files, err := r.Require(t.Context(), podtest.Proven(claimOf("")), nil); files != nil || (err == nil) != (want == "") {
@@ -133,17 +133,17 @@ func TestWhatIsNotPEMIsSaid(t *testing.T) {
 		"nothing":                  {nil, `"%[1]s" is empty: what issues the certificate has not put tls.crt and tls.key there yet`},
 		"no key":                   {map[string][]byte{"tls.crt": cert}, `"%[1]s" has no tls.key, but tls.crt: name its files tls.crt and tls.key, or set PODFQDN_TLS to one file with certificate and key`},
 		"other names":              {map[string][]byte{"a\x1b": nil, "bundle.pem": key}, `"%[1]s" has no tls.crt, but "a\x1b" and bundle.pem: name its files tls.crt and tls.key, or set PODFQDN_TLS to one file with certificate and key`},
-		"empty":                    {both([]byte("\n"), key), `"%[1]s/tls.crt" is empty: a PEM certificate has to be there`},
-		"empty key":                {both(cert, nil), `"%[1]s/tls.key" is empty: a PEM private key has to be there`},
-		"text":                     {both([]byte("hello"), key), `"%[1]s/tls.crt" has no PEM certificate in it: write there what begins with -----BEGIN`},
+		"empty":                    {both([]byte("\n"), key), `"%[1]s/tls.crt" is empty: it must have a PEM certificate`},
+		"empty key":                {both(cert, nil), `"%[1]s/tls.key" is empty: it must have a PEM private key`},
+		"text":                     {both([]byte("hello"), key), `"%[1]s/tls.crt" has no PEM certificate in it: write one, which begins with -----BEGIN`},
 		"base64":                   {both([]byte(base64.StdEncoding.EncodeToString(cert)), key), `"%[1]s/tls.crt" has no PEM certificate, but looks like PEM in base64: a Secret's data has it once, its stringData not at all`},
 		"DER":                      {both(leaf.Raw, key), `"%[1]s/tls.crt" has no PEM certificate, but looks like DER or PKCS#12: convert it to PEM, such as by openssl`},
 		"a keystore":               {both(cert, []byte("\xfe\xed\xfe\xed\x00")), `"%[1]s/tls.key" has no PEM private key, but looks like a Java keystore: convert it to PEM`},
-		"a byte order mark":        {both(cert, slices.Concat([]byte("\xef\xbb\xbf"), key)), `"%[1]s/tls.key" has no PEM private key, but looks like PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark`},
-		"indented":                 {both(bytes.ReplaceAll(slices.Concat([]byte("\n"), cert), []byte("\n"), []byte("\n  ")), key), `"%[1]s/tls.crt" has no PEM certificate, but looks like PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark`},
+		"a byte order mark":        {both(cert, slices.Concat([]byte("\xef\xbb\xbf"), key)), `"%[1]s/tls.key" has no PEM private key, but looks like PEM with something in front of -----BEGIN on its line, such as blanks or a byte order mark: remove it`},
+		"indented":                 {both(bytes.ReplaceAll(slices.Concat([]byte("\n"), cert), []byte("\n"), []byte("\n  ")), key), `"%[1]s/tls.crt" has no PEM certificate, but looks like PEM with something in front of -----BEGIN on its line, such as blanks or a byte order mark: remove it`},
 		"a key nobody asks for":    {both(slices.Concat(legacy, cert), key), ``},
-		"swapped":                  {both(key, cert), `"%[1]s/tls.crt" has no PEM certificate in it: write there what begins with -----BEGIN`},
-		"no private key":           {both(cert, block("PUBLIC KEY", []byte("x"), nil)), `"%[1]s/tls.key" has no PEM private key in it: write there what begins with -----BEGIN`},
+		"swapped":                  {both(key, cert), `"%[1]s/tls.crt" has no PEM certificate in it: write one, which begins with -----BEGIN`},
+		"no private key":           {both(cert, block("PUBLIC KEY", []byte("x"), nil)), `"%[1]s/tls.key" has no PEM private key in it: write one, which begins with -----BEGIN`},
 		"cut off":                  {both(cert[:len(cert)-5], key), `"%[1]s/tls.crt": PEM block 1 is damaged or cut off: write the file again, as it was issued`},
 		"damaged behind":           {both(slices.Concat(cert, cert[:40]), key), `"%[1]s/tls.crt": PEM block 2 is damaged or cut off: write the file again, as it was issued`},
 		"damaged before":           {both(slices.Concat(cert, cert[:40], []byte("\n"), cert), key), `"%[1]s/tls.crt": PEM block 2 is damaged or cut off: write the file again, as it was issued`},
@@ -153,7 +153,7 @@ func TestWhatIsNotPEMIsSaid(t *testing.T) {
 		"a key that signs nothing": {both(cert, block("PRIVATE KEY", dh, nil)), `"%[1]s/tls.key": PEM block 1 is not a private key that can be read: it has to be an RSA, ECDSA or Ed25519 key in PKCS#8, PKCS#1 or SEC 1`},
 		"encrypted":                {both(cert, block("ENCRYPTED PRIVATE KEY", []byte("x"), nil)), `"%[1]s/tls.key": PEM block 1 is an encrypted private key: write it without a passphrase, such as by openssl pkey`},
 		"encrypted, as of old":     {both(cert, legacy), `"%[1]s/tls.key": PEM block 1 is an encrypted private key: write it without a passphrase, such as by openssl pkey`},
-		"a bad CA":                 {map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": key}, `"%[1]s/ca.crt" has no PEM certificate in it: write there what begins with -----BEGIN`},
+		"a bad CA":                 {map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": key}, `"%[1]s/ca.crt" has no PEM certificate in it: write one, which begins with -----BEGIN`},
 		"no CA":                    {map[string][]byte{"tls.crt": cert, "tls.key": key, "ca.crt": nil}, ``},
 		"too large together":       {both(slices.Concat(cert, make([]byte, 3<<20)), slices.Concat(key, make([]byte, 2<<20))), `"%[1]s/tls.key" is too large: certificates and key may have 4 MiB together`},
 		"too large":                {both(cert, slices.Concat(key, make([]byte, 4<<20))), `"%[1]s/tls.key" is too large: certificates and key may have 4 MiB together`},
@@ -236,9 +236,9 @@ func TestAKeyOfAnotherCertificateIsSaid(t *testing.T) {
 	leaf, other := issue(podtest.Certificate{Issuer: ca}), issue(podtest.Certificate{})
 	kind := issue(podtest.Certificate{Key: must(rsa.GenerateKey(rand.Reader, 2048))})
 	check(t, map[string]named{
-		"another":      {map[string][]byte{"tls.crt": leaf.PEM(), "tls.key": other.KeyPEM()}, `the private key in "%[1]s/tls.key" is not that of the certificate in "%[1]s/tls.crt": write there what was issued together`},
-		"another kind": {map[string][]byte{"tls.crt": leaf.PEM(), "tls.key": kind.KeyPEM()}, `the private key in "%[1]s/tls.key" is not that of the certificate in "%[1]s/tls.crt" (RSA of 2048 bits, and the certificate is for ECDSA on P-256): write there what was issued together`},
-		"CA first":     {map[string][]byte{"tls.crt": slices.Concat(ca.PEM(), leaf.PEM()), "tls.key": leaf.KeyPEM()}, `the private key in "%[1]s/tls.key" is that of certificate 2 in "%[1]s/tls.crt", and servers take the first: move it to the beginning of the file`},
+		"another":      {map[string][]byte{"tls.crt": leaf.PEM(), "tls.key": other.KeyPEM()}, `the private key in "%[1]s/tls.key" does not belong to the certificate in "%[1]s/tls.crt": write there what was issued together`},
+		"another kind": {map[string][]byte{"tls.crt": leaf.PEM(), "tls.key": kind.KeyPEM()}, `the private key in "%[1]s/tls.key" does not belong to the certificate in "%[1]s/tls.crt" (RSA of 2048 bits, and the certificate is for ECDSA on P-256): write there what was issued together`},
+		"CA first":     {map[string][]byte{"tls.crt": slices.Concat(ca.PEM(), leaf.PEM()), "tls.key": leaf.KeyPEM()}, `the private key in "%[1]s/tls.key" belongs to certificate 2 in "%[1]s/tls.crt", but servers use the first: move it to the beginning of the file`},
 	})
 }
 
@@ -250,8 +250,8 @@ func TestABundleThatIsNotWholeIsSaid(t *testing.T) {
 		want string
 	}{
 		"no key":         {leaf.PEM(), `%[1]q has no PEM private key: add it, or name the directory that has tls.crt and tls.key`},
-		"no certificate": {leaf.KeyPEM(), `%[1]q has no PEM certificate in it: write there what begins with -----BEGIN`},
-		"another key":    {slices.Concat(ca.PEM(), leaf.PEM(), other.KeyPEM()), `the private key in %[1]q is not that of a certificate in it: write there what was issued together`},
+		"no certificate": {leaf.KeyPEM(), `%[1]q has no PEM certificate in it: write one, which begins with -----BEGIN`},
+		"another key":    {slices.Concat(ca.PEM(), leaf.PEM(), other.KeyPEM()), `the private key in %[1]q does not belong to a certificate in it: write there what was issued together`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -313,13 +313,13 @@ func TestACertificateChainsToTheCA(t *testing.T) {
 		check("one of two", pair(by(root), other, root), "")
 		check("an intermediate", with(pair(by(between), root), between), "")
 		check("an intermediate as root", pair(by(between), between), "")
-		check("no intermediate", pair(by(between), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=root") nor next to it: add it`)
-		check("no root", with(pair(by(between), other), between), `"CN=between" was issued by "CN=root", which is neither in ca.crt ("CN=other") nor next to it: add it`)
-		check("another root", with(pair(by(between), other), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=other") nor next to it: add it`)
-		check("a new root", pair(by(root), again), `it was not signed by the key of "CN=root" that is there: issue it again, or write the CA there that did`)
+		check("no intermediate", pair(by(between), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=root") nor in the chain: add it`)
+		check("no root", with(pair(by(between), other), between), `"CN=between" was issued by "CN=root", which is neither in ca.crt ("CN=other") nor in the chain: add it`)
+		check("another root", with(pair(by(between), other), root), `it was issued by "CN=between", which is neither in ca.crt ("CN=other") nor in the chain: add it`)
+		check("a new root", pair(by(root), again), `it was not signed by the key of "CN=root" that is there: issue it again, or add the CA that signed it`)
 		check("an old root", pair(by(old), old), `"CN=old", which issued it, expired at 1999-12-31T23:59:00Z: renew it`)
 		check("a young root", pair(by(young), young), `"CN=young", which issued it, is not valid before 2000-01-01T01:00:00Z: wait, or issue it again`)
-		check("not a CA", with(pair(by(none), root), none), `it was not signed by the key of "CN=none" that is there: issue it again, or write the CA there that did`)
+		check("not a CA", with(pair(by(none), root), none), `it was not signed by the key of "CN=none" that is there: issue it again, or add the CA that signed it`)
 		check("of other names", with(pair(by(narrow), root), narrow), `a CA on the way may not issue for this name (its name constraints): issue it again`)
 		check("a root next to the leaf", with(pair(by(other), root), other), `"CN=other", at the end of its chain, is not in ca.crt ("CN=root"): add it`)
 	})
@@ -331,7 +331,7 @@ func TestARotationIsNoReasonForTwoSeconds(t *testing.T) {
 		dir := t.TempDir()
 		write(t, filepath.Join(dir, "tls.crt"), after.PEM())
 		write(t, filepath.Join(dir, "tls.key"), before.KeyPEM())
-		want := fmt.Sprintf(`the private key in "%[1]s/tls.key" is not that of the certificate in "%[1]s/tls.crt": write there what was issued together`, dir)
+		want := fmt.Sprintf(`the private key in "%[1]s/tls.key" does not belong to the certificate in "%[1]s/tls.crt": write there what was issued together`, dir)
 		r := requirement(t, dir, claimOf(""))
 		timed := func(ctx context.Context, took time.Duration, want string) {
 			t.Helper()
@@ -387,9 +387,9 @@ func TestWhatWasFoundIsToldAndASoonEndIsRemarkedOnce(t *testing.T) {
 		}{
 			{of(0x0A1B2C, 90*day, 60*day), "serial 0x0A1B2C, expires 2000-03-01T00:00:00Z", ""},
 			{of(256, 90*day, 16*day), "serial 0x0100, expires 2000-01-17T00:00:00Z", ""},
-			{of(2, 90*day, 14*day), "serial 0x02, expires 2000-01-15T00:00:00Z", `serial 0x02, expires 2000-01-15T00:00:00Z, in "` + m.Dir + `": see whether what renews it works`},
+			{of(2, 90*day, 14*day), "serial 0x02, expires 2000-01-15T00:00:00Z", `serial 0x02, expires 2000-01-15T00:00:00Z, in "` + m.Dir + `": check whether what renews it works`},
 			{of(3, 3650*day, 40*day), "serial 0x03, expires 2000-02-10T00:00:00Z", ""},
-			{of(4, 3650*day, 29*day), "serial 0x04, expires 2000-01-30T00:00:00Z", `serial 0x04, expires 2000-01-30T00:00:00Z, in "` + m.Dir + `": see whether what renews it works`},
+			{of(4, 3650*day, 29*day), "serial 0x04, expires 2000-01-30T00:00:00Z", `serial 0x04, expires 2000-01-30T00:00:00Z, in "` + m.Dir + `": check whether what renews it works`},
 			{of(5, 24*time.Hour, 5*time.Hour), "serial 0x05, expires 2000-01-01T05:00:00Z", ""},
 		} {
 			set(t, m, step.files)
@@ -437,8 +437,8 @@ func TestAPathThatDoesNotFitThePodIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, test := range []struct{ path, fqdn, want string }{
-		{"/tls/{service}", "kdc1.example.org", `{service} in "/tls/{service}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
-		{inside, "", fmt.Sprintf("PODFQDN_TLS, %q, lies in %q, which is for everybody: mount the certificate and its key somewhere else", inside, published)},
+		{"/tls/{service}", "kdc1.example.org", `{service} in "/tls/{service}" has no value, because kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
+		{inside, "", fmt.Sprintf("PODFQDN_TLS, %q, lies in %q, which everybody can read: mount the certificate and its key somewhere else", inside, published)},
 	} {
 		var c certificate.Config
 		if err := c.TLS.UnmarshalText([]byte(test.path)); err != nil {

@@ -42,16 +42,16 @@ func (f *files) paired() error {
 		return nil
 	}
 	if f.bundle {
-		return fmt.Errorf("the private key in %+q is not that of a certificate in it: write there what was issued together", f.keyAt)
+		return fmt.Errorf("the private key in %+q does not belong to a certificate in it: write there what was issued together", f.keyAt)
 	}
 	if i := slices.IndexFunc(f.chain, func(c *x509.Certificate) bool { return same(c.PublicKey, f.key) }); i >= 0 {
-		return fmt.Errorf("the private key in %+q is that of certificate %d in %+q, and servers take the first: move it to the beginning of the file", f.keyAt, i+2, f.certAt)
+		return fmt.Errorf("the private key in %+q belongs to certificate %d in %+q, but servers use the first: move it to the beginning of the file", f.keyAt, i+2, f.certAt)
 	}
 	kinds := ""
 	if a, b := kindOf(f.key), kindOf(f.leaf.PublicKey); a != b {
 		kinds = fmt.Sprintf(" (%s, and the certificate is for %s)", a, b)
 	}
-	return fmt.Errorf("the private key in %+q is not that of the certificate in %+q%s: write there what was issued together", f.keyAt, f.certAt, kinds)
+	return fmt.Errorf("the private key in %+q does not belong to the certificate in %+q%s: write there what was issued together", f.keyAt, f.certAt, kinds)
 }
 
 // kindOf names the kind of a public key.
@@ -127,12 +127,12 @@ func (f *files) gap(now time.Time, err error) string {
 			return !bytes.Equal(c.RawSubject, at.RawIssuer)
 		})
 		if len(issuers) == 0 {
-			return fmt.Sprintf("%s was issued by %s, which is neither in %s (%s) nor next to it: add it",
+			return fmt.Sprintf("%s was issued by %s, which is neither in %s (%s) nor in the chain: add it",
 				who(at), person(at.Issuer), fileCA, identity.List(have))
 		}
 		signed := slices.DeleteFunc(slices.Clone(issuers), func(c *x509.Certificate) bool { return at.CheckSignatureFrom(c) != nil })
 		if len(signed) == 0 {
-			return fmt.Sprintf("%s was not signed by the key of %s that is there: issue it again, or write the CA there that did", who(at), person(at.Issuer))
+			return fmt.Sprintf("%s was not signed by the key of %s that is there: issue it again, or add the CA that signed it", who(at), person(at.Issuer))
 		}
 		next := signed[0]
 		switch {
@@ -159,7 +159,7 @@ func reason(err error) string {
 	}
 	switch invalid.Reason {
 	case x509.NotAuthorizedToSign:
-		return person(invalid.Cert.Subject) + " is not one of a CA: issue it as such"
+		return person(invalid.Cert.Subject) + " is not a CA certificate: issue it as one"
 	case x509.TooManyIntermediates:
 		return "a CA on the way allows fewer between itself and the certificate (pathlen): issue it again"
 	case x509.CANotAuthorizedForThisName, x509.UnconstrainedName, x509.NameConstraintsWithoutSANs, x509.NameMismatch:

@@ -144,11 +144,11 @@ func plain(err error) string {
 func (b *blocks) none(at, thing string) error {
 	switch {
 	case b.blank:
-		return fmt.Errorf("%+q is empty: a PEM %s has to be there", at, thing)
+		return fmt.Errorf("%+q is empty: it must have a PEM %s", at, thing)
 	case b.guess != "":
 		return fmt.Errorf("%+q has no PEM %s, but looks like %s", at, thing, b.guess)
 	}
-	return fmt.Errorf("%+q has no PEM %s in it: write there what begins with -----BEGIN", at, thing)
+	return fmt.Errorf("%+q has no PEM %s in it: write one, which begins with -----BEGIN", at, thing)
 }
 
 // guess says what a file without PEM blocks looks like, from its first bytes; "" if
@@ -163,7 +163,7 @@ func guess(data []byte) string {
 	case begins("\xfe\xed\xfe\xed"):
 		return "a Java keystore: convert it to PEM"
 	case bytes.Contains(data, []byte("-----BEGIN ")):
-		return "PEM with something in front of -----BEGIN in its line: take it away, such as blanks or a byte order mark"
+		return "PEM with something in front of -----BEGIN on its line, such as blanks or a byte order mark: remove it"
 	}
 	return ""
 }

@@ -93,7 +93,7 @@ func ordinary(f source.File) error {
 // lacks says that a directory does not have a file, and what it has.
 func lacks(path, dir, name string) error {
 	if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.Mode().Type() == fs.ModeSymlink {
-		return fmt.Errorf("%+q is a link that leads nowhere: replace it, or put there what it leads to", filepath.Join(path, name))
+		return fmt.Errorf("%+q is a broken link: replace it, or create what it leads to", filepath.Join(path, name))
 	}
 	var names []string
 	if opened, err := os.Open(dir); err == nil {
@@ -130,7 +130,7 @@ func read(path string) (*files, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, fmt.Errorf("%+q was changed each of the %d times that it was read", path, tries)
+	return nil, fmt.Errorf("%+q changed each of the %d times that it was read", path, tries)
 }
 
 // readAll reads what was looked at.

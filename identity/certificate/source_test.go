@@ -30,9 +30,9 @@ func TestAPathThatIsNotThereIsAwaited(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		none:          fmt.Sprintf("%q does not exist: mount there what holds the certificate, or add it to the Secret", none),
-		bundle + "/x": fmt.Sprintf("%q does not exist: mount there what holds the certificate, or add it to the Secret", bundle+"/x"),
-		dangling:      fmt.Sprintf("%q is a link that leads nowhere: replace it, or put there what it leads to", dangling+"/tls.crt"),
+		none:          fmt.Sprintf("%q does not exist: mount what holds the certificate there, or add it to the Secret", none),
+		bundle + "/x": fmt.Sprintf("%q does not exist: mount what holds the certificate there, or add it to the Secret", bundle+"/x"),
+		dangling:      fmt.Sprintf("%q is a broken link: replace it, or create what it leads to", dangling+"/tls.crt"),
 	} {
 		checkNotYet(t, requirement(t, path, claimOf("")).Check(t.Context(), nil), want)
 	}
@@ -86,7 +86,7 @@ func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
 	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := read(); err == nil || err.Error() != fmt.Sprintf("%q is not a file any more", filepath.Join(m.Dir, "tls.key")) {
+	if err := read(); err == nil || err.Error() != fmt.Sprintf("%q is no longer a file", filepath.Join(m.Dir, "tls.key")) {
 		t.Error(err)
 	}
 }
@@ -95,7 +95,7 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := mount(t, pair(issue(podtest.Certificate{})))
 		r, end := certificate.Hang(claimOf(""), m.Dir)
-		want := fmt.Sprintf("%q could not be read within 5s: see whether the file system that it lies on hangs", m.Dir)
+		want := fmt.Sprintf("%q could not be read within 5s: check whether its file system hangs", m.Dir)
 		for range 2 {
 			start := time.Now()
 			checkNotYet(t, r.Check(t.Context(), nil), want)
@@ -148,7 +148,7 @@ func TestASecretThatIsSwappedWhileItIsReadIsReadAsOneVersion(t *testing.T) {
 				t.Error(err)
 			}
 			seen[found.Serial()]++
-		case !strings.HasSuffix(err.Error(), "was changed each of the 5 times that it was read") &&
+		case !strings.HasSuffix(err.Error(), "changed each of the 5 times that it was read") &&
 			!strings.Contains(err.Error(), "does not exist") && !strings.HasSuffix(err.Error(), "has not put tls.crt and tls.key there yet"):
 			t.Error(err) // of versions that go within a millisecond, a look may see none
 		}
@@ -212,6 +212,6 @@ func TestAKeyThatMayNotBeReadIsRefusedWithItsModeAndTheUser(t *testing.T) {
 	owner := info.Sys().(*syscall.Stat_t)
 	groups, _ := os.Getgroups()
 	checkRefusal(t, requirement(t, path, claimOf("")).Check(t.Context(), nil),
-		fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, which has uid %d, gid %d and mode %04o: set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read",
+		fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, which has uid %d, gid %d and mode %04o: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it",
 			os.Geteuid(), os.Getegid(), groups, filepath.Join(path, "tls.key"), owner.Uid, owner.Gid, info.Mode().Perm()))
 }

@@ -37,7 +37,7 @@ func (k *KDCs) UnmarshalText(text []byte) error {
 // parseKDC gives it with the brackets that libkrb5 wants
 // (k5_parse_host_string).
 func parseKDC(word string) (string, error) {
-	bad := fmt.Errorf("%+q is no KDC: write NAME, NAME:PORT, ADDRESS, ADDRESS:PORT or [IPv6]:PORT", word)
+	bad := fmt.Errorf("%+q is not a KDC: write NAME, NAME:PORT, ADDRESS, ADDRESS:PORT or [IPv6]:PORT", word)
 	host, port := word, ""
 	if _, err := netip.ParseAddr(word); err != nil {
 		if i := strings.LastIndexByte(word, ':'); i >= 0 && !strings.HasSuffix(word, "]") {
@@ -89,7 +89,7 @@ func checkPath(p string) error {
 		return c != '/' && c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
 	}
 	if !path.IsAbs(p) || strings.ContainsFunc(p, bad) {
-		return fmt.Errorf("%+q is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told", p)
+		return fmt.Errorf("%+q is not an absolute path of letters, digits, dots, hyphens and underscores only", p)
 	}
 	return nil
 }
@@ -107,16 +107,16 @@ func (c conf) String() string {
 	// such as SQL Server's, find no setting behind blanks.
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Written by podfqdn for %s; it is written anew without asking.", c.fqdn)
+	line("# Written by podfqdn for %s; podfqdn overwrites it without asking.", c.fqdn)
 	line("[libdefaults]")
 	line("default_realm = %s", c.realm)
 	if len(c.kdcs.list) == 0 {
-		line("# The KDCs are those that DNS gives, SRV of _kerberos._udp.%s.", c.realm)
+		line("# The KDCs come from DNS, from the SRV records of _kerberos._udp.%s.", c.realm)
 		line("dns_lookup_kdc = true")
 	}
-	line("# A server's short name becomes the whole one that forward DNS has for it.")
+	line("# A server's short name becomes the full one that forward DNS has for it.")
 	line("dns_canonicalize_hostname = true")
-	line("# PTR is not asked. With true a server is called what PTR says of its address.")
+	line("# PTR is not asked. With true, a server is called what PTR says of its address.")
 	line("# That is safe where the address has one PTR: where one Service alone selects the")
 	line("# Pod. PODFQDN_REVERSE=only waits for that, and proves it of this Pod when it")
 	line("# starts: not of other servers, and not against a Service that comes later.")

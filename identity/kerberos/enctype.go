@@ -84,11 +84,11 @@ func (e *Enctypes) UnmarshalText(text []byte) error {
 		i := slices.IndexFunc(enctypes, func(known enctype) bool { return slices.Contains(known.names, strings.ToLower(name)) })
 		switch {
 		case name == "":
-			return errors.New("an encryption type in the list is empty: take a comma out")
+			return errors.New("an encryption type in the list is empty: remove a comma")
 		case i < 0:
-			return fmt.Errorf("%+q is no encryption type that is known here: use aes256-cts, aes128-cts, aes256-sha2 or aes128-sha2", name)
+			return fmt.Errorf("%+q is not a known encryption type: use aes256-cts, aes128-cts, aes256-sha2 or aes128-sha2", name)
 		case enctypes[i].weak != "":
-			return fmt.Errorf("%s is refused, as %s: use AES", name, enctypes[i].weak)
+			return fmt.Errorf("%s is refused because %s: use AES", name, enctypes[i].weak)
 		}
 		list = append(list, enctypes[i].number)
 	}

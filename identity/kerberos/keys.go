@@ -30,16 +30,16 @@ func Files() []string { return []string{fileKeytab, fileKeytabPath, fileConf, fi
 // Config is what a person says of a Pod's Kerberos. Without Principals there is
 // none; with them, Source and Dir are needed too.
 type Config struct {
-	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"those whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}, {ordinal}"`
-	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"of principals without one, and of krb5.conf; else that of the first principal"`
-	Source     Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a folder of keytabs; its path may have the same words in braces"`
+	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"the principals whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}, {ordinal}"`
+	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"the realm of krb5.conf and of principals without one; otherwise that of the first principal"`
+	Source     Source    `env:"PODFQDN_KRB5_SOURCE" doc:"a keytab or a directory of keytabs; its path may have the same words in braces"`
 	Dir        string    `env:"PODFQDN_KRB5_DIR" envDefault:"/krb5" doc:"the volume for the keys, an emptyDir with medium: Memory"`
-	Mount      string    `env:"PODFQDN_KRB5_MOUNT" doc:"where the application mounts that volume; else the same path"`
-	KDCs       KDCs      `env:"PODFQDN_KRB5_KDC" doc:"HOST[:PORT],… for krb5.conf; else libkrb5 asks DNS"`
-	Enctypes   Enctypes  `env:"PODFQDN_KRB5_ENCTYPES" doc:"the key types to take, such as aes256-cts,…; else AES of every kind"`
-	InPlace    InPlace   `env:"PODFQDN_KRB5_EXTRACT" envDefault:"true" doc:"false publishes the path of the keytab, and no key"`
-	Mode       Mode      `env:"PODFQDN_KRB5_KEYTAB_MODE" envDefault:"0440" doc:"the published keytab's; its group is the volume's, the Pod's fsGroup"`
-	AllowDisk  bool      `env:"PODFQDN_KRB5_ALLOW_DISK" envDefault:"false" doc:"true lets keys onto a disk"`
+	Mount      string    `env:"PODFQDN_KRB5_MOUNT" doc:"where the application mounts that volume; otherwise the same path"`
+	KDCs       KDCs      `env:"PODFQDN_KRB5_KDC" doc:"HOST[:PORT],… for krb5.conf; otherwise libkrb5 asks DNS"`
+	Enctypes   Enctypes  `env:"PODFQDN_KRB5_ENCTYPES" doc:"the key types to publish, such as aes256-cts,…; otherwise all kinds of AES"`
+	InPlace    InPlace   `env:"PODFQDN_KRB5_EXTRACT" envDefault:"true" doc:"false publishes the path of the keytab, but no keys"`
+	Mode       Mode      `env:"PODFQDN_KRB5_KEYTAB_MODE" envDefault:"0440" doc:"the mode of the published keytab; its group is the volume's, which is the Pod's fsGroup"`
+	AllowDisk  bool      `env:"PODFQDN_KRB5_ALLOW_DISK" envDefault:"false" doc:"true allows keys on a disk"`
 }
 
 // InPlace publishes the path of the source, which is a keytab, and extracts
@@ -91,7 +91,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 func (k *Keys) remark() (message, details string) {
 	if len(k.unversioned) > 0 {
 		message, details = "a key has version 0", identity.Enumerate(k.unversioned)+
-			": libkrb5 takes it for tickets of every version, but other programs refuse it: make keys with the version that the KDC has"
+			": libkrb5 accepts it for tickets of every version, but other programs do not: make keys with the version that the KDC has"
 		k.unversioned = nil
 		return message, details
 	}
@@ -143,10 +143,10 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 		return refuse(err, "change PODFQDN_KRB5_PRINCIPALS")
 	}
 	if len(principals) == 0 {
-		return refuse(errors.New("there are no principals to have keys of"), "set PODFQDN_KRB5_PRINCIPALS, such as HTTP/{fqdn}")
+		return refuse(errors.New("there are no principals"), "set PODFQDN_KRB5_PRINCIPALS, such as HTTP/{fqdn}")
 	}
 	if c.Source.IsZero() {
-		return refuse(fmt.Errorf("there is no source of keys for %s", principals[0]), "set PODFQDN_KRB5_SOURCE to a keytab or a folder of keytabs")
+		return refuse(fmt.Errorf("there is no source of keys for %s", principals[0]), "set PODFQDN_KRB5_SOURCE to a keytab or a directory of keytabs")
 	}
 	at, err := c.Source.Of(words)
 	if err != nil {
@@ -176,13 +176,13 @@ func (k *Keys) Apart(published string) error {
 		if source.Within(k.source.path, folder) {
 			return identity.Refuse(identity.Misconfigured,
 				fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", k.source.path, folder),
-				"mount the source in podfqdn's container only, somewhere else")
+				"mount the source somewhere else, and in podfqdn's container only")
 		}
 	}
 	if source.Within(k.config.Dir, published) {
 		return identity.Refuse(identity.Misconfigured,
-			fmt.Errorf("PODFQDN_KRB5_DIR, %+q, lies in %+q, which is for everybody", k.config.Dir, published),
-			"give the keys a volume of their own")
+			fmt.Errorf("PODFQDN_KRB5_DIR, %+q, lies in %+q, which everybody can read", k.config.Dir, published),
+			"give the keys a separate volume")
 	}
 	return nil
 }
@@ -242,8 +242,8 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 	}
 	if k.config.InPlace && k.source.seen.Dir != "" {
 		return nil, identity.Refuse(identity.Misconfigured,
-			fmt.Errorf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %+q is a folder", k.source.path),
-			"name a keytab in it, such as with {hostname}")
+			fmt.Errorf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, but %+q is a directory", k.source.path),
+			"name a keytab in it, for example with {hostname}")
 	}
 	picked, err := Select(entries, k.principals, k.config.Enctypes)
 	if err == nil {
@@ -346,7 +346,7 @@ func (k *Keys) Keeps(files []identity.File) error {
 	}
 	for _, e := range entries {
 		if !slices.Contains(k.principals, e.Principal) {
-			return errors.New("its keytab has keys of others")
+			return errors.New("its keytab has keys of other principals")
 		}
 	}
 	return nil

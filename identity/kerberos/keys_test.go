@@ -172,7 +172,7 @@ func TestAKeyOfVersion0IsTakenWithARemark(t *testing.T) {
 			got = append(got, message+": "+details)
 		}
 		want := []string{
-			"a key has version 0: " + db0 + ": libkrb5 takes it for tickets of every version, but other programs refuse it: make keys with the version that the KDC has",
+			"a key has version 0: " + db0 + ": libkrb5 accepts it for tickets of every version, but other programs do not: make keys with the version that the KDC has",
 			fmt.Sprintf("a file of the source was not read: %q %s", filepath.Join(m.dir, "l"), inBase64),
 		}
 		if !slices.Equal(got, want) {
@@ -189,11 +189,11 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		path  string // in the Secret
 		want  string // SOURCE stands for the path
 	}{
-		"no file":                            {nil, "/k", `SOURCE does not exist: mount there what holds the keys, or add it to the Secret`},
+		"no file":                            {nil, "/k", `SOURCE does not exist: mount what holds the keys there, or add it to the Secret`},
 		"an empty file":                      {map[string][]byte{"k": {}}, "/k", `SOURCE is empty`},
 		"half a file":                        {map[string][]byte{"k": whole[:50]}, "/k", `SOURCE is damaged at byte 2: the file ends within an entry or a hole`},
-		"format 0x0501":                      {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)`},
-		"text":                               {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is no keytab: a keytab begins with the bytes 0x05 0x02`},
+		"format 0x0501":                      {map[string][]byte{"k": {5, 1}}, "/k", `SOURCE is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it again (wkt)`},
+		"text":                               {map[string][]byte{"k": []byte("x")}, "/k", `SOURCE is not a keytab: a keytab begins with the bytes 0x05 0x02`},
 		"base64":                             {map[string][]byte{"k": base64Of(whole)}, "/k", "SOURCE " + inBase64},
 		"base64 behind a line end, in lines": {map[string][]byte{"k": slices.Concat([]byte("\r\n "), base64Of(whole)[:40], []byte("\n"), base64Of(whole)[40:])}, "/k", "SOURCE " + inBase64},
 		"base64 for addresses, in quotes":    {map[string][]byte{"k": []byte(`"` + base64.RawURLEncoding.EncodeToString(whole) + `"`)}, "/k", "SOURCE " + inBase64},
@@ -259,7 +259,7 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 		for range 2 {
 			start := time.Now()
 			_, err := keys.Require(t.Context(), agreement, nil)
-			checkKeyless(t, err, fmt.Sprintf("%q could not be read within 5s: see whether the file system that it lies on hangs", path))
+			checkKeyless(t, err, fmt.Sprintf("%q could not be read within 5s: check whether its file system hangs", path))
 			if took := time.Since(start); took != 5*time.Second {
 				t.Errorf("it took %s", took)
 			}
@@ -267,7 +267,7 @@ func TestASourceThatHangsHoldsNobody(t *testing.T) {
 		soon, stop := context.WithTimeout(t.Context(), 2*time.Second)
 		defer stop()
 		_, err := keys.Require(soon, agreement, nil)
-		checkKeyless(t, err, fmt.Sprintf("%q could not be read within 1.9s: see whether the file system that it lies on hangs", path))
+		checkKeyless(t, err, fmt.Sprintf("%q could not be read within 1.9s: check whether its file system hangs", path))
 		signal := errors.New("a signal")
 		ctx, kill := context.WithCancelCause(t.Context())
 		time.AfterFunc(time.Second, func() { kill(signal) })
@@ -331,7 +331,7 @@ func TestAFolderCannotBeUsedInPlace(t *testing.T) {
 	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir, inPlace: true}.keys(t)
 	_, err := keys.Require(t.Context(), agreement, nil)
-	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, and %q is a folder: name a keytab in it, such as with {hostname}", m.dir))
+	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, but %q is a directory: name a keytab in it, for example with {hostname}", m.dir))
 }
 
 func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
@@ -350,7 +350,7 @@ func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
 		err := keys.Apart(volume)
 		switch {
 		case inside:
-			checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source in podfqdn's container only, somewhere else", source, volume))
+			checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source somewhere else, and in podfqdn's container only", source, volume))
 		case err != nil:
 			t.Errorf("%s: %v", source, err)
 		}
@@ -371,7 +371,7 @@ func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkRefusal(t, keys.Apart(volume), fmt.Sprintf("PODFQDN_KRB5_DIR, %q, lies in %q, which is for everybody: give the keys a volume of their own", dir, volume))
+		checkRefusal(t, keys.Apart(volume), fmt.Sprintf("PODFQDN_KRB5_DIR, %q, lies in %q, which everybody can read: give the keys a separate volume", dir, volume))
 	}
 	c := settings{principals: "a@R", source: inner + "/k"}.config(t)
 	c.Dir = inner
@@ -379,7 +379,7 @@ func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkRefusal(t, keys.Apart(t.TempDir()), fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source in podfqdn's container only, somewhere else", inner+"/k", inner))
+	checkRefusal(t, keys.Apart(t.TempDir()), fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, lies in %q, which the application reads: mount the source somewhere else, and in podfqdn's container only", inner+"/k", inner))
 }
 
 func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
@@ -413,7 +413,7 @@ func TestWhatRequireGaveIsKeptAndNothingElse(t *testing.T) {
 		{"other principals", with(2, []byte(db0+"\n")), "its principals is not what this Pod's would be"},
 		{"half a keytab", with(0, both[:len(both)-1]), "its keytab is damaged at byte 111: the file ends within an entry or a hole"},
 		{"one key of two", with(0, podtest.KeytabOf(aes256(db0, 1))), "its keytab has no key for user@EXAMPLE.COM"},
-		{"a stranger's", with(0, podtest.KeytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1), aes256(db1, 1))), "its keytab has keys of others"},
+		{"a stranger's", with(0, podtest.KeytabOf(aes256(db0, 1), aes256("user@EXAMPLE.COM", 1), aes256(db1, 1))), "its keytab has keys of other principals"},
 	} {
 		err := keys.Keeps(test.files)
 		if err == nil || err.Error() != test.want {

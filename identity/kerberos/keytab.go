@@ -66,7 +66,7 @@ func (e Entry) forget() {
 // errNoKeytab is that a file does not begin like one, and errBase64 that what it
 // says is one in base64.
 var (
-	errNoKeytab = errors.New("is no keytab: a keytab begins with the bytes 0x05 0x02")
+	errNoKeytab = errors.New("is not a keytab: a keytab begins with the bytes 0x05 0x02")
 	errBase64   = errors.New("is a keytab in base64: put the decoded bytes there (kubectl create secret --from-file encodes a file by itself; a template has to decode what it copies)")
 )
 
@@ -107,7 +107,7 @@ func ParseKeytab(data []byte) ([]Entry, error) {
 	case len(data) == 1:
 		return nil, malformed{1, "the file ends within its format"}
 	case data[1] == format1:
-		return nil, errors.New("is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)")
+		return nil, errors.New("is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it again (wkt)")
 	case data[1] != format2:
 		return nil, errNoKeytab
 	}

@@ -147,10 +147,10 @@ func TestWhatIsNoKeytabIsRefusedWithAReason(t *testing.T) {
 		want string
 	}{
 		"empty":                      {nil, "is empty"},
-		"text":                       {[]byte("[libdefaults]\n"), "is no keytab: a keytab begins with the bytes 0x05 0x02"},
-		"a ticket cache":             {[]byte{5, 4, 0, 12}, "is no keytab: a keytab begins with the bytes 0x05 0x02"},
+		"text":                       {[]byte("[libdefaults]\n"), "is not a keytab: a keytab begins with the bytes 0x05 0x02"},
+		"a ticket cache":             {[]byte{5, 4, 0, 12}, "is not a keytab: a keytab begins with the bytes 0x05 0x02"},
 		"one byte":                   {[]byte{5}, "is damaged at byte 1: the file ends within its format"},
-		"format 0x0501":              {[]byte{5, 1, 0, 0}, "is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)"},
+		"format 0x0501":              {[]byte{5, 1, 0, 0}, "is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it again (wkt)"},
 		"half a length":              {[]byte{5, 2, 0, 0}, "is damaged at byte 2: the file ends within a length"},
 		"a hole beyond the end":      {[]byte{5, 2, 0xff, 0xff, 0xff, 0xf0}, "is damaged at byte 2: the file ends within an entry or a hole"},
 		"the least length":           {[]byte{5, 2, 0x80, 0, 0, 0}, "is damaged at byte 2: the file ends within an entry or a hole"},
@@ -194,8 +194,8 @@ func TestAKeytabCutOffAtAnyByteIsDamagedOrHasFewerEntries(t *testing.T) {
 // it read, which may be a key where a file is damaged.
 var sentences = regexp.MustCompile(`^(is empty` +
 	`|is a keytab in base64: put the decoded bytes there .*` +
-	`|is no keytab: a keytab begins with the bytes 0x05 0x02` +
-	`|is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil \(rkt\) and write it anew \(wkt\)` +
+	`|is not a keytab: a keytab begins with the bytes 0x05 0x02` +
+	`|is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil \(rkt\) and write it again \(wkt\)` +
 	`|is damaged at byte (\d+): (the file ends within (its format|a length|an entry or a hole)` +
 	`|the count of its components is out of range|the length of (its realm|a component|its key) is out of range` +
 	`|an entry ends within (the count of its components|the length of (its realm|a component|its key)|its realm|a component|its name type|its time|its key version|its encryption type|its key)))$`)

@@ -27,7 +27,7 @@ type Principal struct {
 func ParsePrincipal(s string) (Principal, error) {
 	p, err := parsePrincipal(s)
 	if err != nil {
-		return Principal{}, fmt.Errorf("%+q is no principal, which looks like SERVICE/HOST@REALM: %w", s, err)
+		return Principal{}, fmt.Errorf("%+q is not a principal such as SERVICE/HOST@REALM: %w", s, err)
 	}
 	return p, nil
 }

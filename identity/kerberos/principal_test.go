@@ -39,7 +39,7 @@ func TestParsePrincipalFollowsLibkrb5(t *testing.T) {
 		p, err := kerberos.ParsePrincipal(test.in)
 		message := ""
 		if err != nil {
-			_, message, _ = strings.Cut(err.Error(), " is no principal, which looks like SERVICE/HOST@REALM: ")
+			_, message, _ = strings.Cut(err.Error(), " is not a principal such as SERVICE/HOST@REALM: ")
 		}
 		if p.String() != test.want || p.Realm() != test.realm || message != test.err {
 			t.Errorf("%.40q:\ngot  %q in %q, %s\nwant %q in %q, %s", test.in, p, p.Realm(), message, test.want, test.realm, test.err)

@@ -62,14 +62,14 @@ func pick(entries []Entry, allowed Enctypes) (keys []Entry, why string) {
 			case !allowed.allow(e.Enctype):
 				refused = append(refused, cmp.Or(known.weak, e.Enctype.String()+" is not allowed"))
 			case known.bytes != 0 && len(e.key.bytes()) != known.bytes:
-				refused = append(refused, fmt.Sprintf("its %s has not the length of such a key", e.Enctype))
+				refused = append(refused, fmt.Sprintf("its %s key has the wrong length", e.Enctype))
 			default:
 				keys = append(keys, e)
 			}
 		}
 		if i == 0 && len(keys) == 0 {
 			slices.Sort(refused)
-			return nil, fmt.Sprintf("its newest version %d has no key that may be used, as %s: make keys of type %s",
+			return nil, fmt.Sprintf("its newest version %d has no usable key, as %s: make keys of type %s",
 				version, strings.Join(slices.Compact(refused), " and "), allowed)
 		}
 	}

@@ -51,7 +51,7 @@ func (s *keytabs) stat() (source.State, error) {
 	}
 	if !one.Mode.IsDir() {
 		return source.State{}, identity.Refuse(identity.Misconfigured,
-			fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, is neither a file nor a folder", s.path), "name a keytab or a folder of keytabs")
+			fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, is neither a file nor a directory", s.path), "name a keytab or a directory of keytabs")
 	}
 	l := source.State{Dir: source.Data(s.path)}
 	dir, err := os.Open(l.Dir)
@@ -64,7 +64,7 @@ func (s *keytabs) stat() (source.State, error) {
 		return source.State{}, explain(s.path, err)
 	}
 	if len(names) > maxFiles {
-		return source.State{}, fmt.Errorf("%+q has more than %d files in it: name one keytab, such as with {hostname}, or a folder with fewer", s.path, maxFiles)
+		return source.State{}, fmt.Errorf("%+q has more than %d files in it: name one keytab, for example with {hostname}, or a directory with fewer", s.path, maxFiles)
 	}
 	slices.Sort(names)
 	for _, name := range names {
@@ -108,7 +108,7 @@ func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, 
 	if failed != nil {
 		return nil, nil, failed
 	}
-	return nil, nil, fmt.Errorf("%+q was changed each of the %d times that it was read", s.path, tries)
+	return nil, nil, fmt.Errorf("%+q changed each of the %d times that it was read", s.path, tries)
 }
 
 // readAll reads what was looked at. passed is how many files of a folder do not begin

@@ -149,7 +149,7 @@ func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
 	}
 	held := time.AfterFunc(5*time.Second, func() { writer.Close() })
 	_, _, err = read(t.Context(), principals(t, db0)...)
-	if !held.Stop() || err == nil || !strings.HasSuffix(err.Error(), "is not a file any more") {
+	if !held.Stop() || err == nil || !strings.HasSuffix(err.Error(), "is no longer a file") {
 		t.Errorf("after at most 5 s: %v", err)
 	}
 	writer.Close()
@@ -166,7 +166,7 @@ func TestABadLinkInAFolderStopsNobody(t *testing.T) {
 	entries, skipped, err := kerberos.NewReader(folder).Read(t.Context(), principals(t, db0)...)
 	want := []string{
 		fmt.Sprintf("%q cannot be read: too many levels of symbolic links", filepath.Join(folder, "loop")),
-		fmt.Sprintf("%q does not exist: mount there what holds the keys, or add it to the Secret", filepath.Join(folder, "through")),
+		fmt.Sprintf("%q does not exist: mount what holds the keys there, or add it to the Secret", filepath.Join(folder, "through")),
 	}
 	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1"}) || !slices.Equal(skipped, want) {
 		t.Errorf("%q, %v, got\n%s", names(entries), err, strings.Join(skipped, "\n"))
@@ -183,7 +183,7 @@ func TestADamagedFileOfAFolderIsSkippedAndTold(t *testing.T) {
 	entries, skipped, err := kerberos.NewReader(m.dir).Read(t.Context(), principals(t, db0)...)
 	want := []string{
 		fmt.Sprintf("%q is damaged at byte 2: the file ends within an entry or a hole", filepath.Join(m.dir, "a")),
-		fmt.Sprintf("%q is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it anew (wkt)", filepath.Join(m.dir, "b")),
+		fmt.Sprintf("%q is a keytab of format 0x0501, which depends on the machine that wrote it: read it there with ktutil (rkt) and write it again (wkt)", filepath.Join(m.dir, "b")),
 		fmt.Sprintf("%q is empty", filepath.Join(m.dir, "c")),
 	}
 	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1"}) || !slices.Equal(skipped, want) {
@@ -208,9 +208,9 @@ func TestAPathThatIsNoSourceIsAnErrorThatSaysWhatToDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"missing":      "does not exist: mount there what holds the keys, or add it to the Secret",
-		"text/missing": "does not exist: mount there what holds the keys, or add it to the Secret",
-		"text":         "is no keytab: a keytab begins with the bytes 0x05 0x02",
+		"missing":      "does not exist: mount what holds the keys there, or add it to the Secret",
+		"text/missing": "does not exist: mount what holds the keys there, or add it to the Secret",
+		"text":         "is not a keytab: a keytab begins with the bytes 0x05 0x02",
 		"empty":        "is empty",
 		"large":        "is too large: all keytabs of a source together may have 16 MiB",
 		"loop":         "cannot be read: too many levels of symbolic links",
@@ -223,7 +223,7 @@ func TestAPathThatIsNoSourceIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	}
 	path := filepath.Join(dir, "fifo")
 	_, _, err = kerberos.NewReader(path).Read(t.Context())
-	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, is neither a file nor a folder: name a keytab or a folder of keytabs", path))
+	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, is neither a file nor a directory: name a keytab or a directory of keytabs", path))
 }
 
 func TestAFolderWithTooMuchInItIsNotReadToItsEnd(t *testing.T) {
@@ -235,7 +235,7 @@ func TestAFolderWithTooMuchInItIsNotReadToItsEnd(t *testing.T) {
 		}
 	}
 	_, _, err := kerberos.NewReader(dir).Read(t.Context())
-	if want := fmt.Sprintf("%q has more than 4096 files in it: name one keytab, such as with {hostname}, or a folder with fewer", dir); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("%q has more than 4096 files in it: name one keytab, for example with {hostname}, or a directory with fewer", dir); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 
@@ -308,7 +308,7 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 	owner := info.Sys().(*syscall.Stat_t)
 	groups, _ := os.Getgroups()
 	sentence := func(name, mode string) string {
-		return fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, which has uid %d, gid %d and mode %s: set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read",
+		return fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, which has uid %d, gid %d and mode %s: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it",
 			os.Geteuid(), os.Getegid(), groups, filepath.Join(path, name), owner.Uid, owner.Gid, mode)
 	}
 	for name, want := range map[string]string{"one": sentence("one", "0200"), "all": sentence("all/a", "0200"), "closed": sentence("closed", "0100")} {
@@ -317,7 +317,7 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 	}
 	_, _, err = kerberos.NewReader(filepath.Join(path, "closed/a")).Read(t.Context())
 	if os.Geteuid() != int(owner.Uid) { // who may not even search the folder
-		checkRefusal(t, err, fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, as %q has uid %d, gid %d and mode 0100: set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read",
+		checkRefusal(t, err, fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, as %q has uid %d, gid %d and mode 0100: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it",
 			os.Geteuid(), os.Getegid(), groups, filepath.Join(path, "closed/a"), filepath.Join(path, "closed"), owner.Uid, owner.Gid))
 	}
 	// Another Pod's file beside ours.
@@ -423,7 +423,7 @@ func TestASecretThatIsSwappedWhileItIsReadIsReadFromOneState(t *testing.T) {
 		entries, _, err := r.Read(t.Context(), principals(t, db0)...)
 		if err != nil {
 			torn++ // it said so
-			if want := fmt.Sprintf("%q was changed each of the %d times that it was read", m.dir, kerberos.Tries); err.Error() != want {
+			if want := fmt.Sprintf("%q changed each of the %d times that it was read", m.dir, kerberos.Tries); err.Error() != want {
 				t.Error(err)
 			}
 			continue
@@ -463,7 +463,7 @@ func TestASourceThatNeverStandsStillIsAnErrorAndThenReadAgain(t *testing.T) {
 		write(t, path, podtest.KeytabOf(slices.Repeat([]podtest.Entry{aes256(db0, written)}, int(written))...)) // each of a size of its own
 	}}
 	entries, _, err := r.Read(ctx, principals(t, db0)...)
-	if want := fmt.Sprintf("%q was changed each of the %d times that it was read", path, kerberos.Tries); entries != nil || err == nil || err.Error() != want {
+	if want := fmt.Sprintf("%q changed each of the %d times that it was read", path, kerberos.Tries); entries != nil || err == nil || err.Error() != want {
 		t.Errorf("%q, %v\nnot %s", names(entries), err, want)
 	}
 	entries, _, err = r.Read(t.Context(), principals(t, db0)...)

@@ -34,7 +34,7 @@ func (t *Templates) UnmarshalText(text []byte) error {
 			part = part[:len(part)-1]
 		}
 		if part == "" {
-			return errors.New("a principal in the list is empty: take a comma out, or write the principal")
+			return errors.New("a principal in the list is empty: remove a comma, or write the principal")
 		}
 		if len(splitUnescaped(part, ' ')) > 1 {
 			return fmt.Errorf("%+q has a space in it: put a comma between two principals", part)
@@ -66,7 +66,7 @@ func splitUnescaped(text string, sep byte) (parts []string) {
 // resolve makes one principal of a template.
 func resolve(template string, words source.Words, realm Realm) (Principal, error) {
 	if !printable(template) {
-		return Principal{}, fmt.Errorf("%+q is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)", template)
+		return Principal{}, fmt.Errorf("%+q is not a principal: only printable ASCII is allowed (RFC 4120, 5.2.1)", template)
 	}
 	text, err := words.Expand(template)
 	if err != nil {
@@ -77,7 +77,7 @@ func resolve(template string, words source.Words, realm Realm) (Principal, error
 		return Principal{}, err
 	}
 	if p.realm == "" && realm == "" {
-		return Principal{}, identity.Refuse(identity.Misconfigured, fmt.Errorf("the principal %s has no realm", p), "set PODFQDN_KRB5_REALM, or write it behind an @")
+		return Principal{}, identity.Refuse(identity.Misconfigured, fmt.Errorf("the principal %s has no realm", p), "set PODFQDN_KRB5_REALM, or write the realm after an @")
 	}
 	p.realm = cmp.Or(p.realm, string(realm))
 	if err := checkRealm(p.realm); err != nil {

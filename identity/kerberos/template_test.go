@@ -14,19 +14,19 @@ func TestTemplatesThatNoPodCanHaveAreRefusedAtOnce(t *testing.T) {
 		"HTTP/{}":                    `"HTTP/{}" has an unknown word, {}: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
 		"HTTP/{fqdn":                 `"HTTP/{fqdn" has a { without }: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
 		"HTTP/fqdn}":                 `"HTTP/fqdn}" has a } without {: the words are {fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}`,
-		"HTTP/{\"\x1b}":              `"HTTP/{\"\x1b}" is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)`,
-		"HTTP/{fqdn},":               `a principal in the list is empty: take a comma out, or write the principal`,
-		",HTTP/{fqdn}":               `a principal in the list is empty: take a comma out, or write the principal`,
-		" ":                          `a principal in the list is empty: take a comma out, or write the principal`,
+		"HTTP/{\"\x1b}":              `"HTTP/{\"\x1b}" is not a principal: only printable ASCII is allowed (RFC 4120, 5.2.1)`,
+		"HTTP/{fqdn},":               `a principal in the list is empty: remove a comma, or write the principal`,
+		",HTTP/{fqdn}":               `a principal in the list is empty: remove a comma, or write the principal`,
+		" ":                          `a principal in the list is empty: remove a comma, or write the principal`,
 		"HTTP/{fqdn} hdfs/{fqdn}":    `"HTTP/{fqdn} hdfs/{fqdn}" has a space in it: put a comma between two principals`,
-		"HTTP/":                      `"HTTP/" is no principal, which looks like SERVICE/HOST@REALM: it has an empty component`,
-		"HTTP/{fqdn}@":               `"HTTP/db-0.db.default.svc.cluster.local@" is no principal, which looks like SERVICE/HOST@REALM: its realm is empty: leave the @ out for the default realm`,
-		`HTTP/{fqdn}\`:               `"HTTP/db-0.db.default.svc.cluster.local\\" is no principal, which looks like SERVICE/HOST@REALM: it ends with a backslash`,
+		"HTTP/":                      `"HTTP/" is not a principal such as SERVICE/HOST@REALM: it has an empty component`,
+		"HTTP/{fqdn}@":               `"HTTP/db-0.db.default.svc.cluster.local@" is not a principal such as SERVICE/HOST@REALM: its realm is empty: leave the @ out for the default realm`,
+		`HTTP/{fqdn}\`:               `"HTTP/db-0.db.default.svc.cluster.local\\" is not a principal such as SERVICE/HOST@REALM: it ends with a backslash`,
 		"HTTP/{fqdn}@EXAMPLE COM":    `"HTTP/{fqdn}@EXAMPLE COM" has a space in it: put a comma between two principals`,
 		"HTTP/{fqdn}@EXAMPLE=COM":    `HTTP/db-0.db.default.svc.cluster.local@EXAMPLE=COM: the realm "EXAMPLE=COM" has "=" in it: letters, digits, dots, hyphens and underscores are allowed`,
 		`HTTP/{fqdn}@A\nB`:           `HTTP/db-0.db.default.svc.cluster.local@A\nB: the realm "A\\nB" has "\\" in it: letters, digits, dots, hyphens and underscores are allowed`,
-		"HTTP/caf\u00e9@R":           `"HTTP/caf\u00e9@R" is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)`,
-		"HTTP/{fqdn}\n[libdefaults]": `"HTTP/{fqdn}\n[libdefaults]" is no principal: only printable ASCII is allowed in one (RFC 4120, 5.2.1)`,
+		"HTTP/caf\u00e9@R":           `"HTTP/caf\u00e9@R" is not a principal: only printable ASCII is allowed (RFC 4120, 5.2.1)`,
+		"HTTP/{fqdn}\n[libdefaults]": `"HTTP/{fqdn}\n[libdefaults]" is not a principal: only printable ASCII is allowed (RFC 4120, 5.2.1)`,
 	} {
 		var templates kerberos.Templates
 		err := templates.UnmarshalText([]byte(text))
@@ -76,24 +76,24 @@ func TestAConfigThatDoesNotFitThePodIsRefused(t *testing.T) {
 		inPlace                                     bool
 		want                                        string
 	}{
-		{source: "/k", want: "there are no principals to have keys of: set PODFQDN_KRB5_PRINCIPALS, such as HTTP/{fqdn}"},
-		{principals: "a/b@R", want: "there is no source of keys for a/b@R: set PODFQDN_KRB5_SOURCE to a keytab or a folder of keytabs"},
+		{source: "/k", want: "there are no principals: set PODFQDN_KRB5_PRINCIPALS, such as HTTP/{fqdn}"},
+		{principals: "a/b@R", want: "there is no source of keys for a/b@R: set PODFQDN_KRB5_SOURCE to a keytab or a directory of keytabs"},
 		{principals: "HTTP/{fqdn}", source: "/k",
-			want: "the principal HTTP/db-0.db.default.svc.cluster.local has no realm: set PODFQDN_KRB5_REALM, or write it behind an @"},
+			want: "the principal HTTP/db-0.db.default.svc.cluster.local has no realm: set PODFQDN_KRB5_REALM, or write the realm after an @"},
 		{principals: "{service}/{fqdn}", realm: "R", source: "/k", fqdn: "kdc1.example.org",
-			want: `{service} in "{service}/{fqdn}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
+			want: `{service} in "{service}/{fqdn}" has no value, because kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
 		{principals: "a/b@R", source: "/k/{namespace}", fqdn: "kdc1.example.org",
-			want: `{namespace} in "/k/{namespace}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
+			want: `{namespace} in "/k/{namespace}" has no value, because kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`},
 		{principals: "broker{ordinal}@R", source: "/k", fqdn: "kdc1.example.org",
-			want: `{ordinal} in "broker{ordinal}@R" stands for nothing, as the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
+			want: `{ordinal} in "broker{ordinal}@R" has no value, because the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
 		{principals: "a/b@R", source: "/k/{ordinal}", fqdn: "kdc1.example.org",
-			want: `{ordinal} in "/k/{ordinal}" stands for nothing, as the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
+			want: `{ordinal} in "/k/{ordinal}" has no value, because the hostname "kdc1" does not end with an ordinal, as db-0 does: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out`},
 		{principals: "a/b@R", source: "/k", dir: "krb5",
-			want: `"krb5" is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told: change PODFQDN_KRB5_DIR, or set PODFQDN_KRB5_MOUNT`},
+			want: `"krb5" is not an absolute path of letters, digits, dots, hyphens and underscores only: change PODFQDN_KRB5_DIR, or set PODFQDN_KRB5_MOUNT`},
 		{principals: "a/b@R", source: "/k", mount: "/krb5'\nX='",
-			want: `"/krb5'\nX='" is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told: change PODFQDN_KRB5_DIR, or set PODFQDN_KRB5_MOUNT`},
+			want: `"/krb5'\nX='" is not an absolute path of letters, digits, dots, hyphens and underscores only: change PODFQDN_KRB5_DIR, or set PODFQDN_KRB5_MOUNT`},
 		{principals: "a/b@R", source: "/k:l", inPlace: true,
-			want: `"/k:l" is no absolute path of letters, digits, dots, hyphens and underscores, as an application can be told: change PODFQDN_KRB5_SOURCE`},
+			want: `"/k:l" is not an absolute path of letters, digits, dots, hyphens and underscores only: change PODFQDN_KRB5_SOURCE`},
 	} {
 		config := kerberos.Config{Realm: kerberos.Realm(test.realm), Dir: "/krb5", Mount: test.mount, InPlace: kerberos.InPlace(test.inPlace)}
 		if test.dir != "" {
@@ -119,7 +119,7 @@ func TestSettingsThatAreNoneAreRefused(t *testing.T) {
 		mode     kerberos.Mode
 	)
 	type setting interface{ UnmarshalText([]byte) error }
-	const noKDC = " is no KDC: write NAME, NAME:PORT, ADDRESS, ADDRESS:PORT or [IPv6]:PORT"
+	const noKDC = " is not a KDC: write NAME, NAME:PORT, ADDRESS, ADDRESS:PORT or [IPv6]:PORT"
 	const noMode = "must be an octal mode with which the owner may read and nobody else may write, such as 0440 or 0600"
 	for _, test := range []struct {
 		into       setting
@@ -151,12 +151,12 @@ func TestSettingsThatAreNoneAreRefused(t *testing.T) {
 		{&kdcs, "tcp/kdc1", `"tcp/kdc1"` + noKDC},
 		{&enctypes, "", ""},
 		{&enctypes, "aes256-cts, AES128-SHA2,camellia256-cts-cmac", ""},
-		{&enctypes, "aes256-cts,", "an encryption type in the list is empty: take a comma out"},
-		{&enctypes, "aes256\n", `"aes256\n" is no encryption type that is known here: use aes256-cts, aes128-cts, aes256-sha2 or aes128-sha2`},
-		{&enctypes, "aes256-cts,rc4-hmac", "rc4-hmac is refused, as RC4 is deprecated (RFC 8429): use AES"},
-		{&enctypes, "arcfour-hmac-exp", "arcfour-hmac-exp is refused, as RC4 is deprecated (RFC 8429): use AES"},
-		{&enctypes, "des3-cbc-sha1", "des3-cbc-sha1 is refused, as triple DES is deprecated (RFC 8429): use AES"},
-		{&enctypes, "des-cbc-crc", "des-cbc-crc is refused, as DES can be broken within a day (RFC 6649): use AES"},
+		{&enctypes, "aes256-cts,", "an encryption type in the list is empty: remove a comma"},
+		{&enctypes, "aes256\n", `"aes256\n" is not a known encryption type: use aes256-cts, aes128-cts, aes256-sha2 or aes128-sha2`},
+		{&enctypes, "aes256-cts,rc4-hmac", "rc4-hmac is refused because RC4 is deprecated (RFC 8429): use AES"},
+		{&enctypes, "arcfour-hmac-exp", "arcfour-hmac-exp is refused because RC4 is deprecated (RFC 8429): use AES"},
+		{&enctypes, "des3-cbc-sha1", "des3-cbc-sha1 is refused because triple DES is deprecated (RFC 8429): use AES"},
+		{&enctypes, "des-cbc-crc", "des-cbc-crc is refused because DES can be broken within a day (RFC 6649): use AES"},
 		{&mode, "0440", ""},
 		{&mode, "600", ""},
 		{&mode, "0444", ""},

@@ -275,7 +275,7 @@ func TestARefusalIsNotHidden(t *testing.T) {
 		v.State, v.code, v.Reason = state, exitRefused, reason
 		return v.Causes(nil)
 	}
-	const timeout = `PODFQDN_TIMEOUT="x": must be a time with its unit`
+	const timeout = `PODFQDN_TIMEOUT="x": must be a time with a unit`
 	for _, causes := range [][]diagnosis.Cause{said(Refused, timeout), said(Waiting, "before that: "+timeout)} {
 		if len(causes) != 3 || causes[1].Why != `PODFQDN_TIMEOUT="x"` || causes[2].Kind != diagnosis.SelectorMismatch {
 			t.Errorf("%+v", causes)
@@ -291,9 +291,9 @@ func TestARefusalIsNotHidden(t *testing.T) {
 // What to change is cut off only where it is surely that.
 func TestSeveralRefusalsAreNotCutInTwo(t *testing.T) {
 	t.Parallel()
-	const one, two = "PODFQDN_FORWRD is no variable of podfqdn: did you mean PODFQDN_FORWARD?", "PODFQDN_TIMOUT is no variable of podfqdn: did you mean PODFQDN_TIMEOUT?"
+	const one, two = "PODFQDN_FORWRD is not a variable of podfqdn: did you mean PODFQDN_FORWARD?", "PODFQDN_TIMOUT is not a variable of podfqdn: did you mean PODFQDN_TIMEOUT?"
 	for reason, want := range map[string][2]string{
-		one:              {"PODFQDN_FORWRD is no variable of podfqdn", "did you mean PODFQDN_FORWARD?"},
+		one:              {"PODFQDN_FORWRD is not a variable of podfqdn", "did you mean PODFQDN_FORWARD?"},
 		one + "; " + two: {one + "; " + two, "what podfqdn says; `kubectl --namespace default logs db-0 --container podfqdn` has all of it"},
 		`exec has no option "-x": write podfqdn exec COMMAND; settings are variables`: {`exec has no option "-x"`, "write podfqdn exec COMMAND; settings are variables"},
 	} {
@@ -364,8 +364,8 @@ func TestTheRecordOfAPodThatLivesIsNotAnEarlierPods(t *testing.T) {
 func TestARefusalNamesWhatToChange(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones}.view()
-	v.State, v.code, v.Reason = Refused, exitRefused, `PODFQDN_TIMEOUT="x": must be a time with its unit`
-	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != `the variable PODFQDN_TIMEOUT of container "podfqdn": it must be a time with its unit` {
+	v.State, v.code, v.Reason = Refused, exitRefused, `PODFQDN_TIMEOUT="x": must be a time with a unit`
+	if c := v.Causes(nil)[0]; c.Why != `PODFQDN_TIMEOUT="x"` || c.Change != `the variable PODFQDN_TIMEOUT of container "podfqdn": it must be a time with a unit` {
 		t.Errorf("%+v", c)
 	}
 }

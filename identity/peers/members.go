@@ -149,7 +149,7 @@ func (m Members) names(c identity.Claim) (names []identity.Name, self int, err e
 		if own < m.first || own > m.last {
 			start := max(own-(m.last-m.first), 1)
 			return nil, 0, refuse(fmt.Errorf("PODFQDN_PEERS: this Pod is %s, and its ordinal %d is not in %d..%d", c.Name(), own, m.first, m.last),
-				fmt.Sprintf("set PODFQDN_PEERS to the number in spec.replicas, or where spec.ordinals.start is not 0 to the range of ordinals, such as %d..%d", start, start+m.last-m.first))
+				fmt.Sprintf("set PODFQDN_PEERS to the number in spec.replicas, or, if spec.ordinals.start is not 0, to the range of ordinals, such as %d..%d", start, start+m.last-m.first))
 		}
 		_, domain, _ := strings.Cut(c.Name().String(), ".")
 		for n := m.first; n <= m.last; n++ {

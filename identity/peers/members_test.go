@@ -95,14 +95,14 @@ func TestMembersThatCannotBeAreRefusedInOneSentence(t *testing.T) {
 		{"zk-0", "zk-1,2", "", `"2" is a number, not a name: must be a number of members, such as 3, a range of ordinals, such as 0..2, or names, such as zk-{0..2} or zk-0,zk-1`},
 		{"zk-0", "three", "most", "must be none, majority, all, lower, or a number of members from 1 on"},
 		{"zk-0", "3", "0", "must be none, majority, all, lower, or a number of members from 1 on"},
-		{"zk-3", "3", "", `PODFQDN_PEERS: this Pod is zk-3` + domain + `, and its ordinal 3 is not in 0..2: set PODFQDN_PEERS to the number in spec.replicas, or where spec.ordinals.start is not 0 to the range of ordinals, such as 1..3`},
-		{"zk-0", "1..3", "", `PODFQDN_PEERS: this Pod is zk-0` + domain + `, and its ordinal 0 is not in 1..3: set PODFQDN_PEERS to the number in spec.replicas, or where spec.ordinals.start is not 0 to the range of ordinals, such as 1..3`},
+		{"zk-3", "3", "", `PODFQDN_PEERS: this Pod is zk-3` + domain + `, and its ordinal 3 is not in 0..2: set PODFQDN_PEERS to the number in spec.replicas, or, if spec.ordinals.start is not 0, to the range of ordinals, such as 1..3`},
+		{"zk-0", "1..3", "", `PODFQDN_PEERS: this Pod is zk-0` + domain + `, and its ordinal 0 is not in 1..3: set PODFQDN_PEERS to the number in spec.replicas, or, if spec.ordinals.start is not 0, to the range of ordinals, such as 1..3`},
 		{"zookeeper", "3", "", `PODFQDN_PEERS is a number of members or a range, but the hostname "zookeeper" does not end with an ordinal, as those of a StatefulSet do: write the names of the peers, such as zk-{0..2}`},
 		{"zk-0", "a.b.c", "", `PODFQDN_PEERS: "a.b.c" may be a whole name, or a Pod of another namespace: write "a.b.c." or "a.b.c.svc"`},
 		{"zk-0", "zk-{0..2},zk-1", "", "PODFQDN_PEERS has zk-1" + domain + " twice: leave one of them out"},
 		{"zk-0", "3", "4", "PODFQDN_PEERS_WAIT=4, but PODFQDN_PEERS has 3 members: set at most that many"},
 		{"zk-0", "jn-{0..2}", "lower", "PODFQDN_PEERS_WAIT=lower, but zk-0" + domain + " is not among PODFQDN_PEERS: list this Pod too, or set all"},
-		{"zk-0", "", "all", "PODFQDN_PEERS_WAIT=all is of no use alone: set PODFQDN_PEERS too, such as 3"},
+		{"zk-0", "", "all", "PODFQDN_PEERS_WAIT=all has no effect alone: set PODFQDN_PEERS too, such as 3"},
 	} {
 		c, err := config(t, test.members, test.wait)
 		if err == nil {

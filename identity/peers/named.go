@@ -53,7 +53,7 @@ func Named(texts []string, wait Wait, zone identity.Name, searchList []string, r
 	}
 	switch all := len(r.members); {
 	case wait.number > all:
-		return nil, refuse(fmt.Errorf("%d names are to be waited for, and there are %d", wait.number, all), "wait for fewer")
+		return nil, refuse(fmt.Errorf("cannot wait for %d of %d names", wait.number, all), "wait for fewer")
 	case wait.number > 0:
 		r.need = wait.number
 	case wait.word == "majority":

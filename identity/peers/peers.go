@@ -72,7 +72,7 @@ func Variables() []string { return []string{identity.VariablePeers} }
 func (c Config) Requirement(claim identity.Claim, _ string) (*identity.Requirement, error) {
 	if c.Members.IsZero() {
 		if !c.Wait.none() {
-			return nil, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=%s is of no use alone", c.Wait), "set PODFQDN_PEERS too, such as 3")
+			return nil, refuse(fmt.Errorf("PODFQDN_PEERS_WAIT=%s has no effect alone", c.Wait), "set PODFQDN_PEERS too, such as 3")
 		}
 		return nil, nil
 	}

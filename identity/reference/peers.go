@@ -32,7 +32,7 @@ func (p *piece) readList(rest string) string {
 			p.why = `a "]" must close the "["`
 			return rest
 		case !isSeparator(p.sep):
-			p.why, p.want = `a separator knows \n, \t and \\ only`, `write \\ for a backslash`
+			p.why, p.want = `a separator has no escapes but \n, \t and \\`, `write \\ for a backslash`
 			return rest
 		case strings.HasPrefix(rest, ")"):
 			return rest
@@ -45,7 +45,7 @@ func (p *piece) readList(rest string) string {
 	end := strings.IndexAny(rest, "()\r\n")
 	switch {
 	case end < 0 || rest[end] == '\r' || rest[end] == '\n':
-		p.why, p.want = "a parenthesis must close it in the same line", `write a line's end as the separator [\n]`
+		p.why, p.want = "a parenthesis must close it on the same line", `write a newline as the separator [\n]`
 	case rest[end] == '(':
 		p.why, p.want = `a format cannot have a "("`, "write what needs parentheses without a format"
 	default:
@@ -156,7 +156,7 @@ func readWord(format string) part {
 		if near := Nearest(strings.ToLower(name), []string{wordFQDN, wordHostname, wordOrdinal}); near != "" {
 			p.want = "did you mean {" + near + "}?"
 		} else {
-			p.want = allWords + "; and a blank behind a brace that stays"
+			p.want = allWords + "; put a blank after a brace that is meant literally"
 		}
 		return p
 	}
@@ -235,7 +235,7 @@ func (l *list) size(p piece) (size int, why, want string) {
 						"name peers such as zk-0, or leave " + part.text + " out"
 				}
 				if n > math.MaxInt32 {
-					return 0, fmt.Sprintf("%s has peer %+q, whose ordinal with +%d is more than %d", peers, peer.fqdn, part.plus, math.MaxInt32), smaller
+					return 0, fmt.Sprintf("%s has peer %+q, whose ordinal plus %d is more than %d", peers, peer.fqdn, part.plus, math.MaxInt32), smaller
 				}
 				size += digits(n)
 			}

@@ -170,7 +170,7 @@ func TestAMalformedListIsReported(t *testing.T) {
 	const (
 		forms = "write $(POD_PEERS), $(POD_PEERS:{fqdn}:9092) or $(POD_PEERS[;]:{fqdn}:9092)"
 		words = "write {fqdn}, {hostname}, {ordinal} or {ordinal+1}"
-		close = `write a line's end as the separator [\n]`
+		close = `write a newline as the separator [\n]`
 	)
 	for text, want := range map[string][3]string{ // the reference, why, and what to write
 		"$(POD_PEERS+1)":                 {"$(POD_PEERS+1)", "only POD_ORDINAL takes +N", forms},
@@ -179,12 +179,12 @@ func TestAMalformedListIsReported(t *testing.T) {
 		"$(POD_PEERS:fqdn)":              {"$(POD_PEERS:fqdn)", "a format needs a word in braces", words},
 		"$(POD_PEERS:-none)":             {"$(POD_PEERS:-none)", "a format needs a word in braces", words},
 		"$(POD_PEERS:${fqdn})":           {"$(POD_PEERS:", "a format needs a word in braces", words},
-		"$(POD_PEERS:{host})":            {"$(POD_PEERS:{host})", `"{host" does not begin a word of a format`, words + "; and a blank behind a brace that stays"},
-		"$(POD_PEERS:{host: {fqdn}})":    {"$(POD_PEERS:", `"{host" does not begin a word of a format`, words + "; and a blank behind a brace that stays"},
+		"$(POD_PEERS:{host})":            {"$(POD_PEERS:{host})", `"{host" does not begin a word of a format`, words + "; put a blank after a brace that is meant literally"},
+		"$(POD_PEERS:{host: {fqdn}})":    {"$(POD_PEERS:", `"{host" does not begin a word of a format`, words + "; put a blank after a brace that is meant literally"},
 		"$(POD_PEERS:{fqnd})":            {"$(POD_PEERS:{fqnd})", `"{fqnd" does not begin a word of a format`, "did you mean {fqdn}?"},
 		"$(POD_PEERS:{FQDN})":            {"$(POD_PEERS:{FQDN})", `"{FQDN" does not begin a word of a format`, "did you mean {fqdn}?"},
 		"$(POD_PEERS:{fqdn},{ordnal})":   {"$(POD_PEERS:{fqdn},{ordnal})", `"{ordnal" does not begin a word of a format`, "did you mean {ordinal}?"},
-		"$(POD_PEERS:{" + long + ")":     {"$(POD_PEERS:", `"{xxxxxxxxxxxxxxxx" does not begin a word of a format`, words + "; and a blank behind a brace that stays"},
+		"$(POD_PEERS:{" + long + ")":     {"$(POD_PEERS:", `"{xxxxxxxxxxxxxxxx" does not begin a word of a format`, words + "; put a blank after a brace that is meant literally"},
 		"$(POD_PEERS:{fqdn)":             {"$(POD_PEERS:{fqdn)", "a brace must close {fqdn", words},
 		"$(POD_PEERS:{fqdn.x})":          {"$(POD_PEERS:{fqdn.x})", "a brace must close {fqdn", words},
 		"$(POD_PEERS:{ordinal-1})":       {"$(POD_PEERS:{ordinal-1})", "a brace must close {ordinal", words},
@@ -193,13 +193,13 @@ func TestAMalformedListIsReported(t *testing.T) {
 		"$(POD_PEERS:{ordinal+1000000})": {"$(POD_PEERS:{ordinal+1000000})", "1 to 6 digits and a brace must follow the + of {ordinal", "write {ordinal} or {ordinal+1}"},
 		"$(POD_PEERS:$(POD_FQDN))":       {"$(POD_PEERS:", `a format cannot have a "("`, "write what needs parentheses without a format"},
 		"$(POD_PEERS:f({fqdn}))":         {"$(POD_PEERS:f({fqdn})", `a format cannot have a "("`, "write what needs parentheses without a format"},
-		"$(POD_PEERS:{fqdn}\n)":          {"$(POD_PEERS:", "a parenthesis must close it in the same line", close},
-		"$(POD_PEERS:{fqdn}\r\n)":        {"$(POD_PEERS:", "a parenthesis must close it in the same line", close},
-		"$(POD_PEERS:{fqdn} pw=x":        {"$(POD_PEERS:", "a parenthesis must close it in the same line", close},
+		"$(POD_PEERS:{fqdn}\n)":          {"$(POD_PEERS:", "a parenthesis must close it on the same line", close},
+		"$(POD_PEERS:{fqdn}\r\n)":        {"$(POD_PEERS:", "a parenthesis must close it on the same line", close},
+		"$(POD_PEERS:{fqdn} pw=x":        {"$(POD_PEERS:", "a parenthesis must close it on the same line", close},
 		"$(POD_PEERS[;":                  {"$(POD_PEERS[", `a "]" must close the "["`, forms},
 		"$(POD_PEERS[;)":                 {"$(POD_PEERS[;)", `a "]" must close the "["`, forms},
-		`$(POD_PEERS[\r]:{fqdn})`:        {`$(POD_PEERS[\r]:{fqdn})`, `a separator knows \n, \t and \\ only`, `write \\ for a backslash`},
-		`$(POD_PEERS[\]:{fqdn})`:         {`$(POD_PEERS[\]:{fqdn})`, `a separator knows \n, \t and \\ only`, `write \\ for a backslash`},
+		`$(POD_PEERS[\r]:{fqdn})`:        {`$(POD_PEERS[\r]:{fqdn})`, `a separator has no escapes but \n, \t and \\`, `write \\ for a backslash`},
+		`$(POD_PEERS[\]:{fqdn})`:         {`$(POD_PEERS[\]:{fqdn})`, `a separator has no escapes but \n, \t and \\`, `write \\ for a backslash`},
 		"$(POD_PEERS[;]{fqdn})":          {"$(POD_PEERS[;]{fqdn})", `a ":" and a format, or a parenthesis, must follow the "]"`, forms},
 		"$(POD_PEERS[;]":                 {"$(POD_PEERS[", `a ":" and a format, or a parenthesis, must follow the "]"`, forms},
 		"$$(POD_PEERS:{fqnd})":           {"$(POD_PEERS:{fqnd})", `"{fqnd" does not begin a word of a format`, "did you mean {fqdn}?"},
@@ -233,7 +233,7 @@ func TestAPeerWithoutOrdinalIsSaidBeforeAnythingElseIsKnown(t *testing.T) {
 		"7.x":                       `POD_PEERS has peer "7.x", which has no ordinal for {ordinal+1}: ` + hint,
 		"zk.x-1":                    `POD_PEERS has peer "zk.x-1", which has no ordinal for {ordinal+1}: ` + hint,
 		"zk-2147483648":             `POD_PEERS has peer "zk-2147483648", which has no ordinal for {ordinal+1}: ` + hint,
-		"zk-2147483647":             `POD_PEERS has peer "zk-2147483647", whose ordinal with +1 is more than 2147483647`,
+		"zk-2147483647":             `POD_PEERS has peer "zk-2147483647", whose ordinal plus 1 is more than 2147483647`,
 		"zk-99999999999999999999":   `POD_PEERS has peer "zk-99999999999999999999", which has no ordinal for {ordinal+1}: ` + hint,
 		"":                          `POD_PEERS has peer "", which has no ordinal for {ordinal+1}: ` + hint,
 		"a-b-0,a-b-c-1.x,d-2.y-e.z": "",

@@ -246,8 +246,8 @@ func apart(path, dir string) error {
 		return nil
 	}
 	return identity.Refuse(identity.Misconfigured,
-		fmt.Errorf("PODFQDN_RENDER: %+q and %+q are not apart, and podfqdn publishes in the second", path, dir),
-		"give each a volume of its own")
+		fmt.Errorf("PODFQDN_RENDER: %+q and %+q overlap, and podfqdn publishes in the second", path, dir),
+		"give each a separate volume")
 }
 
 // within reports whether path is dir or lies in it, by their names or by what these

@@ -252,7 +252,7 @@ func TestSourcesAndVolumesAreApart(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := pairs.Requirements(identity.Claim{}, render.Others{Dirs: dirs})
-		if fine != (err == nil) || err != nil && (!errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), "are not apart")) {
+		if fine != (err == nil) || err != nil && (!errors.As(err, new(*identity.Refusal)) || !strings.Contains(err.Error(), "overlap")) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

@@ -175,7 +175,7 @@ func (s *source) entry(name string, above []fs.FileInfo) error {
 	return nil
 }
 
-const fewer = "name a directory that has less in it"
+const fewer = "name a directory with less in it"
 
 // read reads one file of at most as many bytes as are left. Whatever else stands
 // there by now is opened without waiting for anybody, and not read.
@@ -190,7 +190,7 @@ func (s *source) read(name string) (string, fs.FileMode, error) {
 		return "", 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return "", 0, refuse(filepath.Join(s.src, name), fmt.Errorf("is %s by now", kind(info.Mode())), "remove it")
+		return "", 0, refuse(filepath.Join(s.src, name), fmt.Errorf("is now %s", kind(info.Mode())), "remove it")
 	}
 	if info.Size() > s.left {
 		return "", 0, refuse(filepath.Join(s.src, name), fmt.Errorf("is too large: all files of a source together may have %d MiB", maxBytes>>20), fewer)
@@ -217,13 +217,13 @@ func explain(at string, err error) error {
 	case errors.As(err, new(*identity.Refusal)):
 		return err
 	case errors.Is(err, fs.ErrNotExist):
-		return refuse(at, errors.New("leads nowhere, or was just removed"), "remove the link, or add what it leads to")
+		return refuse(at, errors.New("is a broken link, or was just removed"), "remove the link, or add what it leads to")
 	case errors.Is(err, fs.ErrPermission):
 		return refuse(at, fmt.Errorf("cannot be read by uid %d", os.Geteuid()), "set the Pod's fsGroup, or the volume's defaultMode to 0444")
 	case system:
 		return refuse(at, fmt.Errorf("cannot be read: %w", errno), "replace it")
 	case errors.As(err, new(*fs.PathError)): // of os.Root
-		return refuse(at, errors.New("is a link that leads out of the source, or an absolute one"), "remove it, or put there what it leads to")
+		return refuse(at, errors.New("is a link that is absolute or leads out of the source"), "remove it, or put there what it leads to")
 	}
 	return refuse(at, fmt.Errorf("cannot be read: %w", err), "replace it")
 }

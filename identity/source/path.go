@@ -43,9 +43,9 @@ func (p Path) Of(w Words) (string, error) { return w.Expand(p.template) }
 func Explain(path string, err error, holds string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%+q does not exist: mount there what holds the %s, or add it to the Secret", path, holds)
+		return fmt.Errorf("%+q does not exist: mount what holds the %s there, or add it to the Secret", path, holds)
 	case errors.Is(err, fs.ErrPermission):
-		return identity.Refuse(identity.Misconfigured, denied(path), "set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read")
+		return identity.Refuse(identity.Misconfigured, denied(path), "set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it")
 	}
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		err = errno

@@ -39,6 +39,6 @@ func (r *Reading[T]) Read(ctx context.Context, path string, read func() T) (foun
 	case <-ctx.Done():
 		return found, context.Cause(ctx)
 	case <-time.After(wait):
-		return found, fmt.Errorf("%+q could not be read within %s: see whether the file system that it lies on hangs", path, wait.Round(notice))
+		return found, fmt.Errorf("%+q could not be read within %s: check whether its file system hangs", path, wait.Round(notice))
 	}
 }

@@ -52,7 +52,7 @@ func TestAPathIsAbsoluteAndItsWordsAreThoseOfThePod(t *testing.T) {
 func TestAWordThatStandsForNothingIsRefused(t *testing.T) {
 	words := source.WordsOf(claimOf("kdc1.example.org"))
 	for text, want := range map[string]string{
-		"{service}": `{service} in "{service}" stands for nothing, as kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`,
+		"{service}": `{service} in "{service}" has no value, because kdc1.example.org is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN: write it out, or use {fqdn} or {hostname}`,
 	} {
 		_, err := words.Expand(text)
 		if refusal, ok := errors.AsType[*identity.Refusal](err); !ok || refusal.Kind != identity.Misconfigured || err.Error() != want {
@@ -71,13 +71,13 @@ func TestOneReadThatHangsIsWaitedForAndNoOtherIsStarted(t *testing.T) {
 			return started
 		}
 		for _, want := range []string{"5s", "5s"} {
-			if _, err := r.Read(t.Context(), "/k", read); err == nil || err.Error() != `"/k" could not be read within `+want+`: see whether the file system that it lies on hangs` {
+			if _, err := r.Read(t.Context(), "/k", read); err == nil || err.Error() != `"/k" could not be read within `+want+`: check whether its file system hangs` {
 				t.Error(err)
 			}
 		}
 		soon, stop := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer stop()
-		if _, err := r.Read(soon, "/k", read); err == nil || err.Error() != `"/k" could not be read within 1.4s: see whether the file system that it lies on hangs` {
+		if _, err := r.Read(soon, "/k", read); err == nil || err.Error() != `"/k" could not be read within 1.4s: check whether its file system hangs` {
 			t.Error(err)
 		}
 		<-soon.Done()

@@ -56,7 +56,7 @@ func (f File) Open(holds string) (*os.File, error) {
 	}
 	if info, err := opened.Stat(); err == nil && !info.Mode().IsRegular() {
 		_ = opened.Close()
-		return nil, fmt.Errorf("%+q is not a file any more", f.Shown) // whose reader might wait for ever
+		return nil, fmt.Errorf("%+q is no longer a file", f.Shown) // whose reader might wait for ever
 	}
 	return opened, nil
 }

@@ -75,7 +75,7 @@ func (w Words) absent(word, text string) error {
 		why = fmt.Sprintf("the hostname %+q does not end with an ordinal, as db-0 does", w["hostname"])
 		change = "set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or write it out"
 	}
-	return identity.Refuse(identity.Misconfigured, fmt.Errorf("{%s} in %+q stands for nothing, as %s", word, text, why), change)
+	return identity.Refuse(identity.Misconfigured, fmt.Errorf("{%s} in %+q has no value, because %s", word, text, why), change)
 }
 
 // asciiOf is %+q without the quotes.

@@ -261,7 +261,7 @@ func sidecars(t *testing.T, w world) {
 			s.Errorf("the volume holds %q, %v", files, err)
 		}
 		s.says("goes", "withdrawn", "NXDOMAIN")
-		s.says("stands", "DNS does not agree any more: what is published stays", "NXDOMAIN")
+		s.says("stands", "DNS no longer agrees: what is published stays", "NXDOMAIN")
 		if p := s.until("stands", "it is there", func(*corev1.Pod) bool { return true }); !ready(p) || !s.verified("stands") {
 			s.Errorf("what is to stand does not: %+v", p.Status)
 		}
@@ -280,7 +280,7 @@ func sidecars(t *testing.T, w world) {
 		s.kubectl("debug", "db", "--copy-to=copy", "--keep-labels", "--set-image=app="+s.server)
 		copied := s.until("copy", "it has an address", func(p *corev1.Pod) bool { return p.Status.PodIP != "" })
 		s.waits("copy", "another Pod holds this name: "+original.Status.PodIP)
-		s.says("db", "DNS does not agree any more: what is published stays", "another Pod holds this name: "+copied.Status.PodIP)
+		s.says("db", "DNS no longer agrees: what is published stays", "another Pod holds this name: "+copied.Status.PodIP)
 		// A few more looks at it, each longer than GRACE.
 		for deadline := time.Now().Add(patience); metric(s.get("db", "/metrics"), `podfqdn_verifications_total{verdict="shared"}`) < 3; time.Sleep(time.Second) {
 			if time.Now().After(deadline) {

@@ -118,14 +118,14 @@ func TestCertificate(t *testing.T) {
 			s.has(podtest.Certificate{NotBefore: time.Now().Truncate(time.Second).Add(8 * time.Second)}, nil)
 		}, later: func(s *certified, r *running) { r.says("is not valid before") }},
 		"an encrypted key":           {instead: map[string][]byte{"tls.key": encrypted}, code: 16, says: "is an encrypted private key"},
-		"another key":                {instead: map[string][]byte{"tls.key": podtest.Certificate{}.Issue().KeyPEM()}, code: 16, says: "is not that of the certificate"},
+		"another key":                {instead: map[string][]byte{"tls.key": podtest.Certificate{}.Issue().KeyPEM()}, code: 16, says: "does not belong to the certificate"},
 		"another CA":                 {instead: map[string][]byte{"ca.crt": podtest.Certificate{CA: true, CommonName: "ca\x1b"}.Issue().PEM()}, code: 16, says: `does not chain to ca.crt`},
 		"a certificate of a MiB":     {certificate: podtest.Certificate{Padding: 1 << 20}},
 		"a MiB of names":             {certificate: podtest.Certificate{Names: slices.Repeat([]string{strings.Repeat("a.", 120) + "b"}, 4000)}, code: 16, says: "and 3995 more"},
 		"5 MiB":                      {instead: map[string][]byte{"tls.key": make([]byte, 5<<20)}, code: 16, says: "is too large"},
 		"NUL":                        {instead: map[string][]byte{"tls.crt": make([]byte, 4096)}, code: 16, says: "has no PEM certificate in it"},
 		"no files":                   {lay: func(s *certified) { s.do(s.mount.Set(nil)) }, code: 16, says: "is empty: what issues the certificate has not put"},
-		"no directory":               {lay: func(s *certified) { s.do(os.RemoveAll(s.mount.Dir)) }, code: 16, says: "does not exist: mount there what holds the certificate"},
+		"no directory":               {lay: func(s *certified) { s.do(os.RemoveAll(s.mount.Dir)) }, code: 16, says: "does not exist: mount what holds the certificate there"},
 		"a FIFO in place of the key": {lay: func(s *certified) { s.replace("tls.key", fifo) }, code: 10, says: "is a FIFO"},
 		"a FIFO in place of all":     {lay: func(s *certified) { s.do(os.RemoveAll(s.mount.Dir), fifo(s.mount.Dir)) }, code: 10, says: "is a FIFO"},
 		"a device in place of the chain": {lay: func(s *certified) {
@@ -134,7 +134,7 @@ func TestCertificate(t *testing.T) {
 		"a link to itself": {lay: func(s *certified) {
 			s.replace("tls.key", func(path string) error { return os.Symlink("tls.key", path) })
 		}, code: 16, says: "too many levels of symbolic links"},
-		"next to the identity": {environ: []string{"PODFQDN_TLS={root}/identity/tls"}, code: 10, says: "which is for everybody"},
+		"next to the identity": {environ: []string{"PODFQDN_TLS={root}/identity/tls"}, code: 10, says: "which everybody can read"},
 		"it comes after the process has started": {lay: func(s *certified) { s.do(os.RemoveAll(s.mount.Dir), os.Mkdir(s.mount.Dir, 0o755)) }, later: func(s *certified, r *running) {
 			r.says("is empty: what issues the certificate has not put")
 			s.has(podtest.Certificate{}, nil)
@@ -179,7 +179,7 @@ func TestCertificate(t *testing.T) {
 			if e.code != c.code || !strings.Contains(e.reason, c.says) {
 				t.Errorf("ended with %d, %q, not with %d, %q\n%s", e.code, e.reason, c.code, c.says, e.log)
 			}
-			if strings.Contains(e.log, "is not that of") && name != "another key" {
+			if strings.Contains(e.log, "does not belong to") && name != "another key" {
 				t.Errorf("a rotation was a reason:\n%s", e.log)
 			}
 			l.environ = plain
@@ -204,7 +204,7 @@ func TestAKeyOfAnotherUserIsRefused(t *testing.T) {
 	p.timeout = 20 * time.Second
 	e := p.start(as(own, nil, "0022")).wait()
 	p.ended(e)
-	const says = `tls.key", which has uid 0, gid 0 and mode 0400: set the Pod's fsGroup, or a defaultMode or runAsUser with which it may be read`
+	const says = `tls.key", which has uid 0, gid 0 and mode 0400: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it`
 	if e.code != 10 || !strings.HasSuffix(e.reason, says) || e.took > 5*time.Second {
 		t.Errorf("ended with %d after %s, %q\n%s", e.code, e.took, e.reason, e.log)
 	}

@@ -136,7 +136,7 @@ func TestTheWallClockJumps(t *testing.T) {
 				r.signal(syscall.SIGUSR1)
 				// DNS errs for less than GRACE.
 				l.cluster.Withdraw(ours())
-				r.says("DNS does not agree any more")
+				r.says("DNS no longer agrees")
 				l.cluster.Publish(ours())
 				r.says("agree again")
 				if !l.stands() {

@@ -79,8 +79,8 @@ func TestAVolumeInWhichNothingCanBePublishedForAnApplication(t *testing.T) {
 		"without an inode":             {"mount -t tmpfs -o nr_inodes=1 none %s", 13, "no space left on device: raise the volume's sizeLimit, or remove what fills it"},
 		"missing":                      {"rm -rf %s", 13, "does not exist: mount an emptyDir there"},
 		"a file":                       {"rm -rf %[1]s; echo > %[1]s", 13, "is not a directory: mount an emptyDir there, not a single file"},
-		"read-only":                    {readOnly, 11, "is mounted read-only here, and no other container has published this Pod's identity there: have podfqdn init or podfqdn sidecar in a container that mounts the volume to write, or leave readOnly out here"},
-		"read-only, and another Pod's": {readOnly, 11, `is mounted read-only here, and no other container has published this Pod's identity there: what stands there is not this Pod's: it is for another name, "db-9.db.default.svc.cluster.local"`},
+		"read-only":                    {readOnly, 11, "is mounted read-only here, and no other container has published this Pod's identity there: run podfqdn init or podfqdn sidecar in a container that mounts the volume writable, or leave readOnly out here"},
+		"read-only, and another Pod's": {readOnly, 11, `is mounted read-only here, and no other container has published this Pod's identity there: what is published there is not this Pod's: it is for another name, "db-9.db.default.svc.cluster.local"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -189,10 +189,10 @@ func TestAVolumeForTheProgramThatCannotBeWritten(t *testing.T) {
 		"full":                         {"mount -t tmpfs -o size=4m none %s", "cannot write to %s: no space left on device: raise the volume's sizeLimit, or remove what fills it"},
 		"without an inode":             {"mount -t tmpfs -o nr_inodes=1 none %s", "cannot write to %s: no space left on device: raise the volume's sizeLimit, or remove what fills it"},
 		"read-only":                    {"mount --bind %[1]s %[1]s; mount -o remount,bind,ro %[1]s", "cannot write to %s: read-only file system: its volumeMount must not be readOnly in this container"},
-		"missing":                      {"rmdir %s", "%s does not exist: mount an emptyDir of its own there"},
-		"a file":                       {"rmdir %[1]s; echo > %[1]s", "cannot open %s: not a directory: mount an emptyDir of its own there"},
-		"a FIFO":                       {"rmdir %[1]s; mkfifo %[1]s", "cannot open %s: not a directory: mount an emptyDir of its own there"},
-		"a directory in its own place": {"mkdir -p %s/podfqdn/x", "cannot write to %s: file exists: mount an emptyDir of its own there"},
+		"missing":                      {"rmdir %s", "%s does not exist: mount a separate emptyDir there"},
+		"a file":                       {"rmdir %[1]s; echo > %[1]s", "cannot open %s: not a directory: mount a separate emptyDir there"},
+		"a FIFO":                       {"rmdir %[1]s; mkfifo %[1]s", "cannot open %s: not a directory: mount a separate emptyDir there"},
+		"a directory in its own place": {"mkdir -p %s/podfqdn/x", "cannot write to %s: file exists: mount a separate emptyDir there"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -220,11 +220,11 @@ func TestKerberos(t *testing.T) {
 		keys    []string // that are published; else none, or those of http0
 		environ []string
 	}{
-		"no source":       {lay: func(l *life) { l.do(os.RemoveAll(l.root + "/keytabs")) }, code: 14, says: "does not exist: mount there what holds the keys"},
+		"no source":       {lay: func(l *life) { l.do(os.RemoveAll(l.root + "/keytabs")) }, code: 14, says: "does not exist: mount what holds the keys there"},
 		"an empty folder": {lay: func(l *life) { l.sourceIs(nil) }, code: 14, says: "it has nothing"},
 		"an empty file":   {lay: func(l *life) { l.sourceFile(nil) }, code: 14, says: "is empty"},
-		"a text":          {lay: func(l *life) { l.sourceFile([]byte("no keytab\n")) }, code: 14, says: "is no keytab"},
-		"NUL":             {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is no keytab"},
+		"a text":          {lay: func(l *life) { l.sourceFile([]byte("no keytab\n")) }, code: 14, says: "is not a keytab"},
+		"NUL":             {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is not a keytab"},
 		"one byte":        {lay: func(l *life) { l.sourceFile([]byte{5}) }, code: 14, says: "the file ends within its format"},
 		"no entry":        {lay: func(l *life) { l.sourceFile([]byte{5, 2}) }, code: 14, says: "it has nothing"},
 		"the old format":  {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, podtest.Keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
@@ -258,7 +258,7 @@ func TestKerberos(t *testing.T) {
 		"RC4":                      {entries: []string{rc4(23)}, code: 14, says: "RC4"},
 		"DES":                      {entries: []string{rc4(3)}, code: 14, says: "DES"},
 		"a type that nobody knows": {entries: []string{rc4(99)}, code: 14, says: "99"},
-		"a key that is too long":   {entries: []string{rc4(17)}, code: 14, says: "has not the length of such a key"},
+		"a key that is too long":   {entries: []string{rc4(17)}, code: 14, says: "key has the wrong length"},
 		"two versions":             {entries: []string{http0 + ":1", http1, http0 + ":3", http0 + ":2"}, keys: []string{http0 + ":3", http0 + ":2"}},
 		"it comes late": {entries: []string{http1}, later: func(l *life, r *running) {
 			r.says("has no key for")
@@ -274,7 +274,7 @@ func TestKerberos(t *testing.T) {
 		}},
 		"a volume on a disk":  {environ: []string{"PODFQDN_KRB5_DIR={root}/disk"}, lay: func(l *life) { l.do(os.Mkdir(l.root+"/disk", 0o755)) }, code: 10, says: "is on a disk, where keys would stay after the Pod: make it an emptyDir with medium: Memory"},
 		"no volume":           {environ: []string{"PODFQDN_KRB5_DIR={root}/none"}, code: 13, says: "does not exist"},
-		"one volume for both": {environ: []string{"PODFQDN_KRB5_DIR={root}/identity"}, code: 10, says: "which is for everybody"},
+		"one volume for both": {environ: []string{"PODFQDN_KRB5_DIR={root}/identity"}, code: 10, says: "which everybody can read"},
 		"a source for all":    {environ: []string{"PODFQDN_KRB5_SOURCE={root}/identity"}, code: 10, says: "which the application reads"},
 		"a read-only volume":  {lay: func(l *life) { l.mount("", syscall.MS_RDONLY) }, code: 13, says: "must not be readOnly"},
 		"a full volume": {lay: func(l *life) {

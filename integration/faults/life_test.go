@@ -822,7 +822,7 @@ func TestAProcessThatWasStoppedPublishesNothingOld(t *testing.T) {
 			r.says(`"msg":"published"`)
 			l.afresh()
 			l.cluster.Withdraw(ours())
-			r.says("DNS does not agree any more")
+			r.says("DNS no longer agrees")
 			l.when("existence", 2, r.stop)() // it is told that, and reads it later
 			time.Sleep(stop)
 			l.cluster.Publish(ours())
@@ -898,7 +898,7 @@ func (l *life) forgotten(r *running, how func()) (since time.Time) {
 	l.breaker.mu.Unlock()
 	l.afresh()
 	l.when("existence", 1, func() { how(); since = time.Now() })()
-	r.says("DNS does not agree any more")
+	r.says("DNS no longer agrees")
 	return since
 }
 

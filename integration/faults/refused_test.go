@@ -251,7 +251,7 @@ func TestADoctorEndsInTime(t *testing.T) {
 		before := p.stamps(p.dir())
 		e := p.start(exec.Command(podfqdn, "doctor")).wait()
 		p.ended(e)
-		if e.code != 11 || !strings.Contains(e.log, "did not answer everything within 15s") {
+		if e.code != 11 || !strings.Contains(e.log, "did not answer all questions within 15s") {
 			t.Errorf("ended after %s with %d\n%s", e.took, e.code, e.log)
 		}
 		p.same(p.dir(), before)
