@@ -552,7 +552,7 @@ func TestWhatWasPublishedWithKeysIsFoundAgain(t *testing.T) {
 		"the node was booted":     {func(l *life) error { return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755)) }, 0, "keys published", []string{http0 + ":2"}},
 		"and the source is gone too": {func(l *life) error {
 			return errors.Join(os.RemoveAll(l.keys), os.Mkdir(l.keys, 0o755), os.RemoveAll(l.root+"/keytabs"))
-		}, 14, "does not exist: mount there", nil},
+		}, 14, "does not exist: mount what", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
