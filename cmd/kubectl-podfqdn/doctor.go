@@ -46,7 +46,7 @@ func command(stdout io.Writer, code *int) *cobra.Command {
 
 func unknown(args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("no command %+q: use doctor", args[0])}
+		return usageError{fmt.Errorf("unknown command %+q: use doctor", args[0])}
 	}
 	return nil
 }
@@ -94,7 +94,7 @@ Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.
 	clientcmd.BindOverrideFlags(&d.overrides, flags, clientcmd.RecommendedConfigOverrideFlags(""))
 	flags.StringVarP(&d.selector, "selector", "l", "", "a table of the Pods with these labels")
 	flags.BoolVarP(&d.all, "all-namespaces", "A", false, "a table of the Pods of all namespaces")
-	flags.StringVarP(&d.container, "container", "c", "", "podfqdn's container, where it is not recognised, or only that one")
+	flags.StringVarP(&d.container, "container", "c", "", "podfqdn's container, if it is not recognised, or to examine only that one")
 	flags.StringVarP(&d.output, "output", "o", "", "json or yaml")
 	flags.BoolVar(&d.noExec, "no-exec", false, "run nothing in the Pod: only the API is read")
 	return c
@@ -115,7 +115,7 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 		resource, known := kinds[strings.ToLower(kind)]
 		switch {
 		case slash && !known:
-			return false, usageError{fmt.Errorf("want a Pod, and %+q is none: kubectl podfqdn doctor POD, or statefulset/NAME, deployment/NAME, -l SELECTOR, -A", args[0])}
+			return false, usageError{fmt.Errorf("%+q is not a Pod: use kubectl podfqdn doctor POD, or statefulset/NAME, deployment/NAME, -l SELECTOR, -A", args[0])}
 		case slash:
 			args = append([]string{name}, args[1:]...)
 			owner = resource
@@ -132,11 +132,11 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 	}
 	switch {
 	case d.container != "" && (table || owner != ""):
-		return false, usageError{errors.New("--container is of one Pod: name the Pod")}
+		return false, usageError{errors.New("--container needs one Pod: name the Pod")}
 	case !slices.Contains([]string{"", "json", "yaml"}, d.output):
 		return false, usageError{fmt.Errorf("--output=%+q: must be json, yaml", d.output)}
 	case table && len(args) > 0:
-		return false, usageError{fmt.Errorf("a Pod, %+q, and --selector or --all-namespaces: use one or the other", args[0])}
+		return false, usageError{fmt.Errorf("got a Pod, %+q, and --selector or --all-namespaces: use one or the other", args[0])}
 	case !table && len(args) != 1:
 		return false, usageError{fmt.Errorf("want one Pod, got %d: kubectl podfqdn doctor POD, or -l SELECTOR, or -A", len(args))}
 	}
@@ -186,7 +186,7 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 		if clientcmd.IsEmptyConfig(err) {
 			err = errors.New("there is no kubeconfig: set KUBECONFIG, or use --kubeconfig")
 			if raw, unread := config.RawConfig(); unread == nil && len(raw.Contexts) > 0 {
-				err = errors.New("the kubeconfig lacks the cluster that its context names: name another by --context or --cluster")
+				err = errors.New("the kubeconfig lacks the cluster that its context names: choose another with --context or --cluster")
 			}
 		}
 		return nil, "", usageError{err}

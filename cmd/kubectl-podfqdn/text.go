@@ -17,7 +17,7 @@ func (r report) text(w io.Writer) {
 	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
 	if r.Healthy {
 		if len(r.Ahead) > 0 {
-			pod += ", and the API shows what DNS does not show yet"
+			pod += ", but the API shows what DNS does not show yet"
 		} else if len(r.Unchecked) > 0 {
 			pod += ", as far as it was looked at"
 		}

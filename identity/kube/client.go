@@ -110,7 +110,7 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 type redirect struct{ to string }
 
 func (r *redirect) Error() string {
-	return fmt.Sprintf("the API server redirects to %+q, and a token is not sent there: name the right server in the kubeconfig", r.to)
+	return fmt.Sprintf("the API server redirects to %+q, so the token is not sent: set the right server in the kubeconfig", r.to)
 }
 
 // stay refuses to be sent elsewhere, where the token would go too, and perhaps
@@ -174,7 +174,7 @@ func (c *Client) read(ctx context.Context, right Right, selector string, into ru
 	}
 	err := answer(request.Do(ctx), into)
 	if got, ok := into.(metav1.Object); err == nil && ok && got.GetName() != right.Name {
-		err = fmt.Errorf("its answer is %s %+q, and not %+q", kind(into), got.GetName(), right.Name)
+		err = fmt.Errorf("it returned %s %+q instead of %+q", kind(into), got.GetName(), right.Name)
 	}
 	return failed(ctx, right, err)
 }
@@ -185,11 +185,11 @@ func answer(result rest.Result, object runtime.Object) error {
 	got, err := result.Get()
 	switch {
 	case runtime.IsMissingKind(err):
-		return errors.New("its answer is not an object of Kubernetes")
+		return errors.New("its answer is not a Kubernetes object")
 	case err != nil:
 		return err
 	case reflect.TypeOf(got) != reflect.TypeOf(object):
-		return fmt.Errorf("its answer is %s, and not %s", kind(got), kind(object))
+		return fmt.Errorf("it returned %s instead of %s", kind(got), kind(object))
 	}
 	reflect.ValueOf(object).Elem().Set(reflect.ValueOf(got).Elem())
 	return nil
@@ -213,13 +213,13 @@ func failed(ctx context.Context, right Right, err error) error {
 	case errors.As(err, &away):
 		return away
 	case errors.As(err, new(*http.MaxBytesError)):
-		return fmt.Errorf("ask the API server: it answers without end to %s", right)
+		return fmt.Errorf("ask the API server to %s: the answer exceeds %d MiB", right, maxAnswer>>20)
 	case right.Verb == "list" && apierrors.IsNotFound(err):
-		return unserved{fmt.Errorf("asked to %s, the API server does not know what that is: %w", right, err)}
+		return unserved{fmt.Errorf("asked to %s, the API server does not serve that: %w", right, err)}
 	case apierrors.IsUnauthorized(err):
-		return fmt.Errorf("the API server does not know you: %w; log in again, or name another user by --context or --user", err)
+		return fmt.Errorf("the API server does not accept your credentials: %w; log in again, or choose another user with --context or --user", err)
 	case foreign && (apierrors.IsForbidden(err) || apierrors.IsNotFound(err)):
-		return fmt.Errorf("ask the API server: %v, and not as one says it: name the right server in the kubeconfig", err)
+		return fmt.Errorf("ask the API server: %v: that does not look like a Kubernetes API server: set the right server in the kubeconfig", err)
 	case apierrors.IsForbidden(err):
 		return &Forbidden{right, err}
 	case apierrors.ReasonForError(err) == metav1.StatusReasonUnknown:
@@ -237,9 +237,9 @@ func (n *NotFound) Error() string { return n.what }
 func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	err := c.read(ctx, Right{Verb: "get", Resource: "namespaces", Name: namespace}, "", &corev1.Namespace{})
 	if apierrors.IsNotFound(err) {
-		return &NotFound{fmt.Sprintf("there is no namespace %+q: name another by --namespace", namespace)}
+		return &NotFound{fmt.Sprintf("there is no namespace %+q: choose another with --namespace", namespace)}
 	}
-	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or name another namespace by --namespace", pod, namespace, in(c.Kubectl, namespace))}
+	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or choose another namespace with --namespace", pod, namespace, in(c.Kubectl, namespace))}
 }
 
 // SelectorOf returns the selector of labels by which a StatefulSet or a
@@ -261,7 +261,7 @@ func (c *Client) SelectorOf(ctx context.Context, namespace, resource, name strin
 		selector = d.Spec.Selector
 	}
 	if apierrors.IsNotFound(err) {
-		return "", &NotFound{fmt.Sprintf("there is no %s/%s in namespace %+q: see `%s get %s`, or name another namespace by --namespace", resource, Quote(name), namespace, in(c.Kubectl, namespace), resource)}
+		return "", &NotFound{fmt.Sprintf("there is no %s/%s in namespace %+q: see `%s get %s`, or choose another namespace with --namespace", resource, Quote(name), namespace, in(c.Kubectl, namespace), resource)}
 	}
 	if err != nil {
 		return "", err

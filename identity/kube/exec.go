@@ -42,16 +42,16 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 		return nil, &NoWire{"with --no-exec podfqdn doctor is not run in the Pod"}
 	}
 	if v.Container == "" {
-		return nil, &NoWire{"no container of the Pod is recognised as podfqdn's; --container names it"}
+		return nil, &NoWire{"no container of the Pod is recognised as podfqdn's; name it with --container"}
 	}
 	if v.podfqdn.waits() {
-		return nil, &NoWire{fmt.Sprintf("container %+q runs podfqdn wait, which asks for other names than the Pod's; its log has what DNS says", v.Container)}
+		return nil, &NoWire{fmt.Sprintf("container %+q runs podfqdn wait, which asks for names other than the Pod's; its log shows what DNS says", v.Container)}
 	}
 	if v.podfqdn.status.State.Running == nil {
-		return nil, &NoWire{fmt.Sprintf("container %+q does not run, so there is nothing to ask DNS from", v.Container)}
+		return nil, &NoWire{fmt.Sprintf("container %+q is not running, so nothing there can ask DNS", v.Container)}
 	}
 	right := Right{Verb: "create", Resource: "pods/exec", Namespace: v.Namespace}
-	ctx, cancel := context.WithTimeoutCause(parent, execPatience, fmt.Errorf("podfqdn doctor in the Pod does not end within %s", execPatience))
+	ctx, cancel := context.WithTimeoutCause(parent, execPatience, fmt.Errorf("podfqdn doctor in the Pod did not finish within %s", execPatience))
 	defer cancel()
 	ctx, full := context.WithCancelCause(ctx)
 	defer full(nil)
@@ -105,9 +105,9 @@ func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	d := &diagnosis.Diagnosis{}
 	switch err := json.Unmarshal(stdout, d); {
 	case err == nil && d.Schema > 1:
-		return nil, fmt.Errorf("has a newer doctor, of schema %d, and this one knows 1: update this plugin", d.Schema)
+		return nil, fmt.Errorf("has a newer doctor, with schema %d, but this plugin knows only 1: update the plugin", d.Schema)
 	case err == nil && d.Schema == 1 && d.Healthy && code != 0:
-		return nil, fmt.Errorf("says that all is well, and ends with exit code %d", code)
+		return nil, fmt.Errorf("reports that all is well, but exits with code %d", code)
 	case err == nil && d.Schema == 1:
 		return d, nil
 	case json.NewDecoder(bytes.NewReader(stdout)).Decode(&json.RawMessage{}) == io.ErrUnexpectedEOF:
@@ -145,7 +145,7 @@ type bounded struct {
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if len(b.taken)+len(p) > maxOutput {
-		err := errors.New("podfqdn doctor in the Pod answers without end")
+		err := fmt.Errorf("podfqdn doctor in the Pod prints more than %d MiB", maxOutput>>20)
 		b.full(err)
 		return 0, err
 	}

@@ -37,8 +37,8 @@ func TestAReportIsWholeOrNone(t *testing.T) {
 		{"healthy", `{"schema": 1, "healthy": true}`, "", 0, ""},
 		{"not healthy", `{"schema": 1, "reason": "no"}`, "", 11, ""},
 		{"not healthy, and nobody says how it ended", `{"schema": 1, "reason": "no"}`, "", 0, ""},
-		{"healthy, and it failed", `{"schema": 1, "healthy": true}`, "", 11, "says that all is well, and ends with exit code 11"},
-		{"newer", `{"schema": 2, "healthy": true}`, "", 0, "has a newer doctor, of schema 2, and this one knows 1: update this plugin"},
+		{"healthy, and it failed", `{"schema": 1, "healthy": true}`, "", 11, "reports that all is well, but exits with code 11"},
+		{"newer", `{"schema": 2, "healthy": true}`, "", 0, "has a newer doctor, with schema 2, but this plugin knows only 1: update the plugin"},
 		{"no schema", `{"healthy": true}`, "", 0, `has no doctor (exit code 0): {"healthy": true}`},
 		{"below", `{"schema": -1, "healthy": true}`, "", 0, `has no doctor (exit code 0): {"schema": -1, "healthy": true}`},
 		{"half", `{"schema": 1, "heal`, "", 0, "was cut off after 19 bytes of its answer"},
@@ -59,7 +59,7 @@ func TestAReportIsWholeOrNone(t *testing.T) {
 func TestAContainerThatIsNotRecognisedIsToBeNamed(t *testing.T) {
 	t.Parallel()
 	var noWire *NoWire
-	if _, err := (&Client{}).Exec(t.Context(), &View{}); !errors.As(err, &noWire) || !strings.Contains(err.Error(), "recognised as podfqdn's; --container names it") {
+	if _, err := (&Client{}).Exec(t.Context(), &View{}); !errors.As(err, &noWire) || !strings.Contains(err.Error(), "recognised as podfqdn's; name it with --container") {
 		t.Error(err)
 	}
 }

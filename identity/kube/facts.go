@@ -38,7 +38,7 @@ func (v *View) Facts() []diagnosis.Seen {
 	if v.Container != "" {
 		see("podfqdn", pod+", status", "container %+q: %s", v.Container, v.clause())
 	} else {
-		see("podfqdn", pod+", containers", "not recognised by image, command or name in %s; --container names it", join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))
+		see("podfqdn", pod+", containers", "not recognised by image, command or name in %s; name it with --container", join(parts(v.pod), ", ", func(c part) string { return quoted(c.Name) }))
 	}
 	for _, c := range v.Containers {
 		if c.Container != v.Container {
@@ -79,7 +79,7 @@ func (v *View) Facts() []diagnosis.Seen {
 	for _, name := range v.selecting() {
 		if s := v.services[name]; name != v.claim.service && !v.podfqdn.waits() {
 			when := either(s.Spec.PublishNotReadyAddresses, "from the start", "when the Pod is Ready")
-			see("another Service", "Service "+quoted(name), "%s: gives the address a second name, %s, %s", describe(s), v.secondName(s), when)
+			see("another Service", "Service "+quoted(name), "%s: adds a second name for the address, %s, %s", describe(s), v.secondName(s), when)
 		}
 	}
 	for _, e := range v.endpoints("") {

@@ -110,7 +110,7 @@ func (j *judge) commands() []cause {
 	for i := range j.causes {
 		c := &j.causes[i]
 		if slices.ContainsFunc(c.mend, func(s step) bool { return s.recreate }) {
-			c.Change += "; with strategy: {type: Recreate}, or the old Pod and the new one would wait for each other"
+			c.Change += "; with strategy: {type: Recreate}, or else the old Pod and the new one would wait for each other"
 		}
 		c.Command = c.mend.command(j.kubectl)
 	}
@@ -256,19 +256,19 @@ func (j *judge) rest() {
 			}
 		}
 	case j.wire.Reason != "":
-		guess(j.wire.Reason, "what the questions above show")
+		guess(j.wire.Reason, "fix what the questions above show")
 	case j.State == Failed && j.code == exitVolume:
-		j.found(diagnosis.Volume, "podfqdn could not use its volume: "+j.Reason, "what the sentence names: the Pod's spec shows no mistake in the mount", nil)
+		j.found(diagnosis.Volume, "podfqdn could not use its volume: "+j.Reason, "fix what the message names: the Pod's spec shows no mistake in the mount", nil)
 	case j.unstarted():
-		guess("podfqdn could not be started: "+j.Reason, "what keeps the container from starting; see kubectl describe pod")
+		guess("podfqdn could not be started: "+j.Reason, "find out what keeps the container from starting: see kubectl describe pod")
 	case j.State == GaveUp || j.State == Failed:
-		guess("podfqdn said at its end: "+j.Reason, "the API shows nothing that is wrong now: see what podfqdn says when the kubelet has started it again")
+		guess("podfqdn's last message: "+j.Reason, "the API shows no fault now: see what podfqdn says once the kubelet has restarted it")
 	case j.State == Waiting:
-		guess("podfqdn waits, and the API shows nothing that is wrong", "only the view from the wire can tell")
+		guess("podfqdn waits, but the API shows no fault", "only the view from the wire can tell")
 	case j.State == Unused && (j.services == nil || !j.sliced):
-		guess("what gives the Pod its name was not seen, and no podfqdn has asked DNS", "what keeps you from the Services and EndpointSlices of the namespace")
+		guess("the Services and EndpointSlices that make the Pod's name were not read, and no podfqdn has asked DNS", "your access to the Services and EndpointSlices of the namespace")
 	case j.State == Pending:
-		guess("podfqdn has not started yet", "nothing, if the Pod is new; else see kubectl describe pod")
+		guess("podfqdn has not started yet", "nothing, if the Pod is new; otherwise see kubectl describe pod")
 	}
 }
 
@@ -283,7 +283,7 @@ func (j *judge) gaveUp() {
 	if !ok || j.State != GaveUp && !again || j.wire.Verdict != "" || kind == diagnosis.PeersMissing && j.shows(ofPeers) {
 		return
 	}
-	j.found(kind, "podfqdn said at its end: "+said, "what the sentence names; the kubelet starts podfqdn again, which looks again then", nil)
+	j.found(kind, "podfqdn's last message: "+said, "fix what the message names; the kubelet restarts podfqdn, which then checks again", nil)
 	j.advance()
 }
 
@@ -309,7 +309,7 @@ func (j *judge) refused() {
 		return
 	}
 	// podfqdn ends a refusal with what to change; several are not to be told apart.
-	change := fmt.Sprintf("what podfqdn says; `%s logs %s --container %s` has all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
+	change := fmt.Sprintf("fix what podfqdn reports; `%s logs %s --container %s` shows all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
 	if i := strings.LastIndex(why, ": "); i > 0 && !strings.Contains(why[:i], "; ") {
 		why, change = why[:i], why[i+2:]
 	}

@@ -31,7 +31,7 @@ func (j *judge) nameservers() {
 			return
 		}
 		change, _ := j.leaveOut("PODFQDN_NAMESERVERS")
-		j.found(diagnosis.ForeignDNS, fmt.Sprintf("%s, and none of these is cluster DNS, %s", j.source("PODFQDN_NAMESERVERS", value), identity.Enumerate(j.dns.addrs)), change, nil).Guess = !foreign
+		j.found(diagnosis.ForeignDNS, fmt.Sprintf("%s: none of these is cluster DNS, %s", j.source("PODFQDN_NAMESERVERS", value), identity.Enumerate(j.dns.addrs)), change, nil).Guess = !foreign
 		return
 	}
 	why := j.foreignDNS()
@@ -61,7 +61,7 @@ func (j *judge) foreignDNS() string {
 				return ""
 			}
 		}
-		return fmt.Sprintf("dnsPolicy: None, and of dnsConfig.nameservers, %s, none is cluster DNS, %s", strings.Join(spec.DNSConfig.Nameservers, " "), identity.Enumerate(j.dns.addrs))
+		return fmt.Sprintf("dnsPolicy: None, and none of dnsConfig.nameservers, %s, is cluster DNS, %s", strings.Join(spec.DNSConfig.Nameservers, " "), identity.Enumerate(j.dns.addrs))
 	}
 	return ""
 }
@@ -78,7 +78,7 @@ func (j *judge) down() {
 	if j.dns.name == "" || j.dns.ready > 0 {
 		return
 	}
-	c := cause{Cause: diagnosis.Cause{Kind: diagnosis.DNSSilent, Why: "nobody answers for the name, whatever podfqdn has proven before"}}
+	c := cause{Cause: diagnosis.Cause{Kind: diagnosis.DNSSilent, Why: "no server answers for the name, whatever podfqdn has proven before"}}
 	j.silence(&c)
 	j.found(c.Kind, c.Why, c.Change, nil).Guess = true
 }
@@ -90,15 +90,15 @@ func (j *judge) silence(c *cause) {
 	switch {
 	case j.dns.name != "" && j.dns.ready == 0:
 		c.Guess = false
-		c.Why += fmt.Sprintf("; of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
-		c.Change = fmt.Sprintf("what keeps the Pods of Deployment %+q in namespace %+q from being ready", j.dns.name, system)
+		c.Why += fmt.Sprintf("; %d of %d Pods of cluster DNS are ready", j.dns.ready, j.dns.want)
+		c.Change = fmt.Sprintf("find out what keeps the Pods of Deployment %+q in namespace %+q from being ready", j.dns.name, system)
 		if j.dns.want == 0 {
 			c.Change = fmt.Sprintf("spec.replicas of Deployment %+q in namespace %+q", j.dns.name, system)
 			c.mend = j.dnsDeployment(scale, "2")
 		}
 	case len(policies) > 0 && !allowed:
 		c.Guess = false
-		c.Why += fmt.Sprintf("; NetworkPolicy %s selects the Pod and allows it no UDP to port 53", strings.Join(policies, " and "))
+		c.Why += fmt.Sprintf("; NetworkPolicy %s selects the Pod and does not allow it UDP to port 53", strings.Join(policies, " and "))
 		c.Change = "spec.egress of a NetworkPolicy that selects the Pod: port 53, UDP and TCP"
 		if own := j.selector(); len(own) > 0 {
 			c.mend = fix{{verb: create, namespace: j.Namespace, change: object{
@@ -108,17 +108,17 @@ func (j *judge) silence(c *cause) {
 			}}}
 		}
 	case j.policed && len(policies) == 0:
-		c.Why += "; no NetworkPolicy of the namespace is in the way"
+		c.Why += "; no NetworkPolicy of the namespace blocks it"
 		if j.dns.name != "" {
-			c.Why += fmt.Sprintf(", and of cluster DNS %d of %d Pods are ready", j.dns.ready, j.dns.want)
+			c.Why += fmt.Sprintf(", and %d of %d Pods of cluster DNS are ready", j.dns.ready, j.dns.want)
 		}
 		// One that was silent answered another question.
 		if slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool { return q.Rcode != "" }) || j.dns.name != "" && j.dns.ready < j.dns.want {
-			c.Why += "; a Pod of cluster DNS that hangs is silent to its share of the questions"
-			c.Change = fmt.Sprintf("the Pods of cluster DNS one by one, in namespace %+q: which of them answers; then what is between", system)
+			c.Why += "; a Pod of cluster DNS that hangs leaves its share of the questions unanswered"
+			c.Change = fmt.Sprintf("check the Pods of cluster DNS in namespace %+q one by one: which of them answer; then check what is between", system)
 			return
 		}
-		c.Change = "what is between the Pod and cluster DNS: a policy of the network plugin's own, a packet filter on the node, kube-proxy"
+		c.Change = "check what is between the Pod and cluster DNS: a policy of the network plugin's own, a packet filter on the node, kube-proxy"
 	}
 }
 
@@ -161,19 +161,19 @@ func (j *judge) domain() {
 	zones, domain := strings.Join(domains, " "), labels[4]
 	if told, value := j.naming("PODFQDN_CLUSTER_DOMAIN"); value != "" {
 		change, mend := j.leaveOut(told)
-		j.found(diagnosis.ClusterDomain, fmt.Sprintf("%s, and the Corefile serves %s", j.source(told, value), zones), change+", as the Pod finds it itself", mend)
+		j.found(diagnosis.ClusterDomain, fmt.Sprintf("%s, but the Corefile serves %s", j.source(told, value), zones), change+", as podfqdn finds it by itself", mend)
 		return
 	}
 	if _, err := identity.ParseName(domain); err != nil {
 		return // a Pod may say what it likes
 	}
 	if c := j.pod.Spec.DNSConfig; c != nil && slices.Contains(c.Searches, j.Namespace+".svc."+domain) {
-		j.found(diagnosis.ClusterDomain, fmt.Sprintf("the Pod's spec.dnsConfig.searches says that the cluster domain is %s, and the Corefile serves %s", domain, zones), j.field("dnsConfig.searches")+": the cluster's domain", nil)
+		j.found(diagnosis.ClusterDomain, fmt.Sprintf("the Pod's spec.dnsConfig.searches says that the cluster domain is %s, but the Corefile serves %s", domain, zones), j.field("dnsConfig.searches")+": the cluster's domain", nil)
 		return
 	}
 	j.found(diagnosis.ClusterDomain,
-		fmt.Sprintf("the kubelet of node %+q says that the cluster domain is %s, and the Corefile serves %s", j.pod.Spec.NodeName, domain, zones),
-		fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: %s first, as PTR records are of the first; or clusterDomain in the kubelets' configuration", j.dns.configMap, domain),
+		fmt.Sprintf("the kubelet of node %+q says that the cluster domain is %s, but the Corefile serves %s", j.pod.Spec.NodeName, domain, zones),
+		fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: put %s first, as PTR records are made in the first; or change clusterDomain in the kubelets' configuration", j.dns.configMap, domain),
 		j.addZones(domain+" ", ""))
 }
 
@@ -201,8 +201,8 @@ func (j *judge) reverse() {
 	}
 	if len(lacking) > 0 {
 		c := j.found(diagnosis.NoReverseZone,
-			fmt.Sprintf("the Corefile's kubernetes plugin serves %s, and so no PTR of %s", j.dns.corefile.zones(), strings.Join(lacking, " and ")),
-			fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: in-addr.arpa and ip6.arpa too; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
+			fmt.Sprintf("the Corefile's kubernetes plugin serves %s, so it has no PTR for %s", j.dns.corefile.zones(), strings.Join(lacking, " and ")),
+			fmt.Sprintf("the zones of the kubernetes plugin in ConfigMap %+q: add in-addr.arpa and ip6.arpa; or the variable PODFQDN_REVERSE=ignore, which proves less", j.dns.configMap),
 			j.addZones("", " in-addr.arpa ip6.arpa"))
 		unanswered := func(q diagnosis.Asked) bool {
 			return !q.Witness && q.Kind == identity.Reverse.String() && q.Verdict != identity.Agrees
@@ -231,7 +231,7 @@ func (j *judge) overridden() {
 	if !guess {
 		mend = j.setVariables(literal("PODFQDN_REVERSE", "ignore"))
 	}
-	j.found(diagnosis.ReverseOverridden, why, "no_reverse in that plugin; or the variable PODFQDN_REVERSE=ignore, which proves less", mend).Guess = guess
+	j.found(diagnosis.ReverseOverridden, why, "add no_reverse to that plugin; or the variable PODFQDN_REVERSE=ignore, which proves less", mend).Guess = guess
 }
 
 // filtered judges a PTR that is missing although the Corefile serves it: what
@@ -241,7 +241,7 @@ func (j *judge) filtered() {
 		return q.Witness && q.Kind == identity.Reverse.String() && q.Rcode != "" && (q.Rcode != "NOERROR" || q.Answer == "no data")
 	})
 	if j.wire.Verdict == identity.ReverseMissing && denied {
-		j.found(diagnosis.DNSRefusesPTR, fmt.Sprintf("the Corefile serves %s, and yet even the API server's address has no PTR: something between the Pod and cluster DNS may deny PTR", j.dns.corefile.zones()),
+		j.found(diagnosis.DNSRefusesPTR, fmt.Sprintf("the Corefile serves %s, but even the API server's address has no PTR: something between the Pod and cluster DNS may deny PTR", j.dns.corefile.zones()),
 			"the DNS policy of the network plugin: allow *.in-addr.arpa and *.ip6.arpa; or the variable PODFQDN_REVERSE=ignore, which proves less", nil).Guess = true
 	}
 }

@@ -35,7 +35,7 @@ func (j *judge) commandless() {
 	if !j.podfqdn.wraps() || end == nil || !strings.HasPrefix(end.Message, signed) || j.code != 126 && j.code != 127 || j.State != Failed && !again {
 		return
 	}
-	j.found(diagnosis.Misconfigured, why, fmt.Sprintf("the command behind podfqdn exec in container %+q: the path of a file that the container has, and may execute", j.Container), nil)
+	j.found(diagnosis.Misconfigured, why, fmt.Sprintf("the command after podfqdn exec in container %+q: name a file that the container has and may execute", j.Container), nil)
 }
 
 // file judges a command that names podfqdn where it is not, and reports whether
@@ -125,13 +125,13 @@ func (j *judge) broughtElsewhere(why, file string, mount corev1.VolumeMount) boo
 // notInVolume judges a command that names podfqdn where no volume brings it. The
 // cluster may be the reason only where the spec has what it should.
 func (j *judge) notInVolume(why, file string, mount corev1.VolumeMount) {
-	const install = "or install podfqdn from an init container, by PODFQDN_INSTALL, for which any Kubernetes will do"
+	const install = "or install podfqdn from an init container with PODFQDN_INSTALL, which works on any Kubernetes"
 	i := slices.IndexFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
 	switch {
 	case i < 0:
-		why += ", and no volume there"
+		why += ", and no volume is mounted there"
 		if !j.imageVolumes() {
-			why += "; where its manifest has an image volume, this Kubernetes has dropped it: they are on from 1.35"
+			why += "; if its manifest has an image volume, this Kubernetes has dropped it: image volumes are on from 1.35"
 		}
 		j.found(diagnosis.BinaryMissing, why, fmt.Sprintf("volumeMounts of container %+q: an image volume of podfqdn's image at %s, %s", j.Container, path.Dir(file), install), nil)
 		return
@@ -143,7 +143,7 @@ func (j *judge) notInVolume(why, file string, mount corev1.VolumeMount) {
 	why = fmt.Sprintf("%s: volume %+q, which is mounted there, is the image %+q", why, mount.Name, image)
 	runtime := "the container runtime: containerd before 2.1 does not mount image volumes, nor do some later builds; " + install
 	there := path.Join(mount.MountPath, "podfqdn")
-	own := fmt.Sprintf("podfqdn's own image has it as /podfqdn, so that it is %s", there)
+	own := fmt.Sprintf("podfqdn's own image has it as /podfqdn, so write %s", there)
 	switch exact := path.Clean(file) == there; {
 	case ours(image) && exact && mount.SubPath == "":
 		j.found(diagnosis.BinaryMissing, fmt.Sprintf("%s, and the container runtime of node %+q has mounted an empty directory in its place", why, j.pod.Spec.NodeName), runtime, nil)
@@ -151,7 +151,7 @@ func (j *judge) notInVolume(why, file string, mount corev1.VolumeMount) {
 		j.found(diagnosis.BinaryMissing, why, fmt.Sprintf("the command of container %+q: %s", j.Container, own), nil)
 	default:
 		change := fmt.Sprintf("the volume, or the command of container %+q: %s", j.Container, own)
-		why += ", which may not have it there"
+		why += ", which may lack it there"
 		if exact {
 			why, change = why+"; or the container runtime has mounted an empty directory in its place", change+"; or "+runtime
 		}
@@ -175,7 +175,7 @@ func (j *judge) installed(mount corev1.VolumeMount) string {
 	}
 	change := fmt.Sprintf("the variable PODFQDN_INSTALL of podfqdn's init container, which mounts volume %+q too: no container installs podfqdn in it", mount.Name)
 	if !j.imageVolumes() {
-		change += "; where the manifest has an image volume there, this Kubernetes does not know them"
+		change += "; if the manifest has an image volume there, this Kubernetes does not support it"
 	}
 	return change
 }
@@ -204,8 +204,8 @@ func (j *judge) publisher() {
 	if !ok || j.holds != "" && j.holds != diagnosis.NothingPublished {
 		return
 	}
-	j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, and so waits for another container to publish there; no container mounts it to write", j.Container, mount.Name, mount.MountPath),
-		fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; or an init container of podfqdn's that mounts it", j.Container, mount.Name),
+	j.found(diagnosis.Volume, fmt.Sprintf("container %+q mounts volume %+q read-only at %s, so it waits for another container to publish there, but no container mounts it for writing", j.Container, mount.Name, mount.MountPath),
+		fmt.Sprintf("volumeMounts of container %+q: readOnly: false for volume %+q; or add an init container of podfqdn's that mounts it", j.Container, mount.Name),
 		j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
 }
 
@@ -214,8 +214,8 @@ func (j *judge) unpublished() {
 	j.publisher()
 	j.entrypoint(true)
 	if len(j.causes) == 0 && j.holds == diagnosis.NothingPublished {
-		j.found(diagnosis.Unexplained, fmt.Sprintf("DNS agrees now, and nothing is published for container %+q: podfqdn has not asked since, or does not run in it", j.Container),
-			fmt.Sprintf("nothing, if the next look finds it published; else what container %+q runs, and what it logs", j.Container), nil).Guess = true
+		j.found(diagnosis.Unexplained, fmt.Sprintf("DNS agrees now, but nothing is published for container %+q: podfqdn has not asked since, or does not run in it", j.Container),
+			fmt.Sprintf("nothing, if it is published when you look again; otherwise check what container %+q runs and logs", j.Container), nil).Guess = true
 	}
 }
 
@@ -228,7 +228,7 @@ func (j *judge) entrypoint(dnsAgrees bool) {
 	if !j.podfqdn.passedOn() || ran || !crashed && j.holds != diagnosis.NothingPublished {
 		return
 	}
-	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("container %+q has podfqdn exec in args and no command: the image's ENTRYPOINT runs with it", j.Container),
+	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("container %+q has podfqdn exec in args but no command: the image's ENTRYPOINT gets it as arguments", j.Container),
 		fmt.Sprintf("container %+q: move it to command: command: %s", j.Container, list(j.podfqdn.Args)), nil)
 	c.Guess = !dnsAgrees
 }
@@ -243,7 +243,7 @@ func (j *judge) killedByProbe() {
 	if probe == nil || j.proven() || end == nil || end.ExitCode != 143 || !strings.HasPrefix(end.Message, signed) || restarts == 0 {
 		return
 	}
-	j.found(diagnosis.KilledByProbe, fmt.Sprintf("the %s of container %+q kills podfqdn while it waits: the container was started again %d times, and the last time SIGTERM ended podfqdn %s after its start",
+	j.found(diagnosis.KilledByProbe, fmt.Sprintf("the %s of container %+q kills podfqdn while it waits: the container was restarted %d times, and SIGTERM last ended podfqdn %s after its start",
 		name, j.Container, restarts, end.FinishedAt.Sub(end.StartedAt.Time).Round(time.Second)), j.longer(probe), j.patchOwner(j.with(object{}, "startupProbe", j.longProbe(probe))))
 	j.advance()
 }
@@ -260,7 +260,7 @@ func (j *judge) probeMayKill() {
 		return
 	}
 	has := either(name == "livenessProbe", "a livenessProbe and no startupProbe", "a startupProbe that is shorter than PODFQDN_TIMEOUT")
-	j.found(diagnosis.KilledByProbe, fmt.Sprintf("container %+q has %s: the kubelet kills podfqdn in it about %s after its start, if DNS takes so long", j.Container, has, limit), j.longer(probe), nil).Guess = true
+	j.found(diagnosis.KilledByProbe, fmt.Sprintf("container %+q has %s: the kubelet kills podfqdn in it about %s after its start, if DNS takes that long", j.Container, has, limit), j.longer(probe), nil).Guess = true
 }
 
 // longProbe returns a startupProbe that makes the same check as a probe, which
@@ -279,5 +279,5 @@ func (j *judge) longer(probe *corev1.Probe) string {
 	if err != nil {
 		panic(err) // it came as JSON
 	}
-	return fmt.Sprintf("container %+q: a startupProbe that outlasts podfqdn's wait, and keeps the livenessProbe back: startupProbe: %s", j.Container, lines)
+	return fmt.Sprintf("container %+q: a startupProbe that outlasts podfqdn's wait and holds the livenessProbe back: startupProbe: %s", j.Container, lines)
 }

@@ -66,7 +66,7 @@ func (j *judge) starts() {
 	switch {
 	case j.kept() || j.otherwiseRun() || j.file() || j.overItself():
 	case j.State == Pending && j.Reason != "" && j.Reason != creating && !j.held():
-		j.found(diagnosis.Unexplained, "podfqdn has not started: "+j.Reason, "what keeps the Pod from starting; see kubectl describe pod", nil)
+		j.found(diagnosis.Unexplained, "podfqdn has not started: "+j.Reason, "find out what keeps the Pod from starting: see kubectl describe pod", nil)
 		j.stands = true
 	}
 }
@@ -82,13 +82,13 @@ func (j *judge) kept() bool {
 	case failed:
 		j.unmounted(oneLine(mount.Message))
 	case unmade:
-		j.found(diagnosis.Unexplained, "the kubelet cannot make the Pod's sandbox: "+oneLine(sandbox.Message), "what the sentence names, such as the network plugin of the node", nil)
+		j.found(diagnosis.Unexplained, "the kubelet cannot make the Pod's sandbox: "+oneLine(sandbox.Message), "fix what the message names, such as the node's network plugin", nil)
 	default:
 		why := unstarting(j.pod)
 		if len(j.addrs()) > 0 || j.State == Pending && j.Reason != "" && j.Reason != creating || slices.Contains([]string{"", creating}, why) {
 			return false
 		}
-		j.found(diagnosis.Unexplained, "the Pod has no address yet: "+why, "what keeps the Pod from starting; see kubectl describe pod", nil)
+		j.found(diagnosis.Unexplained, "the Pod has no address yet: "+why, "find out what keeps the Pod from starting: see kubectl describe pod", nil)
 	}
 	j.stands = true
 	return true
@@ -101,13 +101,13 @@ const creating = "ContainerCreating"
 func (j *judge) unmounted(said string) {
 	parts := mounting.FindStringSubmatch(said)
 	if parts == nil {
-		j.found(diagnosis.Volume, "the kubelet cannot mount the Pod's volumes: "+said, "what the sentence names; see kubectl describe pod", nil)
+		j.found(diagnosis.Volume, "the kubelet cannot mount the Pod's volumes: "+said, "fix what the message names; see kubectl describe pod", nil)
 		return
 	}
 	why, volume := parts[2], parts[1]
 	missing := absent.FindStringSubmatch(why)
 	if missing == nil {
-		j.found(diagnosis.Volume, fmt.Sprintf("the kubelet cannot mount volume %+q: %s", volume, why), "what the sentence names; see kubectl describe pod", nil)
+		j.found(diagnosis.Volume, fmt.Sprintf("the kubelet cannot mount volume %+q: %s", volume, why), "fix what the message names; see kubectl describe pod", nil)
 		return
 	}
 	object := fmt.Sprintf("%s %+q", either(strings.EqualFold(missing[1], "secret"), "Secret", "ConfigMap"), missing[2])

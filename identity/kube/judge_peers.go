@@ -229,7 +229,7 @@ func (j *judge) outsider() {
 	if !ok || !ranges || !of || own >= first && own <= last {
 		return
 	}
-	j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS=%+q is the ordinals %d to %d, and this Pod has the ordinal %d: StatefulSet %+q has the ordinals %s",
+	j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS=%+q means the ordinals %d to %d, but this Pod has the ordinal %d: StatefulSet %+q has the ordinals %s",
 		j.value("PODFQDN_PEERS"), first, last, own, j.owner.name, j.ordinals()), j.recount(), nil)
 }
 
@@ -260,10 +260,10 @@ func (v *View) Warnings() []string {
 	case v.State == Over || v.podfqdn.waits() || !ok || !ranges || !of || own > j.last():
 		return nil
 	case first < j.first() || last > j.last():
-		return []string{fmt.Sprintf("PODFQDN_PEERS is the ordinals %d to %d, so podfqdn waits for members that do not exist, or counts them, and tells the server of them: StatefulSet %+q has the ordinals %s; change %s",
+		return []string{fmt.Sprintf("PODFQDN_PEERS means the ordinals %d to %d, so podfqdn waits for members that do not exist, or counts them, and names them to the server: StatefulSet %+q has the ordinals %s; change %s",
 			first, last, j.owner.name, j.ordinals(), j.recount())}
 	case first > j.first() || last < j.last():
-		return []string{fmt.Sprintf("PODFQDN_PEERS is the ordinals %d to %d, so podfqdn refuses to start in the other Pods, with exit code 10: StatefulSet %+q has the ordinals %s; change %s",
+		return []string{fmt.Sprintf("PODFQDN_PEERS means the ordinals %d to %d, so podfqdn refuses to start in the other Pods, with exit code 10: StatefulSet %+q has the ordinals %s; change %s",
 			first, last, j.owner.name, j.ordinals(), j.recount())}
 	}
 	return nil
@@ -337,7 +337,7 @@ func (j *judge) awaiting() {
 	names, hopeless := j.never(a)
 	switch {
 	case hopeless:
-		j.found(diagnosis.Misconfigured, fmt.Sprintf("podfqdn waits for Pods that StatefulSet %+q does not make, %s by PODFQDN_PEERS: it has the ordinals %s", j.owner.name, identity.List(names), j.ordinals()), j.recount(), nil)
+		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS makes podfqdn wait for %s, which StatefulSet %+q does not create: it has the ordinals %s", identity.List(names), j.owner.name, j.ordinals()), j.recount(), nil)
 		return
 	case j.deadlocked(a):
 	default:
@@ -359,9 +359,9 @@ func (j *judge) miscounted(more []string) {
 	has := fmt.Sprintf("StatefulSet %+q has the ordinals %s", j.owner.name, j.ordinals())
 	switch {
 	case len(more) > 0:
-		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS has members that are not made, %s: %s", identity.List(more), has), j.recount(), nil).Guess = true
+		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS has members that are never created, %s: %s", identity.List(more), has), j.recount(), nil).Guess = true
 	case first > j.first() || last < j.last():
-		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS is the ordinals %d to %d, so that podfqdn refuses to start in the other Pods, with exit code 10: %s", first, last, has), j.recount(), nil).Guess = true
+		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_PEERS means the ordinals %d to %d, so podfqdn refuses to start in the other Pods, with exit code 10: %s", first, last, has), j.recount(), nil).Guess = true
 	}
 }
 
@@ -401,9 +401,9 @@ func (j *judge) deadlocked(a awaited) bool {
 	mend := j.patch("statefulset", set.Name, object{"spec": object{"podManagementPolicy": appsv1.ParallelPodManagement}})
 	mend[0].verb = remake
 	c := j.found(diagnosis.PeersDeadlock,
-		fmt.Sprintf("podfqdn needs %d members%s, and %s; StatefulSet %+q has podManagementPolicy: OrderedReady, and creates a Pod only when all of lower ordinals are Ready; this one is not Ready as long as podfqdn waits",
+		fmt.Sprintf("podfqdn needs %d members%s, but %s; StatefulSet %+q has podManagementPolicy: OrderedReady, and creates a Pod only when all Pods with lower ordinals are Ready; this one is not Ready while podfqdn waits",
 			a.need+either(a.self, 1, 0), either(a.self, ", this Pod included", ""), absence(absent), set.Name),
-		fmt.Sprintf("spec.podManagementPolicy: Parallel in StatefulSet %+q, which has to be created again for it; its Pods stay; or the variable PODFQDN_PEERS_WAIT=lower of container %+q, with which the first Pod waits for nobody, so it is not for servers that must form a quorum at the first start", set.Name, j.Container), mend)
+		fmt.Sprintf("spec.podManagementPolicy: Parallel in StatefulSet %+q, which must be recreated for it; its Pods stay; or the variable PODFQDN_PEERS_WAIT=lower of container %+q, with which the first Pod waits for none, so it is not for servers that must form a quorum at the first start", set.Name, j.Container), mend)
 	// The application's container may be Ready while podfqdn waits in it.
 	if j.podfqdn.wraps() || j.podfqdn.sidecar && !j.podfqdn.probed() {
 		c.Guess, c.mend = true, nil
@@ -455,11 +455,11 @@ func (j *judge) missing(a awaited, certain bool) {
 	count := fmt.Sprintf("the API shows the Pods of %d of %d needed members%s; ", there+own, a.need+own, either(a.self, ", this Pod included", ""))
 	said, again := strings.CutPrefix(j.Reason, "before that: ")
 	if j.code == exitPeerless && (j.State == GaveUp || again) && j.wire.Verdict == "" {
-		count = "podfqdn said at its end: " + said + "; now " + count
+		count = "podfqdn's last message: " + said + "; now " + count
 	}
 	j.found(diagnosis.PeersMissing, count+
 		join(lacks, "; ", func(what string) string { return identity.List(who[what]) + ": " + what }),
-		"what is said of each; or wait for fewer by the variable PODFQDN_PEERS_WAIT", nil).Guess = !certain
+		"fix what is said of each; or set the variable PODFQDN_PEERS_WAIT to wait for fewer", nil).Guess = !certain
 }
 
 // unseen is what a peer lacks of which the API was not asked.

@@ -99,7 +99,7 @@ func TestAWaitForPodsThatAreMadeOnlyWhenThisOneIsReady(t *testing.T) {
 		want  string // the kinds, with a ? behind a guess
 		words []string
 	}{
-		"all at the first start":      {crowd{peers: "3", wait: "all", replicas: 3, pods: none(1, 2)}, "peers-deadlock", []string{"needs 3 members, this Pod included, and there are no Pods db-1 and db-2", "PODFQDN_PEERS_WAIT=lower"}},
+		"all at the first start":      {crowd{peers: "3", wait: "all", replicas: 3, pods: none(1, 2)}, "peers-deadlock", []string{"needs 3 members, this Pod included, but there are no Pods db-1 and db-2", "PODFQDN_PEERS_WAIT=lower"}},
 		"said in the policy's word":   {crowd{peers: "3", wait: "all", replicas: 3, policy: appsv1.OrderedReadyPodManagement, pods: none(1, 2)}, "peers-deadlock", nil},
 		"majority at the first start": {crowd{peers: "5", wait: "majority", replicas: 5, own: 1, published: []string{"db-0"}, pods: none(2, 3, 4)}, "peers-deadlock", nil},
 		"a number":                    {crowd{peers: "5", wait: "4", replicas: 5, own: 2, published: []string{"db-0", "db-1"}, pods: none(3, 4)}, "peers-deadlock", nil},
@@ -234,12 +234,12 @@ func TestPeersAreComparedWithTheReplicas(t *testing.T) {
 		words []string
 	}{
 		"a Pod of a higher ordinal": {crowd{own: 3, peers: "3", wait: "none", replicas: 5, container: exit10}, nil, "configuration",
-			[]string{`PODFQDN_PEERS="3" is the ordinals 0 to 2, and this Pod has the ordinal 3: StatefulSet "db" has the ordinals 0 to 4, as spec.replicas is 5`, `container "podfqdn": set it to spec.replicas, 5`}},
+			[]string{`PODFQDN_PEERS="3" means the ordinals 0 to 2, but this Pod has the ordinal 3: StatefulSet "db" has the ordinals 0 to 4, as spec.replicas is 5`, `container "podfqdn": set it to spec.replicas, 5`}},
 		"the ordinals start at 1": {crowd{own: 3, peers: "3", wait: "none", replicas: 3, start: 1, container: exit10}, nil, "configuration",
 			[]string{"has the ordinals 1 to 3, as spec.replicas is 3 and spec.ordinals.start is 1", `container "podfqdn": set it to 1..3`}},
 		"all of more than there will be": {crowd{peers: "5", wait: "all", replicas: 3, published: []string{"db-1", "db-2"}}, peerless, "configuration peers-missing",
-			[]string{`waits for Pods that StatefulSet "db" does not make, db-3 and db-4 by PODFQDN_PEERS: it has the ordinals 0 to 2`, "3; or spec.replicas"}},
-		"the first of all is not made": {crowd{own: 1, peers: "3", wait: "all", replicas: 3, start: 1, published: []string{"db-2"}}, peerless, "configuration peers-missing", []string{"db-0 by PODFQDN_PEERS"}},
+			[]string{`PODFQDN_PEERS makes podfqdn wait for db-3 and db-4, which StatefulSet "db" does not create: it has the ordinals 0 to 2`, "3; or spec.replicas"}},
+		"the first of all is not made": {crowd{own: 1, peers: "3", wait: "all", replicas: 3, start: 1, published: []string{"db-2"}}, peerless, "configuration peers-missing", []string{"wait for db-0, which"}},
 		"nobody asks DNS":              {crowd{peers: "5", wait: "all", replicas: 3, published: []string{"db-1", "db-2"}}, nil, "configuration", nil},
 		"majority of more":             {crowd{peers: "5", wait: "majority", replicas: 3, policy: appsv1.ParallelPodManagement, published: []string{"db-2"}, pods: gone}, peerless, "peers-missing configuration?", []string{"db-1: there is no such Pod"}},
 		"majority of fewer":            {crowd{peers: "3", wait: "majority", replicas: 5, policy: appsv1.ParallelPodManagement, pods: gone}, peerless, "peers-missing configuration?", nil},
@@ -364,7 +364,7 @@ func TestAWarningSaysThatPeersAreNotTheReplicas(t *testing.T) {
 		want string
 	}{
 		"as many":   {crowd{peers: "3", replicas: 3}, ""},
-		"too many":  {crowd{peers: "5", replicas: 3}, `waits for members that do not exist, or counts them, and tells the server of them: StatefulSet "db" has the ordinals 0 to 2, as spec.replicas is 3; change the variable PODFQDN_PEERS of container "podfqdn": set it to spec.replicas, 3; or spec.replicas of StatefulSet "db"`},
+		"too many":  {crowd{peers: "5", replicas: 3}, `waits for members that do not exist, or counts them, and names them to the server: StatefulSet "db" has the ordinals 0 to 2, as spec.replicas is 3; change the variable PODFQDN_PEERS of container "podfqdn": set it to spec.replicas, 3; or spec.replicas of StatefulSet "db"`},
 		"too few":   {crowd{peers: "3", replicas: 5}, `refuses to start in the other Pods, with exit code 10`},
 		"a range":   {crowd{peers: "1..3", replicas: 3, start: 1, own: 1}, ""},
 		"names":     {crowd{peers: "db-{0..4}", replicas: 3}, ""},
@@ -388,15 +388,15 @@ func TestWhatPodfqdnSaidAtItsDeadlineIsTheCause(t *testing.T) {
 		crowd
 		want, why string
 	}{
-		"keys":          {14, false, crowd{}, "keys-missing", "podfqdn said at its end: " + said},
-		"a certificate": {16, false, crowd{}, "certificate-missing", "podfqdn said at its end: " + said},
-		"keys, again":   {14, true, crowd{}, "keys-missing", "podfqdn said at its end: " + said},
+		"keys":          {14, false, crowd{}, "keys-missing", "podfqdn's last message: " + said},
+		"a certificate": {16, false, crowd{}, "certificate-missing", "podfqdn's last message: " + said},
+		"keys, again":   {14, true, crowd{}, "keys-missing", "podfqdn's last message: " + said},
 		"peers, and all are there by now": {15, false, crowd{peers: "2", wait: "all", replicas: 2, published: []string{"db-1"}}, "peers-missing",
-			"podfqdn said at its end: " + said},
+			"podfqdn's last message: " + said},
 		"peers, and one is missing": {15, false, crowd{peers: "3", wait: "all", replicas: 3, policy: appsv1.ParallelPodManagement, published: []string{"db-1"}, pods: map[string]func(*corev1.Pod){"db-2": nil}}, "peers-missing",
-			"podfqdn said at its end: " + said + "; now the API shows the Pods of 2 of 3 needed members, this Pod included; db-2: there is no such Pod"},
+			"podfqdn's last message: " + said + "; now the API shows the Pods of 2 of 3 needed members, this Pod included; db-2: there is no such Pod"},
 		"peers, in a deadlock": {15, false, crowd{peers: "3", wait: "all", replicas: 3, pods: map[string]func(*corev1.Pod){"db-1": nil, "db-2": nil}}, "peers-deadlock", "podfqdn needs 3 members"},
-		"the deadline of DNS":  {11, false, crowd{}, "unexplained?", "podfqdn said at its end: " + said},
+		"the deadline of DNS":  {11, false, crowd{}, "unexplained?", "podfqdn's last message: " + said},
 	} {
 		c.container = func(_ *corev1.Container, p *corev1.Pod) {
 			end := ended.DeepCopy()

@@ -31,11 +31,11 @@ func (j *judge) service() {
 	case !ok:
 		j.found(diagnosis.NoService,
 			fmt.Sprintf("there is no Service %+q in namespace %+q, and no headless Service selects the Pod", name, j.Namespace),
-			fmt.Sprintf("make a headless Service %+q that selects the Pod and has publishNotReadyAddresses: true", name),
+			fmt.Sprintf("create a headless Service %+q that selects the Pod and has publishNotReadyAddresses: true", name),
 			j.createService(name))
 	case s.Spec.Type == corev1.ServiceTypeExternalName:
 		j.found(diagnosis.NoService,
-			fmt.Sprintf("Service %+q is of type ExternalName, and has no Pods", name),
+			fmt.Sprintf("Service %+q has type ExternalName, so it has no Pods", name),
 			fmt.Sprintf("spec.type of Service %+q: ClusterIP, with clusterIP: None", name), nil)
 	case !matches(s.Spec.Selector, j.pod.Labels):
 		j.selectorOf(s)
@@ -61,7 +61,7 @@ func (j *judge) notHeadless(s corev1.Service, headlessOnes []string, guess bool)
 	if guess {
 		why = fmt.Sprintf("the governing Service %+q has the cluster address %s, and not every DNS server has names for the Pods of such a Service", s.Name, s.Spec.ClusterIP)
 	}
-	change := fmt.Sprintf("make another Service, with clusterIP: None, the same selector and publishNotReadyAddresses: true, and name it in %s", j.subdomainField("NAME"))
+	change := fmt.Sprintf("create another Service with clusterIP: None, the same selector and publishNotReadyAddresses: true, and name it in %s", j.subdomainField("NAME"))
 	var mend fix
 	if len(headlessOnes) > 0 {
 		which := ""
@@ -94,13 +94,13 @@ func (j *judge) selectorOf(s corev1.Service) {
 	differ := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return has(key) && labels[key] == selector[key] })
 	why := fmt.Sprintf("Service %+q selects %s", s.Name, join(differ, "; ", func(key string) string {
 		if has(key) {
-			return fmt.Sprintf("%s=%s, and the Pod has %s=%s", key, selector[key], key, labels[key])
+			return fmt.Sprintf("%s=%s, but the Pod has %s=%s", key, selector[key], key, labels[key])
 		}
 		return fmt.Sprintf("%s=%s, which the Pod does not have", key, selector[key])
 	}))
 	change := fmt.Sprintf("spec.selector of Service %+q, or the Pod's labels", s.Name)
 	if len(selector) == 0 {
-		why = fmt.Sprintf("Service %+q has no selector, and selects no Pod", s.Name)
+		why = fmt.Sprintf("Service %+q has no selector, so it selects no Pod", s.Name)
 		change = fmt.Sprintf("spec.selector of Service %+q", s.Name)
 	}
 	ofPod, ofService := object{}, object{} // what each side has to have for the other
@@ -196,9 +196,9 @@ func (j *judge) second() {
 			continue
 		}
 		s := j.services[name]
-		when := either(s.Spec.PublishNotReadyAddresses, "from the start, as it has publishNotReadyAddresses: true", "since the Pod is Ready")
+		when := either(s.Spec.PublishNotReadyAddresses, "from the start, because it has publishNotReadyAddresses: true", "since the Pod is Ready")
 		j.found(diagnosis.SecondService,
-			fmt.Sprintf("Service %+q selects the Pod too, and gives its address a second name, %s, %s", name, j.secondName(s), when),
+			fmt.Sprintf("Service %+q also selects the Pod and adds a second name for its address, %s, %s", name, j.secondName(s), when),
 			fmt.Sprintf("spec.selector of Service %+q, if it need not select the Pod; or the variable PODFQDN_REVERSE=contains, which accepts the name", name),
 			j.setVariables(literal("PODFQDN_REVERSE", "contains")))
 	}

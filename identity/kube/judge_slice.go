@@ -33,16 +33,16 @@ func (j *judge) slice(s corev1.Service) {
 	case len(j.addrs()) == 0:
 		change, old := "nothing: it passes when the kubelet has reported the Pod's status", since(j.pod.CreationTimestamp) > time.Minute
 		if old {
-			change = "what keeps the Pod from starting; see kubectl describe pod"
+			change = "find out what keeps the Pod from starting: see kubectl describe pod"
 		}
-		j.found(diagnosis.NotInSlice, "the API does not know an address of the Pod yet", change, nil).Guess = old
+		j.found(diagnosis.NotInSlice, "the API does not show an address of the Pod yet", change, nil).Guess = old
 	case len(mine) == 0:
 		j.found(diagnosis.NotInSlice, fmt.Sprintf("Service %+q selects the Pod, but none of its EndpointSlices has %s yet", s.Name, identity.Enumerate(j.addrs())), passes, nil)
 	case j.claim.dashed && mine[0].hostname() != "":
 		change, mend := j.leaveOut("PODFQDN_NAME_FORM")
-		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_NAME_FORM=address, and DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()), change, mend)
+		j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_NAME_FORM=address, but DNS publishes the Pod by its spec.hostname, %+q", mine[0].hostname()), change, mend)
 	case published < 0 && spec.Hostname != "" && spec.Subdomain != "":
-		j.found(diagnosis.NotInSlice, fmt.Sprintf("EndpointSlice %+q has the Pod with hostname %s, %s, and not yet as it is now",
+		j.found(diagnosis.NotInSlice, fmt.Sprintf("EndpointSlice %+q still has the Pod with hostname %s, %s, not as it is now",
 			mine[0].of.Name, shown(mine[0].hostname()), either(mine[0].ready(), "ready", "not ready")), passes, nil)
 	case published >= 0 && !j.mistold && !j.shows(ofDomain) && j.asks(mine[published]) && (j.wire.Verdict == identity.Missing || j.wire.Verdict == identity.Unnamed):
 		j.lagging(mine[published])
@@ -75,19 +75,19 @@ func (j *judge) lagging(e endpoint) {
 		}
 	}
 	behind, change := since(changed), "nothing: it passes when CoreDNS has caught up with the API server"
-	why := fmt.Sprintf("EndpointSlice %+q has published the Pod for %s, and cluster DNS does not know it yet", e.of.Name, behind)
+	why := fmt.Sprintf("EndpointSlice %+q has published the Pod for %s, but cluster DNS does not know it yet", e.of.Name, behind)
 	late := behind.Seconds() >= patienceDNS
 	answers := j.dns.corefile.answers
 	var mend fix
 	switch {
 	case len(answers) > 0:
 		why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s, which may answer in place of kubernetes", j.dns.configMap, strings.Join(answers, " and "))
-		change = fmt.Sprintf("what that plugin does with the name; if nothing, see the logs of the Pods of cluster DNS in namespace %+q", system)
+		change = fmt.Sprintf("check what that plugin does with the name; if nothing, see the logs of the Pods of cluster DNS in namespace %+q", system)
 	case late && j.dns.name != "" && j.stuck():
-		change = fmt.Sprintf("restart the Pods of Deployment %+q: their own answers are behind the API server, see their log", j.dns.name)
+		change = fmt.Sprintf("restart the Pods of Deployment %+q: their own answers are behind the API server; see their log", j.dns.name)
 		mend = j.dnsDeployment(restart)
 	case late:
-		change = fmt.Sprintf("the logs of the Pods of cluster DNS in namespace %+q, whether one is cut off from the API server; what answers in place of them; and a cache in front", system)
+		change = fmt.Sprintf("check the logs of the Pods of cluster DNS in namespace %+q for one that is cut off from the API server; then check what answers in place of them, and any cache in front", system)
 	}
 	j.found(diagnosis.NotInDNS, why, change, mend).Guess = mend == nil && (late || len(answers) > 0)
 }
@@ -139,22 +139,22 @@ func (j *judge) shared() {
 			if j.owner.kind == "" {
 				names, why = []string{j.Pod}, "this Pod is a copy of "+pods
 			}
-			j.found(kind, fmt.Sprintf("%s, as kubectl debug --copy-to makes with --keep-labels, and has its %s", why, host),
-				"delete the copy; one without --keep-labels takes no name", j.pods(remove, names...))
+			j.found(kind, fmt.Sprintf("%s, such as kubectl debug --copy-to makes with --keep-labels, and has its %s", why, host),
+				"delete the copy; one without --keep-labels does not take the name", j.pods(remove, names...))
 		case kind == diagnosis.RollingUpdate:
 			j.found(kind, fmt.Sprintf("Pod %s of the same Deployment has %s too: a rolling update starts the new Pod before the old one goes, and %s", pods, host, j.rolls()),
 				fmt.Sprintf("spec.strategy: {type: Recreate} in Deployment %+q", j.owner.name),
 				j.patch("deployment", j.owner.name, object{"spec": object{"strategy": recreate}}))
 		case kind == diagnosis.Terminating:
 			j.found(kind, fmt.Sprintf("Pod %s is terminating, and has %s until it is gone", pods, host),
-				"nothing: it passes with the end of its terminationGracePeriodSeconds", j.pods(await, with[kind]...))
+				"nothing: it passes when its terminationGracePeriodSeconds are over", j.pods(await, with[kind]...))
 		case j.owner.deployment != nil && j.owner.replicas > 1:
-			j.found(kind, fmt.Sprintf("Pod %s has %s too: Deployment %+q gives one hostname to %d replicas", pods, host, j.owner.name, j.owner.replicas),
+			j.found(kind, fmt.Sprintf("Pod %s has %s too: Deployment %+q has one hostname for %d replicas", pods, host, j.owner.name, j.owner.replicas),
 				"the variable PODFQDN_FORWARD=contains, if they may share the name; PODFQDN_NAME_FORM=address without spec.hostname, if each needs one",
 				j.setVariables(literal("PODFQDN_FORWARD", "contains")))
 		default:
 			j.found(kind, fmt.Sprintf("Pod %s has %s too", pods, host),
-				j.field("hostname")+": one of its own for each Pod, or the variable PODFQDN_FORWARD=contains if they may share it", nil)
+				j.field("hostname")+": a different one for each Pod, or the variable PODFQDN_FORWARD=contains if they may share it", nil)
 		}
 	}
 }

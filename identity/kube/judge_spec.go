@@ -20,7 +20,7 @@ func (j *judge) spec() {
 	case spec.HostnameOverride != nil && !whole && !j.knows("PODFQDN_HOSTNAME", "PODFQDN_SERVICE"):
 		set := j.untold(true)
 		j.found(diagnosis.HostnameOverride,
-			fmt.Sprintf("spec.hostnameOverride: %+q takes the name that DNS publishes out of the Pod's /etc/hosts, and DNS does not know the override", *spec.HostnameOverride),
+			fmt.Sprintf("spec.hostnameOverride: %+q removes the name that DNS publishes from the Pod's /etc/hosts, and DNS does not know the override", *spec.HostnameOverride),
 			fmt.Sprintf("the variables %s of container %+q, or no spec.hostnameOverride", named(set), j.Container),
 			j.patchOwner(j.with(object{}, "env", set)))
 	}
@@ -48,7 +48,7 @@ func (j *judge) byPodName() bool {
 	}
 	if j.claim.dashed {
 		j.found(diagnosis.Misconfigured,
-			fmt.Sprintf("PODFQDN_NAME_FORM=address, and the Corefile in ConfigMap %+q has endpoint_pod_names: DNS publishes the Pod as %+q, and not by its address", j.dns.configMap, j.Pod),
+			fmt.Sprintf("PODFQDN_NAME_FORM=address, but the Corefile in ConfigMap %+q has endpoint_pod_names: DNS publishes the Pod as %+q, not by its address", j.dns.configMap, j.Pod),
 			fmt.Sprintf("the variable PODFQDN_NAME_FORM of container %+q: leave it out, and set PODFQDN_SERVICE=%s", j.Container, j.claim.service),
 			j.setVariables(without("PODFQDN_NAME_FORM"), literal("PODFQDN_SERVICE", j.claim.service)))
 		j.mistold = true
@@ -159,7 +159,7 @@ func (j *judge) hostNetwork() {
 		change["dnsPolicy"] = corev1.DNSClusterFirstWithHostNet
 	}
 	c := j.found(diagnosis.HostNetwork,
-		"the Pod has hostNetwork: true and sees the node's files, not its own, so podfqdn cannot tell its name",
+		"the Pod has hostNetwork: true, so it has the node's files, not its own, and podfqdn cannot determine its name",
 		fmt.Sprintf("the variables %s of container %+q", named(set), j.Container), j.patchOwner(j.with(change, "env", set)))
 	if len(j.podfqdn.EnvFrom) > 0 { // a ConfigMap may have them
 		c.Guess, c.mend = true, nil
@@ -189,11 +189,11 @@ func (j *judge) untold(hostname bool) (set []corev1.EnvVar) {
 // subdomain judges a Pod without one.
 func (j *judge) subdomain() {
 	service := cmp.Or(j.claim.service, j.proposed())
-	why := "the Pod has no spec.subdomain, and so no name in DNS"
+	why := "the Pod has no spec.subdomain, so it has no name in DNS"
 	if j.owner.kind == "StatefulSet" {
 		why = fmt.Sprintf("StatefulSet %+q has no serviceName, so its Pods have no spec.subdomain, and no name in DNS", j.owner.name)
 	} else if j.claim.service != "" {
-		why = fmt.Sprintf("the Pod has no spec.subdomain: PODFQDN_SERVICE=%+q tells podfqdn, and not DNS", j.claim.service)
+		why = fmt.Sprintf("the Pod has no spec.subdomain: PODFQDN_SERVICE=%+q tells podfqdn, but not DNS", j.claim.service)
 	}
 	j.found(diagnosis.NoSubdomain, why, j.subdomainField(service), j.setSubdomain(service))
 }
@@ -212,5 +212,5 @@ func (j *judge) hostname() {
 		change = fmt.Sprintf("the variable PODFQDN_NAME_FORM=address of container %+q: %d replicas cannot each have a hostname", j.Container, j.owner.replicas)
 		mend = j.setVariables(literal("PODFQDN_NAME_FORM", "address"))
 	}
-	j.found(diagnosis.NoHostname, "the Pod has no spec.hostname, and DNS publishes it by its address only", change, mend)
+	j.found(diagnosis.NoHostname, "the Pod has no spec.hostname, so DNS publishes it only by its address", change, mend)
 }

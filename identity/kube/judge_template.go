@@ -93,6 +93,6 @@ func (j *judge) template() {
 	if set.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType {
 		rule = "under updateStrategy: OnDelete it does not replace Pods"
 	}
-	j.found(diagnosis.TemplateChanged, fmt.Sprintf("StatefulSet %+q already has another template than this Pod, and %s", set.Name, rule),
-		"delete the Pod: it is created again with the template as it is now", j.replace())
+	j.found(diagnosis.TemplateChanged, fmt.Sprintf("StatefulSet %+q now has a different template than this Pod, and %s", set.Name, rule),
+		"delete the Pod: it is recreated from the current template", j.replace())
 }

@@ -26,7 +26,7 @@ func (j *judge) compare() {
 			change, mend = j.leaveOut(told)
 			of = " is a name of namespace " + quoted(namespace)
 		}
-		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s%s, and the Pod's metadata.namespace is %+q", j.source(told, value), of, j.Namespace), change, mend)
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s%s, but the Pod's metadata.namespace is %+q", j.source(told, value), of, j.Namespace), change, mend)
 		real.foreign = false
 	}
 	if !j.publishedAs(real) {
@@ -40,11 +40,11 @@ func (j *judge) compare() {
 			if _, ok := j.services[service]; ok {
 				change += ", or " + j.subdomainField(service)
 			}
-			wrong(diagnosis.SubdomainMismatch, fmt.Sprintf("the Pod's spec.subdomain is %+q, and podfqdn claims a name of Service %+q: %s", spec.Subdomain, service, j.source(told, value)), change, mend)
+			wrong(diagnosis.SubdomainMismatch, fmt.Sprintf("the Pod's spec.subdomain is %+q, but podfqdn claims a name of Service %+q: %s", spec.Subdomain, service, j.source(told, value)), change, mend)
 		}
 		if hostname != "" && spec.Hostname != "" && !strings.EqualFold(hostname, spec.Hostname) {
 			told, value := j.naming("PODFQDN_HOSTNAME")
-			why := fmt.Sprintf("%s, and the Pod's spec.hostname is %+q: DNS knows the latter", j.source(told, value), spec.Hostname)
+			why := fmt.Sprintf("%s, but the Pod's spec.hostname is %+q: DNS has the latter", j.source(told, value), spec.Hostname)
 			if pod := j.holder(service, hostname); pod != "" {
 				why += fmt.Sprintf("; the former is the name of Pod %+q", pod)
 			}
@@ -59,7 +59,7 @@ func (j *judge) compare() {
 			continue
 		}
 		change, mend := j.redirect(name, either(name == "POD_IP", "status.podIP", "status.podIPs"))
-		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s, and the Pod's status.podIPs are %s", j.source(name, value), identity.Enumerate(j.addrs())), change, mend)
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("%s, but the Pod's status.podIPs are %s", j.source(name, value), identity.Enumerate(j.addrs())), change, mend)
 		break
 	}
 	own := fmt.Sprintf("%s.%s.%s.svc.", spec.Hostname, spec.Subdomain, j.Namespace)
@@ -68,8 +68,8 @@ func (j *judge) compare() {
 	case real.foreign:
 		j.notAPods(own)
 	case len(labels) == 5 && labels[3] == "svc" && !strings.HasPrefix(j.wire.FQDN, own) && !j.publishedAs(claim{hostname: labels[0], service: labels[1]}):
-		wrong(diagnosis.Misconfigured, fmt.Sprintf("podfqdn in the Pod claims %+q, and by its spec the Pod is %+q", j.wire.FQDN, own+labels[4]),
-			fmt.Sprintf("what tells container %+q another name: its variables, or a file mounted over /etc/hosts", j.Container), nil)
+		wrong(diagnosis.Misconfigured, fmt.Sprintf("podfqdn in the Pod claims %+q, but by its spec the Pod is %+q", j.wire.FQDN, own+labels[4]),
+			fmt.Sprintf("find out what tells container %+q another name: its variables, or a file mounted over /etc/hosts", j.Container), nil)
 	}
 	if j.mistold && (spec.Hostname != "" || spec.Subdomain != "") {
 		corrected := *j.View
@@ -125,7 +125,7 @@ func (v *View) namespaceTold() (name, value, namespace string) {
 // source returns a variable with its value and where the value is from.
 func (v *View) source(name, value string) string {
 	_, path, _ := v.told(name)
-	return fmt.Sprintf("%s=%+q", name, value) + either(path != "", ", from "+path, "") + either(strings.Contains(value, "$("), ", whose reference is not set before it", "")
+	return fmt.Sprintf("%s=%+q", name, value) + either(path != "", ", from "+path, "") + either(strings.Contains(value, "$("), ", which refers to a variable that is not set before it", "")
 }
 
 // publishedAs reports whether the slices have the Pod under a claimed name, as
@@ -169,8 +169,8 @@ func (j *judge) living(c *cause) bool {
 			}
 			pod := j.endpoints("")[i].pod()
 			c.Kind, c.Guess = diagnosis.HostnameShared, false
-			c.Why = fmt.Sprintf("the name that podfqdn claims has the address %s of Pod %+q, which lives: it is not an earlier Pod's, and does not pass", addr, pod)
-			c.Change = j.field("hostname") + ": one of its own for each Pod"
+			c.Why = fmt.Sprintf("the name that podfqdn claims has the address %s of Pod %+q, which is alive: the record is not an earlier Pod's, and does not pass", addr, pod)
+			c.Change = j.field("hostname") + ": a different one for each Pod"
 			if fqdn := j.value("PODFQDN_FQDN"); fqdn != "" {
 				c.Kind = diagnosis.Misconfigured
 				c.Change = fmt.Sprintf("the variable PODFQDN_FQDN=%+q of container %+q: this Pod's own name, or leave it out", fqdn, j.Container)
@@ -185,19 +185,19 @@ func (j *judge) living(c *cause) bool {
 // not decide the name. Nothing shows that they matter.
 func (j *judge) slipped() {
 	for _, c := range []struct{ name, field, is, only string }{
-		{"POD_NAME", "metadata.name", j.Pod, "podfqdn names the Pod so in its messages, and uses it for nothing else"},
-		{"POD_UID", "metadata.uid", string(j.pod.UID), "podfqdn knows by it which files in the volume are this Pod's, and uses it for nothing else"},
+		{"POD_NAME", "metadata.name", j.Pod, "podfqdn uses it in its messages only"},
+		{"POD_UID", "metadata.uid", string(j.pod.UID), "podfqdn uses it only to know which files in the volume are this Pod's"},
 	} {
 		if value, _, known := j.told(c.name); known && value != "" && value != c.is {
 			change, _ := j.redirect(c.name, c.field)
-			j.found(diagnosis.Misconfigured, fmt.Sprintf("%s, and the Pod's %s is %+q: %s", j.source(c.name, value), c.field, c.is, c.only), change, nil).Guess = true
+			j.found(diagnosis.Misconfigured, fmt.Sprintf("%s, but the Pod's %s is %+q: %s", j.source(c.name, value), c.field, c.is, c.only), change, nil).Guess = true
 		}
 	}
 	for _, s := range j.slips() {
 		why, change := fmt.Sprintf("container %+q has the variable %s, which podfqdn does not read", s.container, s.name), fmt.Sprintf("the name of the variable: %s, if that is meant", s.meant)
 		if s.container != j.Container {
 			why = fmt.Sprintf("container %+q has the variable %s, which podfqdn reads in container %+q only", s.container, s.name, j.Container)
-			change = fmt.Sprintf("the container of the variable: %q, if podfqdn is meant", j.Container)
+			change = fmt.Sprintf("move the variable to container %q, if it is meant for podfqdn", j.Container)
 		}
 		j.found(diagnosis.Misconfigured, why, change, nil).Guess = true
 	}

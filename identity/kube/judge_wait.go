@@ -268,19 +268,19 @@ func (j *judge) lacking() {
 		}
 		who[lack] = append(who[lack], name.text)
 	}
-	shown := "the API shows it" + either(there+beyond >= need, ", and DNS does not show it yet", "")
+	shown := "the API shows it" + either(there+beyond >= need, ", but DNS does not show it yet", "")
 	why := fmt.Sprintf("podfqdn waits, and the API shows %d of %d needed names; ", there, need) + join(lacks, "; ", func(lack string) string {
 		return identity.List(who[lack]) + ": " + either(lack == "", shown, lack)
 	})
 	if j.State == GaveUp {
-		why = "podfqdn said at its end: " + j.Reason + "; now " + strings.TrimPrefix(why, "podfqdn waits, and ")
+		why = "podfqdn's last message: " + j.Reason + "; now " + strings.TrimPrefix(why, "podfqdn waits, and ")
 	}
 	j.found(diagnosis.PeersMissing, why,
-		fmt.Sprintf("what is said of each name, or the names in args of container %+q; `%s logs %s --container %s` has what DNS says", j.Container, in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container)), nil).Guess = there+beyond >= need
+		fmt.Sprintf("fix what is said of each name, or change the names in args of container %+q; `%s logs %s --container %s` shows what DNS says", j.Container, in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container)), nil).Guess = there+beyond >= need
 }
 
 // outside is what a name lacks that Kubernetes does not make.
-const outside = "not a name of this cluster, so the API shows nothing of it"
+const outside = "not a name of this cluster, so the API shows nothing about it"
 
 // lackOfName returns what a name lacks, in a few words; "" for nothing, unseen or
 // outside.
@@ -305,7 +305,7 @@ func (j *judge) lackOfName(name sought) string {
 	case blind:
 		return unseen
 	case name.outside:
-		return "there is no " + none + "; of a name outside the cluster the API shows nothing"
+		return "there is no " + none + "; the API shows nothing about a name outside the cluster"
 	default:
 		return "there is no " + none
 	}
@@ -331,7 +331,7 @@ func (j *judge) lackAt(s seat) (lack string, exists bool) {
 	case !exists:
 		return s.String(), false
 	case service.Spec.Type == corev1.ServiceTypeExternalName:
-		return fmt.Sprintf("%s is of type ExternalName, so the API shows nothing of %+q", s, service.Spec.ExternalName), true
+		return fmt.Sprintf("%s has type ExternalName, so the API shows nothing about %+q", s, service.Spec.ExternalName), true
 	case s.pod == "" && !headless(service):
 		return "", true
 	case !v.sliced:
@@ -363,7 +363,7 @@ func (j *judge) otherwiseRun() bool {
 		return false
 	}
 	words := slices.Concat(command, j.podfqdn.Args)
-	why := fmt.Sprintf("container %+q was not started: its command, %s, takes the place of podfqdn in podfqdn's image", j.Container, list(words))
+	why := fmt.Sprintf("container %+q was not started: its command, %s, replaces podfqdn in podfqdn's image", j.Container, list(words))
 	change := fmt.Sprintf("container %+q: args, and no command: podfqdn is the image's ENTRYPOINT", j.Container)
 	args, ok := j.podfqdn.waitArgs()
 	switch {
@@ -375,7 +375,7 @@ func (j *judge) otherwiseRun() bool {
 	case slices.Contains([]string{"init", "sidecar", "exec", "wait", "check", "doctor"}, command[0]):
 		change = fmt.Sprintf("container %+q: no command, and args: %s", j.Container, list(words))
 	default:
-		why += ", which has no other program, and no shell"
+		why += ", which has no other program and no shell"
 	}
 	j.found(diagnosis.BinaryMissing, why, change, nil)
 	return true

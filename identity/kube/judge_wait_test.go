@@ -51,23 +51,23 @@ func TestOfEachNameThatIsWaitedForTheAPISaysWhatItLacks(t *testing.T) {
 		want string // a ? begins a guess
 	}{
 		{"nowhere", `the API shows 0 of 1 needed names; nowhere: there is no Service "nowhere" in namespace "default"`},
-		{"kafka", `?the API shows 1 of 1 needed names; kafka: the API shows it, and DNS does not show it yet`},
+		{"kafka", `?the API shows 1 of 1 needed names; kafka: the API shows it, but DNS does not show it yet`},
 		{"kafka nowhere", `the API shows 1 of 2 needed names; kafka: the API shows it; nowhere: there is no Service "nowhere" in namespace "default"`},
 		{"--for majority kafka nowhere no", `the API shows 1 of 2 needed names; kafka: the API shows it; nowhere: there is no Service "nowhere" in namespace "default"; no: there is no Service "no" in namespace "default"`},
-		{"--for=1 kafka nowhere", `?the API shows 1 of 1 needed names; kafka: the API shows it, and DNS`},
+		{"--for=1 kafka nowhere", `?the API shows 1 of 1 needed names; kafka: the API shows it, but DNS`},
 		{"-for 2 -- kafka nowhere nowhere", `the API shows 1 of 2 needed names; kafka: the API shows it; nowhere: `},
 		{"zk", `?the API shows 1 of 1 needed names; zk: `},
 		{"late", `the API shows 0 of 1 needed names; late: Service "late" in namespace "default" is headless and has no Pod that is Ready, and does not have publishNotReadyAddresses: true`},
 		{"none", `the API shows 0 of 1 needed names; none: Service "none" in namespace "default" is headless and has no Pod with an address; it selects app=none`},
-		{"away", `the API shows 0 of 1 needed names; away: Service "away" in namespace "default" is of type ExternalName, so the API shows nothing of "example.org"`},
+		{"away", `the API shows 0 of 1 needed names; away: Service "away" in namespace "default" has type ExternalName, so the API shows nothing about "example.org"`},
 		{"zk-{0..2}.zk", `the API shows 1 of 3 needed names; zk-0.zk: the API shows it; zk-1.zk: there is no such Pod; zk-2.zk: no EndpointSlice of Service "zk" publishes it`},
 		{"zk-0.zk.default zk-1.zk.default.svc zk-2.zk.default.svc.cluster.local.", `the API shows 1 of 3 needed names; zk-0.zk.default: the API shows it; zk-1.zk.default.svc: there is no such Pod; zk-2.zk.default.svc.cluster.local.: no EndpointSlice`},
 		{"mq.other", `?the API shows 1 of 1 needed names; mq.other: the API shows it`},
-		{"gone.other", `the API shows 0 of 1 needed names; gone.other: there is no Service "other" in namespace "default" and no Service "gone" in namespace "other"; of a name outside the cluster the API shows nothing`},
+		{"gone.other", `the API shows 0 of 1 needed names; gone.other: there is no Service "other" in namespace "default" and no Service "gone" in namespace "other"; the API shows nothing about a name outside the cluster`},
 		{"gone.other.svc", `the API shows 0 of 1 needed names; gone.other.svc: there is no Service "gone" in namespace "other"`},
 		{"kafka.unread", `?the API shows 0 of 1 needed names; kafka.unread: not looked at`},
-		{"db.example.com", `the API shows 0 of 1 needed names; db.example.com: there is no Service "example" in namespace "com"; of a name outside`},
-		{"a.b.example.com other.", `?the API shows 0 of 2 needed names; a.b.example.com and other.: not a name of this cluster, so the API shows nothing of it`},
+		{"db.example.com", `the API shows 0 of 1 needed names; db.example.com: there is no Service "example" in namespace "com"; the API shows nothing about a name outside`},
+		{"a.b.example.com other.", `?the API shows 0 of 2 needed names; a.b.example.com and other.: not a name of this cluster, so the API shows nothing about it`},
 	} {
 		causes := around(waiter(strings.Fields(c.args)...)).Causes(nil)
 		if len(causes) != 1 || causes[0].Kind != diagnosis.PeersMissing || causes[0].Command != "" ||
@@ -93,7 +93,7 @@ func TestAContainerThatWaitsIsJudgedByItsWaitAlone(t *testing.T) {
 		"it is over": {func(p *corev1.Pod, _ *corev1.Container) { p.Status.InitContainerStatuses[0].State = ended(0, "") }, Published, "", nil},
 		"it gave up": {func(p *corev1.Pod, _ *corev1.Container) {
 			p.Status.InitContainerStatuses[0].State = ended(15, "gave up after 15m: 0 of 1 needed names are in DNS; missing: nowhere")
-		}, GaveUp, "peers-missing", []string{"said at its end: gave up after 15m: 0 of 1 needed names are in DNS; missing: nowhere; now the API shows 0 of 1"}},
+		}, GaveUp, "peers-missing", []string{"last message: gave up after 15m: 0 of 1 needed names are in DNS; missing: nowhere; now the API shows 0 of 1"}},
 		"it refused": {func(p *corev1.Pod, _ *corev1.Container) {
 			p.Status.InitContainerStatuses[0].State = ended(10, "wait needs a name: write podfqdn wait [--for all|majority|N] NAME...")
 		}, Refused, "configuration", []string{"wait needs a name", "write podfqdn wait"}},
@@ -118,7 +118,7 @@ func TestAContainerThatWaitsIsJudgedByItsWaitAlone(t *testing.T) {
 			c.Command, c.Args = []string{"wait", "kafka"}, nil
 			p.Status.InitContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 128, Reason: "StartError",
 				Message: `exec: "wait": executable file not found in $PATH`}}
-		}, Failed, "binary-missing", []string{`its command, ["wait","kafka"], takes the place of podfqdn`, `no command, and args: ["wait","kafka"]`}},
+		}, Failed, "binary-missing", []string{`its command, ["wait","kafka"], replaces podfqdn`, `no command, and args: ["wait","kafka"]`}},
 		"a shell in podfqdn's image": {func(p *corev1.Pod, c *corev1.Container) {
 			c.Command, c.Args = []string{"sh", "-c", "podfqdn wait kafka"}, nil
 			p.Status.InitContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "RunContainerError",

@@ -153,7 +153,7 @@ func named(env []corev1.EnvVar) string {
 // field names a field of the Pod's spec, where it can be changed.
 func (j *judge) field(name string) string {
 	if j.owner.kind == "" {
-		return fmt.Sprintf("spec.%s of the Pod, which has to be created again", name)
+		return fmt.Sprintf("spec.%s of the Pod, which must be recreated", name)
 	}
 	return fmt.Sprintf("spec.template.spec.%s of %s %+q", name, j.owner.kind, j.owner.name)
 }
@@ -161,7 +161,7 @@ func (j *judge) field(name string) string {
 // subdomainField names the field that gives the Pod its subdomain.
 func (j *judge) subdomainField(service string) string {
 	if j.owner.kind == "StatefulSet" {
-		return fmt.Sprintf("spec.serviceName: %s in StatefulSet %+q, which has to be created again for it; its Pods stay, and each has the new name when it is created again", service, j.owner.name)
+		return fmt.Sprintf("spec.serviceName: %s in StatefulSet %+q, which must be recreated for it; its Pods stay, and each has the new name once it is recreated", service, j.owner.name)
 	}
 	return j.field("subdomain") + ": " + service
 }

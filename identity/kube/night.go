@@ -58,7 +58,7 @@ func (v *View) Ahead(wire *diagnosis.Diagnosis) (all []string) {
 		all = append(all, string(c.Kind)+": "+c.Why)
 	}
 	if v.dns.name != "" && v.dns.ready == 0 {
-		all = append(all, fmt.Sprintf("of cluster DNS %d of %d Pods are ready: the answers may be a cache's", v.dns.ready, v.dns.want))
+		all = append(all, fmt.Sprintf("%d of %d Pods of cluster DNS are ready: the answers may come from a cache", v.dns.ready, v.dns.want))
 	}
 	return all
 }
@@ -137,10 +137,10 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 		all = append(all, "no NetworkPolicy of the namespace keeps the Pod from port 53")
 	}
 	if v.dns.name != "" && v.dns.ready >= v.dns.want && v.dns.ready > 0 {
-		all = append(all, fmt.Sprintf("of cluster DNS %d of %d Pods are ready", v.dns.ready, v.dns.want))
+		all = append(all, fmt.Sprintf("%d of %d Pods of cluster DNS are ready", v.dns.ready, v.dns.want))
 	}
 	if v.zoned() && len(v.addrs()) > 0 && !v.podfqdn.waits() && !slices.ContainsFunc(v.addrs(), func(a netip.Addr) bool { return !v.dns.corefile.serves(a) }) {
-		all = append(all, "the Corefile serves the PTR of the Pod's addresses")
+		all = append(all, "the Corefile serves PTR for the Pod's addresses")
 	}
 	return all
 }
@@ -162,45 +162,45 @@ func (v *View) Prospects(causes []diagnosis.Cause) (nothing, deleted string) {
 	limit, err := time.ParseDuration(timeout)
 	switch {
 	case slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.KilledByProbe && !c.Guess }):
-		nothing = "the kubelet ends podfqdn again each time that it waits too long for the livenessProbe, and starts it again, after growing pauses"
+		nothing = "each time podfqdn waits too long for the livenessProbe, the kubelet kills and restarts it, after growing pauses"
 	case passes:
-		nothing = "it is likely to pass by itself, and podfqdn goes on then"
+		nothing = "it is likely to pass by itself, and podfqdn then goes on"
 	case v.unsure():
-		nothing = "podfqdn goes on waiting, or the application runs on: nothing shows which"
+		nothing = "podfqdn keeps waiting, or the application keeps running: nothing shows which"
 	case v.State == Published, v.State == Running:
-		nothing = "the application runs on; others may not find it by its name"
+		nothing = "the application keeps running; others may not find it by its name"
 	case v.State == Unused:
 		nothing = "the name stays as it is"
 	case v.State == Pending:
 		nothing = "the application does not start"
 	case v.State == Waiting && v.podfqdn.sidecar:
-		nothing = "podfqdn goes on asking without end, and the application does not start if it waits for podfqdn"
+		nothing = "podfqdn keeps asking, without a deadline, and the application does not start if it waits for podfqdn"
 	case v.State == Waiting && err == nil && limit == 0:
-		nothing = "podfqdn goes on asking without end, and the application does not start"
+		nothing = "podfqdn keeps asking, without a deadline, and the application does not start"
 	case v.State == Waiting:
 		nothing = fmt.Sprintf("podfqdn gives up %s after its start, %s; the application does not start", timeout, v.again())
 	case v.appRuns():
-		nothing = fmt.Sprintf("podfqdn has ended, %s; the application runs on without it", v.again())
+		nothing = fmt.Sprintf("podfqdn has ended, %s; the application keeps running without it", v.again())
 	default:
 		nothing = fmt.Sprintf("podfqdn has ended, %s; the application does not start", v.again())
 	}
 	switch {
 	case slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.TemplateChanged }):
-		deleted = either(v.appRuns(), "it helps, and is a loss while it lasts, as the application runs", "it helps") + ": its owner makes the Pod again with another template, which it has by now"
+		deleted = either(v.appRuns(), "it helps, but is an outage, as the application runs", "it helps") + ": its owner recreates the Pod from another template, which it has by now"
 	case v.owner.kind == "":
-		deleted = "a loss: nothing makes this Pod again"
+		deleted = "a loss: nothing recreates this Pod"
 	case v.unsure():
-		deleted = "a loss if the application runs; its owner makes the Pod again with the same spec"
+		deleted = "a loss if the application runs; its owner recreates the Pod with the same spec"
 	case started:
-		deleted = "a loss while it lasts: the application runs, and its owner makes the Pod again with the same spec"
+		deleted = "an outage: the application runs, and its owner recreates the Pod with the same spec"
 	case passes:
-		deleted = "harmless, and useless: the new Pod waits for the same"
+		deleted = "harmless but useless: the new Pod waits for the same"
 	case first.Kind == diagnosis.PeersMissing:
-		deleted = "harmless, and useless: the new Pod waits for the same"
+		deleted = "harmless but useless: the new Pod waits for the same"
 	case v.State == Refused || !first.Guess && (subjectOf(first.Kind) == ofPod || subjectOf(first.Kind) == ofService || first.Kind == diagnosis.Misconfigured || first.Kind == diagnosis.PeersDeadlock):
-		deleted = "harmless, and useless: its owner makes the same Pod again; change what is named first"
+		deleted = "harmless but useless: its owner recreates the same Pod; first change what is named"
 	default:
-		deleted = "harmless, as the application has not started; not known to help"
+		deleted = "harmless, as the application has not started, but not known to help"
 	}
 	return nothing, deleted
 }
@@ -224,7 +224,7 @@ func (v *View) again() string {
 	if v.pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
 		return "and the Pod fails"
 	}
-	return "and the kubelet starts it again, after growing pauses"
+	return "and the kubelet restarts it, after growing pauses"
 }
 
 // Undo says what undoes the command of cause number n; "" where it has none.
@@ -234,7 +234,7 @@ func (v *View) Undo(wire *diagnosis.Diagnosis, n int) string {
 		return ""
 	}
 	text := join(causes[n].mend, "; ", v.undo)
-	return text + "; where a GitOps tool keeps the object, change it there, or the tool may revert the command"
+	return text + "; if a GitOps tool manages the object, change it there, or the tool may revert the command"
 }
 
 // undo says what undoes a step.
@@ -243,19 +243,19 @@ func (v *View) undo(s step) string {
 	kind, name := path.Split(target)
 	switch {
 	case s.verb == patch && kind == "service/":
-		return fmt.Sprintf("%s is as it was after: %s", target, fix{{verb: patch, namespace: s.namespace, objects: s.objects, change: v.before(name, s.change)}}.command(v.kubectl))
+		return fmt.Sprintf("to restore %s: %s", target, fix{{verb: patch, namespace: s.namespace, objects: s.objects, change: v.before(name, s.change)}}.command(v.kubectl))
 	case s.verb == patch && s.recreate:
-		return fmt.Sprintf("`%s rollout undo %s` gives back the template, and not the strategy", kubectl, Quote(target))
+		return fmt.Sprintf("`%s rollout undo %s` restores the template, but not the strategy", kubectl, Quote(target))
 	case s.verb == patch && (kind == "deployment/" && strings.Contains(s.change.String(), `"template"`) || kind == "statefulset/"):
 		return fmt.Sprintf("`%s rollout undo %s`", kubectl, Quote(target))
 	case s.verb == patch, s.verb == remake, s.verb == relabel, s.verb == edit:
-		return fmt.Sprintf("%s: write back what was there; keep it first by `%s get %s --output yaml`", target, kubectl, Quote(target))
+		return fmt.Sprintf("%s: write back what was there; save it first with `%s get %s --output yaml`", target, kubectl, Quote(target))
 	case s.verb == create:
 		kind, _ := s.change["kind"].(string)
 		meta, _ := s.change["metadata"].(object)
 		return fmt.Sprintf("`%s delete %s/%v`", kubectl, strings.ToLower(kind), meta["name"])
 	case s.verb == remove:
-		return fmt.Sprintf("nothing brings %s back as it was", target) + either(v.owner.kind != "" && target == "pod/"+v.Pod, "; its owner makes it again", "")
+		return fmt.Sprintf("nothing brings %s back as it was", target) + either(v.owner.kind != "" && target == "pod/"+v.Pod, "; its owner recreates it", "")
 	case s.verb == scale:
 		return fmt.Sprintf("`%s scale %s --replicas=0`", kubectl, Quote(target))
 	case s.verb == restart:

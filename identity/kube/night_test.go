@@ -97,7 +97,7 @@ func TestAContainerThatIsNotPodfqdnsIsNotLookedAt(t *testing.T) {
 	}}
 	for container, want := range map[string]string{
 		"": "", "identity": "", "app": `container "app" of Pod "db-0" is not podfqdn's: leave --container out, or name "identity"`,
-		"debugger": "is an ephemeral one", "none": `has no container "none": it has "identity", "app"`,
+		"debugger": "is ephemeral", "none": `has no container "none": it has "identity", "app"`,
 	} {
 		if err := chosen(p, container); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", container, err)
@@ -149,7 +149,7 @@ func TestHealthyIsSaidOnlyOfWhatWasAsked(t *testing.T) {
 	slice := *v.slices[0].DeepCopy()
 	slice.Labels = map[string]string{discoveryv1.LabelServiceName: "db-vip"}
 	v.slices = append(v.slices, slice)
-	if got := v.Ahead(well); len(got) != 1 || !strings.Contains(got[0], `second-service: Service "db-vip" selects the Pod too`) {
+	if got := v.Ahead(well); len(got) != 1 || !strings.Contains(got[0], `second-service: Service "db-vip" also selects the Pod`) {
 		t.Errorf("%q", got)
 	}
 	// And that Service is among what changed last.
@@ -164,11 +164,11 @@ func TestCoreDNSWithoutAReadyPodIsNotHealthy(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones}.view()
 	v.State, v.dns.ready = Published, 0
-	if causes := v.Causes(nil); len(causes) != 1 || causes[0].Kind != diagnosis.DNSSilent || !strings.Contains(causes[0].Why, "0 of 2 Pods are ready") || causes[0].Command != "" {
+	if causes := v.Causes(nil); len(causes) != 1 || causes[0].Kind != diagnosis.DNSSilent || !strings.Contains(causes[0].Why, "0 of 2 Pods of cluster DNS are ready") || causes[0].Command != "" {
 		t.Errorf("%+v", causes)
 	}
 	well := &diagnosis.Diagnosis{Schema: 1, Healthy: true}
-	if got := v.Ahead(well); len(got) != 1 || !strings.Contains(got[0], "0 of 2 Pods are ready") {
+	if got := v.Ahead(well); len(got) != 1 || !strings.Contains(got[0], "0 of 2 Pods of cluster DNS are ready") {
 		t.Errorf("%q", got)
 	}
 }
@@ -239,7 +239,7 @@ func TestTheProspectsAndWhatIsRuledOut(t *testing.T) {
 	v := situation{services: true, slices: true, corefile: allZones}.view()
 	causes := []diagnosis.Cause{{Kind: diagnosis.CachedDenial}}
 	nothing, deleted := v.Prospects(causes)
-	if !strings.Contains(nothing, "pass by itself") || !strings.Contains(deleted, "a loss: nothing makes this Pod again") {
+	if !strings.Contains(nothing, "pass by itself") || !strings.Contains(deleted, "a loss: nothing recreates this Pod") {
 		t.Errorf("%q, %q", nothing, deleted)
 	}
 	v.owner.kind = "StatefulSet"
@@ -247,7 +247,7 @@ func TestTheProspectsAndWhatIsRuledOut(t *testing.T) {
 		t.Errorf("%q, %q", nothing, deleted)
 	}
 	v.State = Published
-	if nothing, deleted = v.Prospects([]diagnosis.Cause{{Kind: diagnosis.SelectorMismatch}}); !strings.Contains(nothing, "the application runs on") || !strings.Contains(deleted, "a loss while it lasts") {
+	if nothing, deleted = v.Prospects([]diagnosis.Cause{{Kind: diagnosis.SelectorMismatch}}); !strings.Contains(nothing, "the application keeps running") || !strings.Contains(deleted, "an outage: the application runs") {
 		t.Errorf("%q, %q", nothing, deleted)
 	}
 	// The application runs next to a container of podfqdn's that has ended.
@@ -258,12 +258,12 @@ func TestTheProspectsAndWhatIsRuledOut(t *testing.T) {
 		t.Errorf("%q", nothing)
 	}
 	v.pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: runs0}}
-	if nothing, deleted = v.Prospects(refused); !strings.Contains(nothing, "the application runs on without it") || !strings.Contains(deleted, "a loss while it lasts") {
+	if nothing, deleted = v.Prospects(refused); !strings.Contains(nothing, "the application keeps running without it") || !strings.Contains(deleted, "an outage: the application runs") {
 		t.Errorf("%q, %q", nothing, deleted)
 	}
 	v.State = Published
 	out := strings.Join(v.RuledOut(causes), "\n")
-	for _, words := range []string{"is headless and selects the Pod", "publishes the Pod with hostname", "the Corefile serves the PTR"} {
+	for _, words := range []string{"is headless and selects the Pod", "publishes the Pod with hostname", "the Corefile serves PTR"} {
 		if !strings.Contains(out, words) {
 			t.Errorf("%q is not ruled out:\n%s", words, out)
 		}
@@ -285,7 +285,7 @@ func TestTheProspectsOfAGuessAreNotAFact(t *testing.T) {
 		"a denial that perhaps is cached": {nil, false, diagnosis.Cause{Kind: diagnosis.CachedDenial, Guess: true}, "gives up 15m after", "not known to help"},
 		"perhaps another selector":        {nil, false, diagnosis.Cause{Kind: diagnosis.SelectorMismatch, Guess: true}, "gives up 15m after", "not known to help"},
 		"a time that is not read":         {nil, true, diagnosis.Cause{Kind: diagnosis.SelectorMismatch}, "gives up PODFQDN_TIMEOUT, which was not read, after", "useless"},
-		"for ever, with a unit":           {[]corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0s")}, true, diagnosis.Cause{Kind: diagnosis.SelectorMismatch}, "without end", "useless"},
+		"for ever, with a unit":           {[]corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0s")}, true, diagnosis.Cause{Kind: diagnosis.SelectorMismatch}, "without a deadline", "useless"},
 	} {
 		v := situation{services: true, slices: true, corefile: allZones, env: c.env}.view()
 		v.owner.kind = "StatefulSet"
@@ -369,8 +369,8 @@ func TestATableIsGroupedByCauseNodeAndOwner(t *testing.T) {
 func TestTheUndoOfAServiceIsACommand(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, service: func(s *corev1.ServiceSpec) { s.PublishNotReadyAddresses = false }}.view()
-	_, line, _ := strings.Cut(v.Undo(nil, 0), "after: ")
-	line, _, _ = strings.Cut(line, "; where")
+	_, line, _ := strings.Cut(v.Undo(nil, 0), "to restore service/db: ")
+	line, _, _ = strings.Cut(line, "; if a GitOps")
 	if out, err := exec.Command("sh", "-n", "-c", line).CombinedOutput(); err != nil || line == "" {
 		t.Errorf("%q: %v: %s", line, err, out)
 	}
@@ -380,7 +380,7 @@ func TestWhatKilledPodfqdnIsSaid(t *testing.T) {
 	t.Parallel()
 	var u Use
 	u.ended(&corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"})
-	if u.State != Failed || u.Reason != "it ended with 137 (OOMKilled) and said nothing" {
+	if u.State != Failed || u.Reason != "it ended with exit code 137 (OOMKilled) and no message" {
 		t.Errorf("%+v", u)
 	}
 }

@@ -46,8 +46,8 @@ func TestCoreDNSIsToBeRestartedOnlyWhereItsAnswersProveIt(t *testing.T) {
 		"a template":                    {strings.Replace(allZones, "kubernetes", "template ANY A cluster.local\n kubernetes", 1), asked(identity.Missing, denial("cluster.local"), denial("cluster.local"), ptr), false, "the plugin template"},
 		"denials without SOA, and PTRs": {allZones, asked(identity.Missing, denial(""), denial(""), ptr), false, "what answers in place of them"},
 		"one replica knows it":          {allZones, asked(identity.Missing, denial("cluster.local"), answered), false, ""},
-		"a cache's denial":              {allZones, asked(identity.Missing, denial("cluster.local"), cached), false, "a cache in front"},
-		"less than the full TTL":        {allZones, asked(identity.Missing, denial("cluster.local"), short), false, "a cache in front"},
+		"a cache's denial":              {allZones, asked(identity.Missing, denial("cluster.local"), cached), false, "any cache in front"},
+		"less than the full TTL":        {allZones, asked(identity.Missing, denial("cluster.local"), short), false, "any cache in front"},
 		"a Corefile that imports":       {"import x\n" + allZones, asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
 		"no Corefile":                   {"", asked(identity.Missing, denial("cluster.local"), denial("cluster.local")), false, ""},
 		"no questions":                  {allZones, asked(identity.Missing), false, ""},
@@ -79,7 +79,7 @@ func TestAServiceWithAClusterAddressIsNotToPublishPodsThatAreNotReady(t *testing
 		guess bool
 		words string
 	}{
-		"it hides the Pod":              {hidden.view(), false, "make another Service, with clusterIP: None"},
+		"it hides the Pod":              {hidden.view(), false, "create another Service with clusterIP: None"},
 		"it hides the Pod, and another": {beside(hidden.view()), false, `the headless Service that selects the Pod is "db-headless"`},
 		"it publishes the Pod":          {situation{services: true, slices: true, corefile: allZones, service: vip(true)}.view(), true, "not every DNS server"},
 	} {

@@ -38,7 +38,7 @@ func (c *Client) See(ctx context.Context, namespace, pod, container string) (*Vi
 	v.chosen = container
 	v.Use = use(v.pod, container)
 	if v.State == Unused && v.pod.Spec.Subdomain == "" {
-		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container of podfqdn's, and no spec.subdomain: it has no name to examine; if a container is podfqdn's under another name, name it by --container; `kubectl podfqdn doctor -A` lists the Pods that have", pod)}
+		return nil, &NotFound{fmt.Sprintf("Pod %+q has no container of podfqdn's and no spec.subdomain, so it has no name to examine; if a container is podfqdn's under another name, name it with --container; `kubectl podfqdn doctor -A` lists the Pods that use podfqdn", pod)}
 	}
 	first := v.Each()[0]
 	v.podfqdn, v.claim = first.podfqdn, first.claim
@@ -79,7 +79,7 @@ func chosen(p *corev1.Pod, container string) error {
 	switch {
 	case container == "":
 	case slices.ContainsFunc(p.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == container }):
-		return &NotFound{fmt.Sprintf("container %+q of Pod %+q is an ephemeral one, which gives the Pod no name: leave --container out", container, p.Name)}
+		return &NotFound{fmt.Sprintf("container %+q of Pod %+q is ephemeral, and does not make the Pod's name: leave --container out", container, p.Name)}
 	case len(all) == 0:
 		return &NotFound{fmt.Sprintf("Pod %+q has no container %+q: it has %s", p.Name, container, join(parts(p), ", ", name))}
 	case len(found) > 0 && found[0].made() && !all[0].made():
@@ -205,7 +205,7 @@ func (v *View) seeDNS(see reader) {
 		}
 	}
 	if selector == nil {
-		v.Trouble = append(v.Trouble, fmt.Sprintf("no Service in namespace %q has the label k8s-app=kube-dns: of cluster DNS nothing is known", system))
+		v.Trouble = append(v.Trouble, fmt.Sprintf("no Service in namespace %q has the label k8s-app=kube-dns: nothing is known about cluster DNS", system))
 		return
 	}
 	var deployments appsv1.DeploymentList

@@ -105,7 +105,7 @@ func (c *Client) Uses(ctx context.Context, namespace, selector string) ([]Use, e
 		}
 		next = page.Continue
 	}
-	return nil, fmt.Errorf("ask the API server: it answers without end to %s", list)
+	return nil, fmt.Errorf("ask the API server to %s: the list does not end", list)
 }
 
 // part is podfqdn's container of a Pod.
@@ -315,7 +315,7 @@ func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev
 		if causes := all[0].Causes(nil); len(causes) > 0 && causes[0].Kind != diagnosis.Unexplained {
 			uses[i].Reason = either(causes[0].Guess, "perhaps ", "") + string(causes[0].Kind) + ": " + causes[0].Why
 		} else {
-			uses[i].Reason = "not known: Services and EndpointSlices show nothing that is wrong; the Pod's own doctor asks DNS"
+			uses[i].Reason = "not known: Services and EndpointSlices show no fault; the Pod's own doctor asks DNS"
 		}
 	}
 }
@@ -336,7 +336,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	}
 	u.Reason = said(end)
 	if u.Reason == "" {
-		u.Reason = fmt.Sprintf("it ended with %d (%s) and said nothing", end.ExitCode, cmp.Or(end.Reason, "no reason given"))
+		u.Reason = fmt.Sprintf("it ended with exit code %d (%s) and no message", end.ExitCode, cmp.Or(end.Reason, "no reason given"))
 	}
 }
 
@@ -351,7 +351,7 @@ func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	for _, c := range p.Spec.InitContainers { // those before it
 		s := statusOf(p.Status.InitContainerStatuses, c.Name)
 		if s.State.Running != nil && !deref(s.Started, true) || s.State.Waiting != nil && s.State.Waiting.Reason != "PodInitializing" {
-			return fmt.Sprintf("init container %+q comes first, and does not end", c.Name)
+			return fmt.Sprintf("init container %+q comes first and has not ended", c.Name)
 		}
 	}
 	return ""

@@ -173,7 +173,7 @@ func TestAReferenceToNothingStaysAsItIs(t *testing.T) {
 	t.Parallel()
 	late := []corev1.EnvVar{literal("PODFQDN_HOSTNAME", "$(POD_NAME)"), field("POD_NAME", "metadata.name")}
 	causes := situation{services: true, slices: true, corefile: allZones, env: late}.view().Causes(nil)
-	if len(causes) != 1 || !strings.Contains(causes[0].Why, `PODFQDN_HOSTNAME="$(POD_NAME)", whose reference is not set before it`) {
+	if len(causes) != 1 || !strings.Contains(causes[0].Why, `PODFQDN_HOSTNAME="$(POD_NAME)", which refers to a variable that is not set before it`) {
 		t.Errorf("%+v", causes)
 	}
 	for name, s := range map[string]situation{
@@ -208,9 +208,9 @@ func TestAWrongPodNameOrUIDIsSaidAsAnAside(t *testing.T) {
 		env   corev1.EnvVar
 		words string
 	}{
-		"a name":                {literal("POD_NAME", "db-1"), `POD_NAME="db-1", and the Pod's metadata.name is "db-0"`},
-		"a name of a namespace": {field("POD_NAME", "metadata.namespace"), `POD_NAME="default", from metadata.namespace, and`},
-		"a UID":                 {field("POD_UID", "metadata.name"), `POD_UID="db-0", from metadata.name, and the Pod's metadata.uid is "1"`},
+		"a name":                {literal("POD_NAME", "db-1"), `POD_NAME="db-1", but the Pod's metadata.name is "db-0"`},
+		"a name of a namespace": {field("POD_NAME", "metadata.namespace"), `POD_NAME="default", from metadata.namespace, but`},
+		"a UID":                 {field("POD_UID", "metadata.name"), `POD_UID="db-0", from metadata.name, but the Pod's metadata.uid is "1"`},
 	} {
 		s := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{c.env}, service: func(s *corev1.ServiceSpec) { s.Selector = map[string]string{"app": "x"} }}
 		causes := s.view().Causes(nil)
@@ -294,7 +294,7 @@ func TestSeveralRefusalsAreNotCutInTwo(t *testing.T) {
 	const one, two = "PODFQDN_FORWRD is not a variable of podfqdn: did you mean PODFQDN_FORWARD?", "PODFQDN_TIMOUT is not a variable of podfqdn: did you mean PODFQDN_TIMEOUT?"
 	for reason, want := range map[string][2]string{
 		one:              {"PODFQDN_FORWRD is not a variable of podfqdn", "did you mean PODFQDN_FORWARD?"},
-		one + "; " + two: {one + "; " + two, "what podfqdn says; `kubectl --namespace default logs db-0 --container podfqdn` has all of it"},
+		one + "; " + two: {one + "; " + two, "fix what podfqdn reports; `kubectl --namespace default logs db-0 --container podfqdn` shows all of it"},
 		`exec has no option "-x": write podfqdn exec COMMAND; settings are variables`: {`exec has no option "-x"`, "write podfqdn exec COMMAND; settings are variables"},
 	} {
 		v := situation{services: true, slices: true}.view()
@@ -352,7 +352,7 @@ func TestTheRecordOfAPodThatLivesIsNotAnEarlierPods(t *testing.T) {
 	wire := &diagnosis.Diagnosis{Schema: 1, Verdict: identity.Stale, Questions: []diagnosis.Asked{{Kind: "A", Answer: "10.244.0.18", Verdict: identity.Stale}},
 		Causes: []diagnosis.Cause{{Kind: diagnosis.StaleRecord, Why: "an earlier Pod's", Change: "it passes", Guess: true}}}
 	causes := v.Causes(wire)
-	if len(causes) != 1 || causes[0].Kind != diagnosis.Misconfigured || !strings.Contains(causes[0].Why, `Pod "db-1", which lives`) || strings.Contains(causes[0].Change, "it passes") {
+	if len(causes) != 1 || causes[0].Kind != diagnosis.Misconfigured || !strings.Contains(causes[0].Why, `Pod "db-1", which is alive`) || strings.Contains(causes[0].Change, "it passes") {
 		t.Errorf("%+v", causes)
 	}
 	v.slices[0].Endpoints = v.slices[0].Endpoints[:1] // db-1 is gone
@@ -393,7 +393,7 @@ func TestNameserversOfAVariableAreComparedWithClusterDNS(t *testing.T) {
 			t.Errorf("%s: %+v", value, causes)
 			continue
 		}
-		if i >= 0 && (causes[i].Guess != c.guess || !strings.Contains(causes[i].Why, fmt.Sprintf("PODFQDN_NAMESERVERS=%q, and none of these is cluster DNS, 10.96.0.10", value))) {
+		if i >= 0 && (causes[i].Guess != c.guess || !strings.Contains(causes[i].Why, fmt.Sprintf("PODFQDN_NAMESERVERS=%q: none of these is cluster DNS, 10.96.0.10", value))) {
 			t.Errorf("%s: %+v", value, causes[i])
 		}
 	}

@@ -220,7 +220,7 @@ func TestALivenessProbeThatKillsTheWaitIsSaid(t *testing.T) {
 		if !strings.Contains(causes[i].Change, lines) || (causes[i].Command == "") != c.guess {
 			t.Errorf("%s: %+v", name, causes[i])
 		}
-		if !c.guess && (!strings.Contains(causes[i].Why, "SIGTERM ended podfqdn 30s after its start") || !strings.Contains(causes[i].Command, `"containers":[{"name":"app","startupProbe":{"httpGet":`)) {
+		if !c.guess && (!strings.Contains(causes[i].Why, "SIGTERM last ended podfqdn 30s after its start") || !strings.Contains(causes[i].Command, `"containers":[{"name":"app","startupProbe":{"httpGet":`)) {
 			t.Errorf("%s: %+v", name, causes[i])
 		}
 		if c.guess && i != len(causes)-1 || !c.guess && slices.ContainsFunc(causes[:i], func(c diagnosis.Cause) bool { return c.Guess }) {
@@ -239,7 +239,7 @@ func TestAKillIsSaidBehindWhatIsWaitedFor(t *testing.T) {
 	if len(causes) != 2 || causes[0].Kind != diagnosis.SelectorMismatch || causes[1].Kind != diagnosis.KilledByProbe {
 		t.Fatalf("%+v", causes)
 	}
-	if nothing, _ := v.Prospects(causes); !strings.Contains(nothing, "the kubelet ends podfqdn again each time") {
+	if nothing, _ := v.Prospects(causes); !strings.Contains(nothing, "the kubelet kills and restarts it") {
 		t.Error(nothing)
 	}
 }
@@ -273,11 +273,11 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 	}{
 		"an image volume that is empty": {nil, noSuchFile, []string{`volume "podfqdn", which is mounted there, is the image "registry.example/podfqdn:1", and the container runtime of node "n1" has mounted an empty directory`, "containerd before 2.1", "PODFQDN_INSTALL"}, false},
 		"crun":                          {nil, "executable file `/podfqdn/podfqdn` not found: No such file or directory", []string{"has mounted an empty directory"}, false},
-		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so that it is /podfqdn/podfqdn"}, false},
+		"another path in the image":     {func(p *corev1.PodSpec) { p.Containers[0].Command[0] = "/podfqdn/bin/podfqdn" }, said("/podfqdn/bin/podfqdn"), []string{"so write /podfqdn/podfqdn"}, false},
 		"another image":                 {func(p *corev1.PodSpec) { p.Volumes[1].Image.Reference = "tools:1" }, noSuchFile, []string{`is the image "tools:1"`}, true},
 		"no volume": {func(p *corev1.PodSpec) {
 			p.Containers[0].VolumeMounts, p.Volumes = p.Containers[0].VolumeMounts[:1], p.Volumes[:1]
-		}, noSuchFile, []string{"no volume there", "this Kubernetes has dropped it"}, false},
+		}, noSuchFile, []string{"no volume is mounted there", "this Kubernetes has dropped it"}, false},
 		"a volume that is not mounted": {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts = p.Containers[0].VolumeMounts[:1] }, noSuchFile, []string{`volume "podfqdn" is not mounted in it`, `volumeMounts of container "app": volume "podfqdn" at /podfqdn`}, false},
 		"nor can it be, at that path": {func(p *corev1.PodSpec) {
 			p.Containers[0].VolumeMounts, p.Containers[0].Command[0] = p.Containers[0].VolumeMounts[:1], "/podfqdn"
@@ -287,7 +287,7 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 			p.Containers[0].VolumeMounts[1].Name = "identity"
 		}, noSuchFile, []string{`volume "podfqdn" is not mounted in it`}, false},
 		"one string":           {func(p *corev1.PodSpec) { p.Containers[0].Command = []string{"/podfqdn/podfqdn exec -- /server"} }, said("/podfqdn/podfqdn exec -- /server"), []string{`the command is one string with blanks, "/podfqdn/podfqdn exec -- /server"`, `write it as a list: ["/podfqdn/podfqdn","exec","--","/server"]`}, false},
-		"a part of the image":  {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[1].SubPath = "bin" }, noSuchFile, []string{"may not have it there; or the container runtime"}, true},
+		"a part of the image":  {func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[1].SubPath = "bin" }, noSuchFile, []string{"may lack it there; or the container runtime"}, true},
 		"nothing is installed": {func(p *corev1.PodSpec) { p.Volumes[1].VolumeSource = empty }, noSuchFile, []string{`volume "podfqdn", which is mounted there, does not have it`, "no container installs podfqdn in it"}, false},
 		"installed with its own name": {func(p *corev1.PodSpec) {
 			p.Volumes[1].VolumeSource = empty
@@ -388,7 +388,7 @@ func TestAContainerOfExecNeedsAVolume(t *testing.T) {
 			unmounted(p)
 			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
 		}, failed, "has no volume at /identity", ""},
-		"it reads what nobody writes":  {readOnly, waits, "no container mounts it to write", `"readOnly":false`},
+		"it reads what nobody writes":  {readOnly, waits, "no container mounts it for writing", `"readOnly":false`},
 		"it reads what another writes": {func(p *corev1.PodSpec) { readOnly(p); p.InitContainers = []corev1.Container{init} }, waits, "", ""},
 		"it writes":                    {nil, waits, "", ""},
 	} {
@@ -450,7 +450,7 @@ func TestAVolumeThatNobodyWritesIsACauseInEveryState(t *testing.T) {
 		s := execs(func(p *corev1.PodSpec) { p.Containers[0].VolumeMounts[0].ReadOnly = true })
 		v := s.heard(c.status, c.wire)
 		causes := v.Causes(c.wire)
-		if v.State != c.state || (len(causes) > 0) != c.cause || c.cause && (causes[0].Kind != diagnosis.Volume || causes[0].Guess || !strings.Contains(causes[0].Why, "no container mounts it to write")) {
+		if v.State != c.state || (len(causes) > 0) != c.cause || c.cause && (causes[0].Kind != diagnosis.Volume || causes[0].Guess || !strings.Contains(causes[0].Why, "no container mounts it for writing")) {
 			t.Errorf("%s: %s, %+v", name, v.State, causes)
 		}
 		if v.State == Waiting && (v.Healthy || !strings.Contains(v.Reason, either(c.status.RestartCount > 0, "before that: gave up", ""))) {
@@ -501,9 +501,9 @@ func TestTheProspectsOfAContainerOfExec(t *testing.T) {
 		nothing, deleted string
 	}{
 		"it waits":                       {runs(time.Minute), nil, diagnosis.NothingPublished, "podfqdn gives up 15m after its start", "useless"},
-		"it does not":                    {runs(time.Minute), nil, diagnosis.Verified, "the application runs on", "the application runs"},
+		"it does not":                    {runs(time.Minute), nil, diagnosis.Verified, "the application keeps running", "the application runs"},
 		"nobody was asked":               {runs(time.Minute), nil, "", "nothing shows which", "a loss if the application runs"},
-		"nor for longer than it waits":   {runs(17 * time.Minute), nil, "", "the application runs on", "the application runs"},
+		"nor for longer than it waits":   {runs(17 * time.Minute), nil, "", "the application keeps running", "the application runs"},
 		"which is not known":             {runs(17 * time.Minute), []corev1.EnvVar{from}, "", "nothing shows which", "a loss if the application runs"},
 		"which is not yet":               {runs(17 * time.Minute), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "1h")}, "", "nothing shows which", "a loss if the application runs"},
 		"which is without end":           {runs(48 * time.Hour), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "0")}, "", "nothing shows which", "a loss if the application runs"},
@@ -562,7 +562,7 @@ func TestExecInArgsAloneIsTheEntrypointsArgument(t *testing.T) {
 		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool {
 			return c.Kind == diagnosis.Misconfigured && strings.Contains(c.Why, "args")
 		})
-		if (i >= 0) != c.found || c.found && (causes[i].Guess != c.guess || causes[i].Why != `container "app" has podfqdn exec in args and no command: the image's ENTRYPOINT runs with it` ||
+		if (i >= 0) != c.found || c.found && (causes[i].Guess != c.guess || causes[i].Why != `container "app" has podfqdn exec in args but no command: the image's ENTRYPOINT gets it as arguments` ||
 			causes[i].Change != `container "app": move it to command: command: ["/podfqdn/podfqdn","exec","--","/server"]`) {
 			t.Errorf("%s: %+v", name, causes)
 		}
@@ -596,7 +596,7 @@ func TestACommandThatPodfqdnCannotBecomeIsSaid(t *testing.T) {
 		v := execs(func(p *corev1.PodSpec) { p.Containers[0].ReadinessProbe = httpProbe() }).with(c.status)
 		causes := v.Causes(nil)
 		i := slices.IndexFunc(causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.Misconfigured })
-		if (i == 0) != (c.why != "") || i > 0 || i == 0 && (len(causes) != 1 || causes[0].Guess || causes[0].Why != c.why || !strings.HasPrefix(causes[0].Change, `the command behind podfqdn exec in container "app"`)) {
+		if (i == 0) != (c.why != "") || i > 0 || i == 0 && (len(causes) != 1 || causes[0].Guess || causes[0].Why != c.why || !strings.HasPrefix(causes[0].Change, `the command after podfqdn exec in container "app"`)) {
 			t.Errorf("%s: %+v", name, causes)
 		}
 	}

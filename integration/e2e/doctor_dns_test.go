@@ -29,13 +29,13 @@ func doctorsAlone(t *testing.T, w world) {
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "check that cluster DNS runs")
 		// Nobody has asked, and nobody would answer.
-		s.finds("proven", diagnosis.DNSSilent, "nobody answers for the name, whatever podfqdn has proven before", "0 of 0 Pods", `spec.replicas of Deployment "coredns"`)
+		s.finds("proven", diagnosis.DNSSilent, "no server answers for the name, whatever podfqdn has proven before", "0 of 0 Pods", `spec.replicas of Deployment "coredns"`)
 		// Another server answers, as one on the node does.
 		e := s.examines(0, "other")
 		if e.Wire == nil || !e.Wire.Healthy || len(e.Ahead) != 1 {
 			t.Errorf("%+v", e)
 		}
-		s.has(lines(e.Ahead), "of cluster DNS 0 of 0 Pods are ready: the answers may be a cache's")
+		s.has(lines(e.Ahead), "0 of 0 Pods of cluster DNS are ready: the answers may come from a cache")
 		s.does(s.finds("db", diagnosis.DNSSilent, "0 of 0 Pods", `spec.replicas of Deployment "coredns"`))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")

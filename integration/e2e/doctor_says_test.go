@@ -114,9 +114,9 @@ func everyContainer(s *space) {
 		if len(e.Causes) == 0 || e.Causes[0].Kind != diagnosis.Misconfigured || !strings.HasPrefix(e.Causes[0].Change, "the variable PODFQDN_LISTEN of container \""+c.loops+"\": it must be off") || len(e.Others) != 1 || e.Others[0].Container != c.well {
 			s.Errorf("%s: %+v, %+v", c.pod, e.Causes, e.Others)
 		}
-		s.has(text, "not healthy: Pod "+c.pod, `container "`+c.loops+`": refused`, `container "`+c.well+`": `+c.state, "podfqdn has ended, and the kubelet starts it again, after growing pauses")
+		s.has(text, "not healthy: Pod "+c.pod, `container "`+c.loops+`": refused`, `container "`+c.well+`": `+c.state, "podfqdn has ended, and the kubelet restarts it, after growing pauses")
 		if c.application != "" {
-			s.has(e.IfNothing, "the application runs on without it")
+			s.has(e.IfNothing, "the application keeps running without it")
 		}
 
 		// One alone.
@@ -168,12 +168,12 @@ func renamedImage(s *space) {
 	s.until("refused", "podfqdn has refused", func(p *corev1.Pod) bool {
 		return slices.ContainsFunc(p.Status.InitContainerStatuses, func(c corev1.ContainerStatus) bool { return c.Name == "identity" && c.RestartCount > 0 })
 	})
-	const unknown = `not recognised by image, command or name in "observer", "identity", "app"; --container names it`
+	const unknown = `not recognised by image, command or name in "observer", "identity", "app"; name it with --container`
 	e, text := s.examines(0, "refused"), s.prints(0, "refused")
 	if e.State != "no podfqdn" || e.Container != "" {
 		s.Errorf("%+v", e)
 	}
-	s.has(text, unknown, "healthy: Pod refused in namespace "+s.name+", as far as it was looked at", "what DNS says now: no container of the Pod is recognised as podfqdn's; --container names it")
+	s.has(text, unknown, "healthy: Pod refused in namespace "+s.name+", as far as it was looked at", "what DNS says now: no container of the Pod is recognised as podfqdn's; name it with --container")
 	e = s.examines(11, "refused", "-c", "identity")
 	// It is started again and again, and in between the API says that it runs.
 	if e.State != "refused" && !strings.HasPrefix(e.Reason, "before that: ") || e.Container != "identity" || len(e.Causes) == 0 || e.Causes[0].Why != `PODFQDN_TIMEOUT="5"` {
@@ -250,8 +250,8 @@ func cachedPTR(s *space) {
 	if e.Wire == nil || !e.Wire.Healthy || len(e.Ahead) != 1 {
 		s.Fatalf("%+v", e)
 	}
-	s.has(e.Ahead[0], `second-service: Service "db-vip" selects the Pod too`)
-	s.has(text, "healthy: Pod db in namespace "+s.name+", and the API shows what DNS does not show yet", "what changed last\n  Service \"db-vip\"")
+	s.has(e.Ahead[0], `second-service: Service "db-vip" also selects the Pod`)
+	s.has(text, "healthy: Pod db in namespace "+s.name+", but the API shows what DNS does not show yet", "what changed last\n  Service \"db-vip\"")
 }
 
 // server53 starts a CoreDNS of this namespace's own, with plugins, that may read
@@ -313,9 +313,9 @@ func atNight(s *space) {
 			s.Errorf("%s: %+v, want %q", name, c, from)
 		}
 	}
-	s.has(lines(e.RuledOut), "no NetworkPolicy of the namespace keeps the Pod from port 53", "Pods are ready", "the Corefile serves the PTR of the Pod's addresses")
-	s.has(e.IfNothing, "gives up 15m after its start, and the kubelet starts it again", "the application does not start")
-	s.has(e.IfDeleted, "harmless, and useless: its owner makes the same Pod again")
+	s.has(lines(e.RuledOut), "no NetworkPolicy of the namespace keeps the Pod from port 53", "Pods of cluster DNS are ready", "the Corefile serves PTR for the Pod's addresses")
+	s.has(e.IfNothing, "gives up 15m after its start, and the kubelet restarts it", "the application does not start")
+	s.has(e.IfDeleted, "harmless but useless: its owner recreates the same Pod")
 	s.has(text, "what changed last\n  Service \"zk\"", "ruled out\n", "if nothing is done: podfqdn gives up", "if the Pod is deleted: harmless", "what undoes the commands\n  1. service/zk")
 
 	// By cause, node and owner.
@@ -352,7 +352,7 @@ func atNight(s *space) {
 		}
 	}
 	_, errs, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "svc/zk")
-	if code != 10 || !strings.Contains(errs, `want a Pod, and "svc/zk" is none`) {
+	if code != 10 || !strings.Contains(errs, `"svc/zk" is not a Pod`) {
 		s.Errorf("exit code %d: %s", code, errs)
 	}
 
@@ -372,7 +372,7 @@ func atNight(s *space) {
 	}
 	_, undo, _ := strings.Cut(e.Undo[0], "after: ")
 	undo, gitops, _ := strings.Cut(undo, "; ")
-	s.has(gitops, "where a GitOps tool keeps the object")
+	s.has(gitops, "if a GitOps tool manages the object")
 	s.sh(undo)
 	if now := spec(); now != then {
 		s.Errorf("%s\ngives %s, and it was %s", undo, now, then)
@@ -419,7 +419,7 @@ func notHeadless(s *space) {
 	s.stateful(1, "db", s.podOf("db"))
 	s.waits("db-0", "NXDOMAIN")
 	vip := s.kubectl("get", "service/db", "--output=jsonpath={.spec.clusterIP}")
-	c := s.finds("db-0", diagnosis.NotHeadless, `"db" has the cluster address `+vip, "make another Service, with clusterIP: None", "serviceName")
+	c := s.finds("db-0", diagnosis.NotHeadless, `"db" has the cluster address `+vip, "create another Service with clusterIP: None", "serviceName")
 	if c.Command != "" {
 		s.Errorf("the Service of clients is not to be changed: %s", c.Command)
 	}

@@ -544,7 +544,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		s.waits("db", "NXDOMAIN")
 		free := s.silent("db")
 		s.headless("db", "db")
-		if c := s.finds("db", diagnosis.DNSSilent, "no NetworkPolicy", "of cluster DNS", "Pods are ready", "packet filter"); !c.Guess || c.Command != "" {
+		if c := s.finds("db", diagnosis.DNSSilent, "no NetworkPolicy", "Pods of cluster DNS are ready", "packet filter"); !c.Guess || c.Command != "" {
 			s.Errorf("nobody can know who is silent: %+v", c)
 		}
 		free()

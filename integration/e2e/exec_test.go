@@ -260,7 +260,7 @@ func killedByProbe(s *space) {
 	}
 	s.has(e.Causes[i].Why, `the livenessProbe of container "app" kills podfqdn while it waits`)
 	s.has(e.Causes[i].Change, `startupProbe: {"httpGet":{"path":"/healthz","port":8080,"scheme":"HTTP"},"timeoutSeconds":1,"periodSeconds":1,"failureThreshold":910}`)
-	s.has(e.IfNothing, "the kubelet ends podfqdn again each time")
+	s.has(e.IfNothing, "the kubelet kills and restarts it")
 	// With the startupProbe it waits for as long as it takes.
 	old := s.until("db-0", "it is there", func(*corev1.Pod) bool { return true }).UID
 	s.does(e.Causes[i])
