@@ -129,7 +129,7 @@ func TestTheTextTellsWhatWasSeenThenWhatToDo(t *testing.T) {
 		Schema: 1,
 		Use:    kube.Use{Namespace: "prod", Pod: "db-0", State: kube.Waiting, Container: "podfqdn", For: time.Minute},
 		Facts:  []diagnosis.Seen{{Name: "hostname", Value: `"db-0"`, From: `Pod "db-0", spec.hostname`}, {Name: "Pod", Value: "Pending\x1b[2J", From: "status"}},
-		NoWire: "you may not create pods/exec",
+		NoWire: "you are not allowed to create pods/exec",
 		Lacks:  []kube.Right{{Verb: "create", Resource: "pods/exec", Namespace: "prod"}},
 		Grant:  []string{"kubectl create role x"},
 		Causes: []diagnosis.Cause{{Kind: diagnosis.NoService, Why: "there is none", Change: "make one", Command: `echo '{"a":"\d"}' | kubectl create`}},
@@ -143,13 +143,13 @@ what the API says
   Pod       Pending\x1b[2J  (status)
 
 what could not be seen
-  you may not create pods/exec in API group "", namespace "prod"
+  you are not allowed to create pods/exec in API group "", namespace "prod"
 
 and how an administrator grants it
   kubectl create role x
 
 the view from the wire
-  none: you may not create pods/exec
+  none: you are not allowed to create pods/exec
 
 causes, the most likely first
   1. service-missing

@@ -28,7 +28,7 @@ func (r report) text(w io.Writer) {
 	s.Facts("what the API says", r.Facts)
 	var unseen []string
 	for _, right := range r.Lacks {
-		unseen = append(unseen, "you may not "+right.String())
+		unseen = append(unseen, "you are not allowed to "+right.String())
 	}
 	s.Lines("what could not be seen", append(unseen, r.Trouble...)...)
 	s.Lines("and how an administrator grants it", r.Grant...)

@@ -141,7 +141,7 @@ type Forbidden struct {
 	Err error // as the API server says it
 }
 
-func (f *Forbidden) Error() string { return fmt.Sprintf("you may not %s", f.Right) }
+func (f *Forbidden) Error() string { return fmt.Sprintf("you are not allowed to %s", f.Right) }
 
 func (f *Forbidden) Unwrap() error { return f.Err }
 

@@ -132,7 +132,7 @@ func TestAnotherContainersDNSDoesNotExcuseOneThatHasEnded(t *testing.T) {
 func TestHealthyIsSaidOnlyOfWhatWasAsked(t *testing.T) {
 	t.Parallel()
 	v := situation{}.view()
-	if got := strings.Join(v.Unchecked(nil, "you may not"), "\n"); !strings.Contains(got, "what DNS says now: you may not") || !strings.Contains(got, "the Services") || !strings.Contains(got, "the Corefile") {
+	if got := strings.Join(v.Unchecked(nil, "you are not allowed to"), "\n"); !strings.Contains(got, "what DNS says now: you are not allowed to") || !strings.Contains(got, "the Services") || !strings.Contains(got, "the Corefile") {
 		t.Errorf("%s", got)
 	}
 	v = situation{services: true, slices: true, corefile: allZones}.view()

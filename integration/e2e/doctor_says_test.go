@@ -210,7 +210,7 @@ func asFar(s *space) {
 
 	viewer := s.as("viewer", s.name+" view", system+" view")
 	e, text := s.examines(0, "db", viewer), s.prints(0, "db", viewer)
-	const unasked = "what DNS says now: you may not create pods/exec"
+	const unasked = "what DNS says now: you are not allowed to create pods/exec"
 	if len(e.Unchecked) != 1 || !strings.HasPrefix(e.Unchecked[0], unasked) || e.Wire != nil {
 		s.Errorf("the viewer is told of %q", e.Unchecked)
 	}

@@ -736,11 +736,11 @@ func rights(s *space) {
 
 	none := s.account("nobody")
 	_, errs, code := s.plugin(none, "doctor", "--namespace", s.name, "db-0")
-	want := fmt.Sprintf(`you may not get pods in API group "", namespace %q`, s.name)
+	want := fmt.Sprintf(`you are not allowed to get pods in API group "", namespace %q`, s.name)
 	if code != 10 || !strings.Contains(errs, want) || !strings.Contains(errs, "create role podfqdn-doctor-get --verb=get --resource=pods") {
 		s.Errorf("exit code %d, want 10 and %q: %s", code, want, errs)
 	}
-	if _, errs, code = s.plugin(none, "doctor", "--all-namespaces"); code != 10 || !strings.Contains(errs, `you may not list pods in API group "", all namespaces`) {
+	if _, errs, code = s.plugin(none, "doctor", "--all-namespaces"); code != 10 || !strings.Contains(errs, `you are not allowed to list pods in API group "", all namespaces`) {
 		s.Errorf("exit code %d, want 10: %s", code, errs)
 	}
 
@@ -775,7 +775,7 @@ func rights(s *space) {
 		s.Errorf("the rest does not go on: %+v", e)
 	}
 	text, _, _ := s.plugin(some, "doctor", "--namespace", s.name, "db-0")
-	for _, words := range []string{"you may not list services in API group \"\", namespace", "and how an administrator grants it\n  kubectl ", "the view from the wire\n  none: you may not create pods/exec"} {
+	for _, words := range []string{"you are not allowed to list services in API group \"\", namespace", "and how an administrator grants it\n  kubectl ", "the view from the wire\n  none: you are not allowed to create pods/exec"} {
 		if strings.Count(text, words) == 0 {
 			s.Errorf("%q is not said:\n%s", words, text)
 		}
