@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// of returns the times of a way with so many Pods together, one list a round, each in the order of the Pods' ordinals.
+// of returns the times of a way with that number of Pods together, one list per round, each in the order of the Pods' ordinals.
 func (r running) of(way string, pods int) [][]float64 {
 	rounds := make([][]float64, r.Rounds)
 	for i := range rounds {

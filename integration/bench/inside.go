@@ -131,7 +131,7 @@ func observe(replicas []string) error {
 				s.Replica = replica
 				mu.Lock()
 				defer mu.Unlock()
-				_ = out.Encode(s) // whoever does not read it any more has ended
+				_ = out.Encode(s) // fails only if the reader has ended
 			}()
 		}
 	}

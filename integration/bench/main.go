@@ -1,4 +1,4 @@
-// Command bench measures the time to identity in real Pods: podfqdn beside
+// Command bench measures the time to identity in real Pods: podfqdn next to
 // what people use without it, in the same cluster and the same run.
 //
 //	cluster run -id bench -- bin/bench [-short] [-only running] [-reps N] [-o DIRECTORY] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn -app bin/app
@@ -8,11 +8,11 @@
 // measureRunning. Then what is podfqdn's own of it, the time to identity.
 //
 // Six Pods of a StatefulSet start together; that is one repetition of one
-// contender in one set-up of cluster DNS. Sets start one after another, the
+// contender in one setup of cluster DNS. Sets start one after another, the
 // contenders by turns, and nothing is started or removed while a set starts.
 // But while its Pods merely wait for DNS, others may start: the 30 seconds of
 // a cached denial are waited out together. What waits asks one question a
-// second, and as many sets wait beside one contender as beside another; how
+// second, and as many sets wait at the same time as one contender as with another; how
 // many is in the JSON file with every measurement.
 //
 // Both ends of a Pod's time are lines of its log, with the timestamps that the
@@ -65,7 +65,7 @@ func main() {
 	}
 	var o options
 	flag.BoolVar(&o.short, "short", false, "each way once, two set-ups, two contenders, two repetitions")
-	flag.IntVar(&o.reps, "reps", 20, "repetitions of each contender in each set-up")
+	flag.IntVar(&o.reps, "reps", 20, "repetitions of each contender in each setup")
 	flag.StringVar(&o.dir, "o", "", "the `directory` for bench.md, bench.json and bench.svg, and for running's")
 	flag.StringVar(&o.load, "load", "", "the `archive` with podfqdn's image")
 	flag.StringVar(&o.podfqdn, "podfqdn", "", "the podfqdn `binary`")

@@ -36,7 +36,7 @@ type count struct {
 	counters
 }
 
-// measure takes all samples and counts of one set-up.
+// measure takes all samples and counts of one setup.
 func (w *world) measure(ctx context.Context, s setup, contenders []contender, reps, counts int, r *report) error {
 	began := time.Now()
 	for from := 0; from < reps; from += afresh {
@@ -207,7 +207,7 @@ func (w *world) create(ctx context.Context, set string, pods int32, spec corev1.
 	return err
 }
 
-// of gives the Pods of a set.
+// of returns the Pods of a set.
 func (w *world) of(set string) (pods []*corev1.Pod) {
 	for _, o := range w.pods.GetStore().List() {
 		if p := o.(*corev1.Pod); p.Labels[label] == set {
@@ -217,7 +217,7 @@ func (w *world) of(set string) (pods []*corev1.Pod) {
 	return pods
 }
 
-// until waits until all Pods of a set, which are so many, are as said.
+// until waits until all Pods of a set, of this number, are as said.
 func (w *world) until(ctx context.Context, set string, pods int, is func(*corev1.Pod) bool) error {
 	return eventually(ctx, set, func() (bool, error) {
 		n := 0
@@ -235,13 +235,13 @@ func (w *world) until(ctx context.Context, set string, pods int, is func(*corev1
 	})
 }
 
-// isRunning tells whether the application runs.
+// isRunning reports whether the application runs.
 func isRunning(p *corev1.Pod) bool {
 	s := p.Status.ContainerStatuses
 	return len(s) > 0 && s[0].State.Running != nil
 }
 
-// isSettled tells whether a Pod does not start any more: it runs, or waits.
+// isSettled reports whether a Pod does not start any more: it runs, or waits.
 func isSettled(p *corev1.Pod) bool {
 	if s := p.Status.InitContainerStatuses; len(s) > 0 && s[0].State.Running != nil {
 		return time.Since(s[0].State.Running.StartedAt.Time) > settled

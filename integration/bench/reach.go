@@ -12,7 +12,7 @@ import (
 // maxBinary is what the binary in the Pod may have, in bytes.
 const maxBinary = 9 << 20
 
-// broken tells what is not as it has to be on any machine: times are none of it.
+// broken returns what is not as it has to be on any machine: times are none of it.
 func (r report) broken() (err error) {
 	for _, f := range r.Startup {
 		if f.Program != podfqdn {
@@ -37,7 +37,7 @@ func (r report) broken() (err error) {
 	return err
 }
 
-// reach sets what was to be reached beside what was measured.
+// reach compares what was to be reached with what was measured.
 func (r report) reach() (rows [][]string) {
 	add := func(what, most, measured string, ok bool) {
 		if ok {
@@ -64,7 +64,7 @@ func (r report) reach() (rows [][]string) {
 		}
 	}
 	if worst > 0 {
-		add("faster than the first contender, in its best and its worst set-up", "at least 4×, 150×",
+		add("faster than the first contender, in its best and its worst setup", "at least 4×, 150×",
 			fmt.Sprintf("%.1f×, %.1f×", best, worst), best >= 4 && worst >= 150)
 	}
 	failed, asked := failures(r.of("", podfqdn))

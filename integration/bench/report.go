@@ -97,7 +97,7 @@ func header(ctx context.Context, c *cluster.Cluster, o options) ([][2]string, er
 	}, nil
 }
 
-// of gives the samples of a contender in a set-up; empty is all.
+// of returns the samples of a contender in a setup; empty is all.
 func (r report) of(setup, contender string) (samples []sample) {
 	for _, s := range r.Samples {
 		if (setup == "" || s.Setup == setup) && (contender == "" || s.Contender == contender) {
@@ -116,7 +116,7 @@ func took(samples []sample) (all []float64) {
 	return all
 }
 
-// late gives how long after its record a Pod published, of those whose record was
+// late returns how long after its record a Pod published, of those whose record was
 // seen to appear. One that came before the container counts from its start.
 func late(samples []sample) (all []float64) {
 	for _, s := range samples {
@@ -127,7 +127,7 @@ func late(samples []sample) (all []float64) {
 	return all
 }
 
-// there gives the time from the container's start to publication of those whose record was there when it was first
+// there returns the time from the container's start to publication of those whose record was there when it was first
 // looked for: how much earlier, nobody saw.
 func there(samples []sample) (all []float64) {
 	for _, s := range samples {
@@ -138,7 +138,7 @@ func there(samples []sample) (all []float64) {
 	return all
 }
 
-// failures gives how many of the applications' plain questions failed, of how many.
+// failures returns how many of the applications' plain questions failed, of how many.
 func failures(samples []sample) (failed, asked int) {
 	for _, s := range samples {
 		if s.Error == "" {
@@ -158,7 +158,7 @@ func (r report) ratio(setup string) float64 {
 	return loop.median / ours.median
 }
 
-// packets gives the means per Pod of what cluster DNS counted.
+// packets returns the means per Pod of what cluster DNS counted.
 func (r report) packets(setup, contender string) (requests, denials float64, ok bool) {
 	n := 0.0
 	for _, c := range r.Counts {
@@ -185,7 +185,7 @@ func table(head []string, rows [][]string) string {
 	return b.String()
 }
 
-// grid is a table of set-ups by contenders.
+// grid is a table of setups by contenders.
 func (r report) grid(cell func(setup, contender string) string) string {
 	var rows [][]string
 	for _, setup := range r.Setups {

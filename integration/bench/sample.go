@@ -38,7 +38,7 @@ var allContenders = []contender{
 	{"e", podfqdn, ""},
 }
 
-// short gives the contenders of the short form.
+// short returns the contenders of the short form.
 func short(all []contender) []contender { return []contender{all[0], all[len(all)-1]} }
 
 // done is in the last line that counts.

@@ -36,7 +36,7 @@ type setup struct {
 	replicas int
 	corefile []string // texts of kubeadm's and what to say instead, by turns
 	front    func(w *world) (command []string, err error)
-	metrics  bool // the front is a CoreDNS, and tells what it was asked
+	metrics  bool // the front is a CoreDNS, and reports what it was asked
 }
 
 // cacheAll has cluster names cached, too, as kubeadm did before 1.32.
@@ -70,7 +70,7 @@ func (s setup) nameserver() string {
 	return clusterDNS
 }
 
-// require tells what is missing here for the set-ups.
+// require reports what is missing here for the setups.
 func require(setups []setup) error {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}) {
 		return errors.New("this program runs in Pods, where no C library is: build it with CGO_ENABLED=0")
@@ -78,7 +78,7 @@ func require(setups []setup) error {
 	for _, s := range setups {
 		if strings.HasPrefix(s.title, "unbound") {
 			if _, err := exec.LookPath("unbound"); err != nil {
-				return errors.New("the set-up with unbound needs the program unbound: apt-get install unbound (or measure with -short)")
+				return errors.New("the setup with unbound needs the program unbound: apt-get install unbound (or measure with -short)")
 			}
 		}
 	}
@@ -125,7 +125,7 @@ func (w *world) file(name, text string) (string, error) {
 	return path, os.WriteFile(path, []byte(text), 0o644)
 }
 
-// serve brings a set-up about and gives the addresses of the replicas of
+// serve applies a setup and returns the addresses of the replicas of
 // cluster DNS. What it starts ends with the func.
 func (w *world) serve(ctx context.Context, s setup) (replicas []string, end func() string, err error) {
 	text := w.corefile
@@ -239,7 +239,7 @@ func eventually(ctx context.Context, what string, holds func() (bool, error)) er
 	}
 }
 
-// ours gives the cluster of the kubeconfig.
+// ours returns the cluster of the kubeconfig.
 func ours(kubeconfig string) (*cluster.Cluster, error) {
 	if kubeconfig == "" {
 		return nil, errors.New("KUBECONFIG is not set: make bench brings a cluster up")

@@ -176,7 +176,7 @@ func newStub(after time.Duration) (*stub, error) {
 	return s, nil
 }
 
-// close ends it and gives the number of packets that it got.
+// close ends it and returns the number of packets that it got.
 func (s *stub) close() int {
 	s.conn.Close()
 	s.done.Wait()
@@ -224,7 +224,7 @@ func (s *stub) reply(q *dns.Msg) *dns.Msg {
 	return m
 }
 
-// compressed gives the size of an image's layers after gzip, as a registry keeps them.
+// compressed returns the size of an image's layers after gzip, as a registry keeps them.
 func compressed(archive string) (int64, error) {
 	image, err := tarball.ImageFromPath(archive, nil)
 	if err != nil {

@@ -12,7 +12,7 @@ type stats struct {
 	least, median, p90, worst float64
 }
 
-// statsOf gives those of any numbers; they stay as they are.
+// statsOf returns those of any numbers; they stay as they are.
 func statsOf(numbers []float64) stats {
 	if len(numbers) == 0 {
 		return stats{}

@@ -11,7 +11,7 @@ import (
 // The plot's measures, in its own units.
 const (
 	plotLeft, plotTop, plotWidth = 190, 74, 680
-	plotStep                     = 13 // between the lines of one set-up
+	plotStep                     = 13 // between the lines of one setup
 )
 
 // colours of the contenders, the last of which is podfqdn. They are told from
@@ -63,7 +63,7 @@ func (d *drawing) end(bottom int, axis string) string {
 	return d.String()
 }
 
-// plot draws the time to identity: for each set-up a line for each contender,
+// plot draws the time to identity: for each setup a line for each contender,
 // from the shortest time to the longest, with a dot at the median.
 func (r report) plot() string {
 	low, high := 1.0, 1.0
@@ -79,7 +79,7 @@ func (r report) plot() string {
 	bottom := plotTop + group*len(r.Setups)
 
 	var d drawing
-	d.begin(bottom, "Time to identity by set-up of cluster DNS", "Time to identity: container start to publication")
+	d.begin(bottom, "Time to identity by setup of cluster DNS", "Time to identity: container start to publication")
 	for i, c := range r.Contenders {
 		d.key(i, len(r.Contenders), r.colour(i), c)
 	}

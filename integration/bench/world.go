@@ -39,7 +39,7 @@ type world struct {
 	end      context.CancelFunc
 
 	mu      sync.Mutex
-	observe func(name string)              // of the set-up now, or nil
+	observe func(name string)              // of the current setup, or nil
 	seen    map[string]map[string]sighting // name, replica
 	bound   map[string]time.Time           // Pod; when the watch said that it has a node
 }
@@ -198,7 +198,7 @@ func (w *world) observing(ctx context.Context, replicas []string) (end func(), e
 	}, nil
 }
 
-// visible gives when the last of n replicas knew the name; before: that one
+// visible returns when the last of n replicas knew the name; before: that one
 // was asked too late to tell. ok is false if not all have been seen to.
 func (w *world) visible(name string, n int) (at time.Time, before, ok bool) {
 	w.mu.Lock()
@@ -258,7 +258,7 @@ func (c *counters) add(text string, requests bool) {
 	}
 }
 
-// since gives what came to c after before.
+// since returns what came to c after before.
 func (c counters) since(before counters) counters {
 	d := counters{Requests: map[string]float64{}, Denials: c.Denials - before.Denials}
 	for qtype, n := range c.Requests {

@@ -47,7 +47,7 @@ var renamed = map[string]string{"server": "etcd"}
 // source is the import path of this package.
 const source = "github.com/podfqdn/podfqdn/integration/cluster"
 
-// sourceDir gives this package's directory: the modules below it belong to no
+// sourceDir returns this package's directory: the modules below it belong to no
 // package and can't be embedded.
 func sourceDir(ctx context.Context) (string, error) {
 	out, err := goCommand(ctx, "", "list", "-f", "{{.Dir}}", source)
@@ -57,7 +57,7 @@ func sourceDir(ctx context.Context) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
-// modules gives the components for Kubernetes in the version wanted: 1.37,
+// modules returns the components for Kubernetes in the version wanted: 1.37,
 // 1.37.1 or v1.37.1; empty is the one of build/kubernetes.
 func modules(dir, wanted string) ([]module, error) {
 	dirs, err := filepath.Glob(filepath.Join(dir, "build", "*", "go.mod"))
@@ -95,7 +95,7 @@ func modules(dir, wanted string) ([]module, error) {
 	return found, nil
 }
 
-// required gives the version of the module path that gomod requires.
+// required returns the version of the module path that gomod requires.
 func required(gomod []byte, path string) string {
 	m := regexp.MustCompile(`(?m)^(?:require)?\s+` + regexp.QuoteMeta(path) + ` (v\S+)`).FindSubmatch(gomod)
 	if m == nil {
@@ -104,7 +104,7 @@ func required(gomod []byte, path string) string {
 	return string(m[1])
 }
 
-// matches tells whether version (v1.37.1) is what was wanted: 1.37, 1.37.1,
+// matches reports whether version (v1.37.1) is what was wanted: 1.37, 1.37.1,
 // each with or without v, or anything.
 func matches(version, wanted string) bool {
 	version, wanted = strings.TrimPrefix(version, "v"), strings.TrimPrefix(wanted, "v")
@@ -117,7 +117,7 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "podfqdn"), err
 }
 
-// build gives the components in the versions wanted, compiling those that the
+// build returns the components in the versions wanted, compiling those that the
 // cache lacks. Each is a line of log.
 func build(ctx context.Context, kubernetes string, log io.Writer) (map[string]program, error) {
 	dir, err := sourceDir(ctx)
@@ -178,7 +178,7 @@ func (p program) build(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
-// built tells whether p is in the cache: its directory has its name only when whole.
+// built reports whether p is in the cache: its directory has its name only when whole.
 func (p program) built() bool {
 	_, err := os.Stat(p.bin)
 	return err == nil
@@ -295,7 +295,7 @@ func runBound(c *exec.Cmd, signal syscall.Signal) error {
 	return c.Run()
 }
 
-// tail gives the last n lines of b.
+// tail returns the last n lines of b.
 func tail(b []byte, n int) string {
 	lines := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")

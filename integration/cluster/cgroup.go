@@ -60,7 +60,7 @@ func mountedHierarchies() ([]hierarchy, error) {
 }
 
 // makeCgroups makes the cluster's cgroup in every hierarchy, for the kubelet
-// to make the Pods' below, and gives the one that tells which processes are
+// to make the Pods' below, and returns the one that tells which processes are
 // the cluster's: version 2 if it is mounted, as in a mixed setup no runtime
 // moves a process there, else that of pids.
 func makeCgroups(id string) (tracking string, err error) {
@@ -121,7 +121,7 @@ func enter(dir string, pid int) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
 }
 
-// cgroups gives the cluster's directories in all hierarchies, parents first.
+// cgroups returns the cluster's directories in all hierarchies, parents first.
 func cgroups(id string) ([]string, error) {
 	all, err := mountedHierarchies()
 	if err != nil {

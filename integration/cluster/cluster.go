@@ -27,7 +27,7 @@ type Options struct {
 	Kubernetes string    // 1.36 or 1.36.3: one that has a module below build; empty is the newest
 	Domain     string    // of the cluster; empty is cluster.local
 	Images     []string  // archives to import before the first Pod; more by Load
-	Log        io.Writer // progress, and what the components said last before a failure; nil is nowhere
+	Log        io.Writer // progress, and what the components said last before a failure; nil discards it
 }
 
 // Cluster is a running cluster.
@@ -90,7 +90,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if err := c.up(ctx, o, programs); err != nil {
 		if ctx.Err() != nil {
-			// Whoever interrupts doesn't want to read logs.
+			// An interrupted run does not show logs.
 			unlock()
 			return nil, errors.Join(context.Cause(ctx), c.Down())
 		}
@@ -163,7 +163,7 @@ func (c *Cluster) up(ctx context.Context, o Options, programs map[string]program
 	return nil
 }
 
-// stages gives a func that writes what is done and the seconds since the last.
+// stages returns a func that writes what is done and the seconds since the last.
 func stages(log io.Writer) func(string) {
 	last := time.Now()
 	return func(done string) {
@@ -172,7 +172,7 @@ func stages(log io.Writer) func(string) {
 	}
 }
 
-// images writes the cluster's own images and gives the archives, as the node
+// images writes the cluster's own images and returns the archives, as the node
 // sees them.
 func (c *Cluster) images(ctx context.Context, programs map[string]program) ([]string, error) {
 	bin := filepath.Join(c.dir, "bin")
@@ -286,7 +286,7 @@ func eventually(ctx context.Context, try func(context.Context) error) error {
 	}
 }
 
-// Open gives the cluster id that is up.
+// Open returns the cluster id that is up.
 func Open(id string) (*Cluster, error) {
 	dir, err := dirOf(id)
 	if err != nil {
@@ -305,8 +305,8 @@ func Open(id string) (*Cluster, error) {
 // ErrForeign is Of's error for the kubeconfig of something else.
 var ErrForeign = errors.New("not the kubeconfig of a cluster of this package")
 
-// Of gives the cluster that is up and whose Kubeconfig the path is, through
-// whatever links. The error is ErrForeign if the path is no cluster's of this
+// Of returns the cluster that is up and whose Kubeconfig the path is, through
+// whatever links. The error is ErrForeign if the path is not a cluster's of this
 // package and this user.
 func Of(kubeconfig string) (*Cluster, error) {
 	path, err := filepath.Abs(kubeconfig)
@@ -322,7 +322,7 @@ func Of(kubeconfig string) (*Cluster, error) {
 	return Open(id)
 }
 
-// resolve gives path without symbolic links, or as it is if there is nothing:
+// resolve returns path without symbolic links, or as it is if there is nothing:
 // a cluster that is down has a path, too.
 func resolve(path string) string {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
@@ -347,7 +347,7 @@ func (c *Cluster) kubectlCache() string { return filepath.Join(c.dir, "kubectl")
 
 func (c *Cluster) nodeLog() string { return filepath.Join(c.Logs(), "node.log") }
 
-// Binary gives the path of a program that the cluster was built with: kubectl,
+// Binary returns the path of a program that the cluster was built with: kubectl,
 // ctr, etcd, etcdctl, coredns and so on.
 func (c *Cluster) Binary(name string) string {
 	for _, dir := range c.Programs {
@@ -415,11 +415,11 @@ func (c *Cluster) enter() []string {
 	return []string{"--target", strconv.Itoa(c.Node.PID), "--mount", "--net", "--pid", "--ipc", "--uts"}
 }
 
-// Environ gives what makes kubectl and ctr meet the cluster, each as
+// Environ returns what makes kubectl and ctr meet the cluster, each as
 // KEY=VALUE; PATH goes on with this process's own.
 func (c *Cluster) Environ() []string { return c.environ(os.Getenv("PATH")) }
 
-// Env gives it as shell commands.
+// Env returns it as shell commands.
 func (c *Cluster) Env() string {
 	var b strings.Builder
 	for _, kv := range c.environ("$PATH") {

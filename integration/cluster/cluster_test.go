@@ -26,7 +26,7 @@ import (
 //
 //	go test -tags cluster -timeout 30m -v ./cluster
 
-// id gives a cluster id of this run and test, and looks that all is gone in the end.
+// id returns a cluster id of this run and test, and looks that all is gone in the end.
 func id(t *testing.T, name string) string {
 	t.Helper()
 	id := fmt.Sprintf("%s-%d", name, os.Getpid())
@@ -234,14 +234,14 @@ func TestAClusterRunsPodsAndLeavesNoTrace(t *testing.T) {
 			t.Errorf("and the first: %v", err)
 		}
 	})
-	t.Run("a cluster beside it is killed half-way and taken down", func(t *testing.T) {
+	t.Run("a second cluster is killed half-way and taken down", func(t *testing.T) {
 		for _, program := range []string{"etcd", "kubelet", "containerd-shim-runc-v2"} {
 			killedOnce(t, program)
 		}
 		kubectl("exec", "lookup", "--", "nslookup", "kubernetes.default.svc.cluster.local")
 	})
 	t.Run("it ends with its first component", func(t *testing.T) {
-		// The first of its namespace sees none but the cluster's.
+		// The first of its namespace sees only the cluster's.
 		out, err := c.Command(ctx, "kill", strings.TrimSpace(pidof(t, c, "kube-scheduler"))).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -327,7 +327,7 @@ func killedOnce(t *testing.T, program string) {
 	t.Logf("killed once %s ran: %d things stood, none after down", program, len(left))
 }
 
-// command builds the command once and gives its path.
+// command builds the command once and returns its path.
 func command(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

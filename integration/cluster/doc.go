@@ -20,7 +20,7 @@
 //
 // The components are compiled from the modules under build, one module each,
 // so that every one has the dependencies it was released with. Nothing is
-// downloaded but Go modules, and those are pinned by the go.sum beside each
+// downloaded but Go modules, and those are pinned by the go.sum next to each
 // go.mod. runc and the CNI plugins are Debian's.
 //
 // The addresses are the same in every cluster, as no two can meet:

@@ -16,7 +16,7 @@ import (
 const marker = "PODFQDN_CLUSTER"
 
 // Down ends the cluster id and removes all that it made, however far Up came.
-// It is no error if there is nothing. It ends no process but the node that Up
+// It is not an error if there is nothing. It ends no process but the node that Up
 // recorded, and with that the kernel ends what runs below it.
 func Down(id string) error {
 	dir, err := dirOf(id)
@@ -153,10 +153,10 @@ func bears(process, id, dir string) bool {
 	return err == nil && below(path, dir)
 }
 
-// below tells whether path is dir or lies in it.
+// below reports whether path is dir or lies in it.
 func below(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
 
-// mountsBelow gives the mount points in dir that this process sees.
+// mountsBelow returns the mount points in dir that this process sees.
 func mountsBelow(dir string) ([]string, error) {
 	mountinfo, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -40,7 +40,7 @@ type Image struct {
 }
 
 // Tools is the image ImageTools. More may be put into its Files by a test
-// that needs a shell beside a program of its own.
+// that needs a shell in addition to a program of its own.
 func Tools() (Image, error) {
 	out, err := exec.Command(busybox, "--list").Output()
 	if err != nil {

@@ -181,7 +181,7 @@ func keyPEM(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
-// kubeconfig gives a file that holds all it needs. It is JSON, which is YAML.
+// kubeconfig returns a file that holds all it needs. It is JSON, which is YAML.
 func kubeconfig(server string, ca []byte, client pair) ([]byte, error) {
 	type m = map[string]any
 	return json.MarshalIndent(m{

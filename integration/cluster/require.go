@@ -82,7 +82,7 @@ func lookPath(name string) (string, error) {
 	return path, err
 }
 
-// lackingCapabilities gives the names of those that status, a
+// lackingCapabilities returns the names of those that status, a
 // /proc/PID/status, doesn't hold.
 func lackingCapabilities(status []byte) []string {
 	m := regexp.MustCompile(`(?m)^CapEff:\s*([0-9a-f]+)$`).FindSubmatch(status)
@@ -103,7 +103,7 @@ func lackingCapabilities(status []byte) []string {
 	return lacks
 }
 
-// standsAlone tells whether the program at path runs in an image that holds nothing else.
+// standsAlone reports whether the program at path runs in an image that holds nothing else.
 func standsAlone(path string) bool {
 	f, err := elf.Open(path)
 	if err != nil {

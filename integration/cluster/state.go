@@ -32,7 +32,7 @@ type process struct {
 // errGone is the end of a process, zombies included.
 var errGone = errors.New("no such process")
 
-// processOf gives the process that has the number pid now.
+// processOf returns the process that has the number pid now.
 func processOf(pid int) (process, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -61,7 +61,7 @@ func parseStat(stat string) (process, error) {
 	return process{PID: pid, Start: start}, err
 }
 
-// alive tells whether p, and not another process of its number, is running.
+// alive reports whether p, and not another process of its number, is running.
 func (p process) alive() bool {
 	now, err := processOf(p.PID)
 	return err == nil && now == p
@@ -122,7 +122,7 @@ func (r record) write(dir string) error {
 	return os.Rename(file+".new", file)
 }
 
-// readRecord gives the zero record if there is none.
+// readRecord returns the zero record if there is none.
 func readRecord(dir string) (record, error) {
 	var r record
 	b, err := os.ReadFile(filepath.Join(dir, "record.json"))

@@ -40,7 +40,7 @@ func TestAProcessIsKnownByItsStartToo(t *testing.T) {
 	if err := p.kill(); err != nil {
 		t.Fatal(err)
 	}
-	// Not waited for yet: a zombie is no process.
+	// Not waited for yet: a zombie is not a process.
 	for deadline := time.Now().Add(10 * time.Second); p.alive(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%+v was killed and lives", p)

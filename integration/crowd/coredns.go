@@ -179,7 +179,7 @@ func (c *CoreDNS) show(what string, from, to int) (time.Time, error) {
 	return time.Unix(0, nano), nil
 }
 
-// Cache tells how many denials CoreDNS's cache holds, and how many it has thrown out to make room.
+// Cache returns how many denials CoreDNS's cache holds, and how many it has thrown out to make room.
 func (c *CoreDNS) Cache(ctx context.Context) (denials, evictions int, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.metrics+"/metrics", nil)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 // PerService is how many Pods stand behind one headless Service.
 const PerService = 100
 
-// Services is how many Services so many Pods have.
+// Services is how many Services this number of Pods has.
 func Services(pods int) int { return (pods + PerService - 1) / PerService }
 
 // service is the name of a Service.

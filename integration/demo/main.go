@@ -67,7 +67,7 @@ func run(binary string, out io.Writer) error {
 	for _, name := range []string{"etc/hosts", "etc/resolv.conf"} {
 		show(out, "/"+name, string(pod[name].Data))
 	}
-	fmt.Fprint(out, "podfqdn init begins; there is no variable to set but where this demo's files and server are.\n\n")
+	fmt.Fprint(out, "podfqdn init begins. Its only variables say where this demo's files and server are.\n\n")
 
 	line := timeline{out: out, start: time.Now()}
 	trace.Reset()
@@ -127,7 +127,7 @@ func run(binary string, out io.Writer) error {
 	return nil
 }
 
-// show prints a file: its name, and its lines beside it.
+// show prints a file: its name, and its lines next to it.
 func show(out io.Writer, name, text string) {
 	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
 		fmt.Fprintf(out, "  %-17s %s\n", name, strings.ReplaceAll(line, "\t", "  "))

@@ -74,7 +74,7 @@ func NodeLocal(domain, server string, more ...string) string {
 	return text
 }
 
-// serverType is a Caddy server type beside CoreDNS's own "dns": the plugin registry has one entry for each type and
+// serverType is a Caddy server type next to CoreDNS's own "dns": the plugin registry has one entry for each type and
 // name, so here "kubernetes" can be the plugin without a client, and no global list of CoreDNS's is touched.
 const serverType = "dnstest"
 

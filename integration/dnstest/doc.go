@@ -3,7 +3,7 @@
 // while it is served.
 //
 // The same [CoreDNS] can be had in two ways. [CoreDNS.Serve] listens on loopback, UDP and TCP on one port, for
-// programs and for real time. [CoreDNS.Replica] opens no socket: its Dial gives connections in memory, so that whole
+// programs and for real time. [CoreDNS.Replica] opens no socket: its Dial returns connections in memory, so that whole
 // waits run in the virtual time of testing/synctest, with the real cache plugin. Both see a question through the same
 // entry of CoreDNS, so truncation, EDNS and the order of plugins are CoreDNS's own.
 //

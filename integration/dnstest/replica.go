@@ -161,7 +161,7 @@ func (*reply) TsigStatus() error   { return nil }
 func (*reply) TsigTimersOnly(bool) {}
 func (*reply) Hijack()             {}
 
-// memory is one end of a pipe, with addresses that tell UDP from TCP, as CoreDNS does by their type.
+// memory is one end of a pipe, with addresses that distinguish UDP from TCP, as CoreDNS does by their type.
 type memory struct {
 	net.Conn
 	local, remote net.Addr

@@ -23,7 +23,7 @@ type CoreDNS struct {
 	// loop and reload are accepted and do nothing.
 	Corefile string
 	Cluster  *Cluster       // what the kubernetes plugin knows
-	Upstream plugin.Handler // who answers what falls through; nil is Upstream(), which denies all
+	Upstream plugin.Handler // answers what falls through; nil is Upstream(), which denies all
 	Trace    *Trace         // where questions are written down; may be nil, may be shared
 	Name     string         // what the Trace calls this server
 	Front    plugin.Plugin  // put before all plugins but the trace; may be nil
@@ -128,7 +128,7 @@ func (s *Server) ready(network string) error {
 	m.IsEdns0().SetVersion(1)
 	client := dns.Client{Net: network, Timeout: 5 * time.Second}
 	var err error
-	for range 6 { // a machine that compiles beside this loses packets
+	for range 6 { // a machine that compiles at the same time loses packets
 		if _, _, err = client.Exchange(m, s.addr.String()); err == nil {
 			return nil
 		}

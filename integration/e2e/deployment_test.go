@@ -31,7 +31,7 @@ func (s *space) deploy(replicas int32, p *corev1.Pod) {
 	}
 }
 
-// instance gives the one Pod of an instance of examples/deployment.yaml.
+// instance returns the one Pod of an instance of examples/deployment.yaml.
 func (s *space) instance(name string) string {
 	s.Helper()
 	for _, pod := range s.pods("etcd", 2) {
@@ -141,7 +141,7 @@ func withoutHostnames(t *testing.T, w world) {
 	})
 }
 
-// dashed gives the name that a Pod without a hostname has, when it has an address.
+// dashed returns the name that a Pod without a hostname has, when it has an address.
 func (s *space) dashed(pod, service string) string {
 	s.Helper()
 	p := s.until(pod, "it has an address", func(p *corev1.Pod) bool { return p.Status.PodIP != "" })

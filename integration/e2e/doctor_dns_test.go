@@ -69,7 +69,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.stateful(1, "db", s.podOf("db"))
 		s.waits("db-0", "REFUSED to PTR")
 		s.does(s.finds("db-0", diagnosis.DNSRefusesPTR, "REFUSED", "plugin acl", "PODFQDN_REVERSE=ignore"))
-		s.until("db-0", "it is made anew", func(p *corev1.Pod) bool {
+		s.until("db-0", "it is created again", func(p *corev1.Pod) bool {
 			return slices.ContainsFunc(p.Spec.InitContainers, func(c corev1.Container) bool { return len(c.Env) > 0 })
 		})
 		s.published("db-0", s.fqdn("db-0", "db"))

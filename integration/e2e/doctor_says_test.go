@@ -181,7 +181,7 @@ func renamedImage(s *space) {
 	}
 }
 
-// as gives the plugin's flag of a user who has roles in namespaces, each
+// as returns the plugin's flag of a user who has roles in namespaces, each
 // NAMESPACE ROLE, and whom nobody has to know for it.
 func (s *space) as(user string, roles ...string) string {
 	s.Helper()
@@ -255,7 +255,7 @@ func cachedPTR(s *space) {
 }
 
 // server53 starts a CoreDNS of this namespace's own, with plugins, that may read
-// what cluster DNS does, and gives its address.
+// what cluster DNS does, and returns its address.
 func (s *space) server53(plugins string) string {
 	s.Helper()
 	dns, err := s.kube.AppsV1().Deployments(system).Get(s.Context(), "coredns", metav1.GetOptions{})

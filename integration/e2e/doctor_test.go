@@ -126,7 +126,7 @@ func (s *space) well(pod string) {
 	}
 }
 
-// does runs a cause's command as a user does who copies it into a shell.
+// does runs a cause's command as a user who copies it into a shell.
 func (s *space) does(c diagnosis.Cause) {
 	s.Helper()
 	if c.Command == "" {
@@ -627,7 +627,7 @@ func ready(p *corev1.Pod) bool {
 // named waits until a StatefulSet's Pod is one that names the Service.
 func (s *space) named(pod, service string) {
 	s.Helper()
-	s.until(pod, "it is made anew", func(p *corev1.Pod) bool { return p.Spec.Subdomain == service })
+	s.until(pod, "it is created again", func(p *corev1.Pod) bool { return p.Spec.Subdomain == service })
 }
 
 // sliced waits until a Service of one family has n endpoints that are ready.

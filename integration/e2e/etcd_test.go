@@ -83,7 +83,7 @@ func etcdctl(endpoints string, args ...string) []string {
 	return append([]string{"etcdctl", "--cacert=/tls/ca.crt", "--cert=/tls/tls.crt", "--key=/tls/tls.key", "--endpoints=" + endpoints}, args...)
 }
 
-// etcdctl runs it in a member's Pod, and gives what it printed.
+// etcdctl runs it in a member's Pod, and returns what it printed.
 func (s *space) etcdctl(pod, endpoints string, args ...string) string {
 	s.Helper()
 	out, code := s.exec(pod, "etcd", etcdctl(endpoints, args...)...)

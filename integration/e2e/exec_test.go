@@ -274,7 +274,7 @@ func killedByProbe(s *space) {
 	s.well("db-0")
 }
 
-// deletedWhileItWaits is a Pod that is not held up by a wait that is in vain.
+// deletedWhileItWaits deletes a Pod whose wait cannot succeed: the wait does not delay its end.
 func deletedWhileItWaits(s *space) {
 	s.example("exec.yaml", "replicas: 3", "replicas: 1", "  selector:\n    app: db\n---", "  selector:\n    app: another\n---",
 		"      labels:\n        app: db\n", "      labels:\n        app: db\n      finalizers: [podfqdn.test/seen]\n") // so that its end is seen

@@ -109,7 +109,7 @@ func secondPTR(s *space) {
 	// replica's cache for 30 seconds. One Service more would come first in one of
 	// eight, with seven it is the right one that does. A client that is let in
 	// asks again; so does one that the two replicas told different names, since
-	// libkrb5 asks anew for each message, and then holds the server for another.
+	// libkrb5 asks again for each message, and then holds the server for another.
 	var wrong []string
 	for i := range 7 {
 		wrong = append(wrong, fmt.Sprintf("wrong-%d", i))
@@ -133,7 +133,7 @@ func secondPTR(s *space) {
 	}
 	s.accepted("web-1", "web-0", byName, 2)
 
-	// One of them is enough for podfqdn to say so. web-1 is made anew first, and
+	// One of them is enough for podfqdn to say so. web-1 is created again first, and
 	// no other Service selects it.
 	s.kubectl(append([]string{"delete", "service"}, wrong[1:]...)...)
 	s.kubectl("patch", "statefulset/web", "--patch",
@@ -141,7 +141,7 @@ func secondPTR(s *space) {
 	only := func(p *corev1.Pod) bool {
 		return slices.ContainsFunc(p.Spec.InitContainers[0].Env, func(e corev1.EnvVar) bool { return e.Name == "PODFQDN_REVERSE" })
 	}
-	s.until("web-0", "it is made anew", only)
+	s.until("web-0", "it is created again", only)
 	s.holdsKeys("web-1", 2)
 	s.waits("web-0", "."+wrong[0]+"."+s.name, "only "+s.fqdn("web-0", "web")+" is allowed")
 	s.publishedNothing("web-0")
@@ -261,7 +261,7 @@ func (s *space) admin(args ...string) {
 	}
 }
 
-// keys gives all keys of the realm's keytabs, as klist reads them, by principal.
+// keys returns all keys of the realm's keytabs, as klist reads them, by principal.
 func (s *space) keys() map[string][][]byte {
 	s.Helper()
 	keys := map[string][][]byte{}
@@ -359,7 +359,7 @@ func (s *space) holdsKeys(pod string, versions ...uint32) {
 	}
 }
 
-// versions gives the key versions of a Pod's keytab, in their order there, and
+// versions returns the key versions of a Pod's keytab, in their order there, and
 // checks that all its entries are the Pod's own: two of each version, as the KDC
 // makes keys of two types.
 func (s *space) versions(pod string) (versions []uint32) {
@@ -416,7 +416,7 @@ until grep -q '^ *[0-9]*: 00000000:115C [0-9A-F:]* 0A ' /proc/net/tcp; do # it l
 done`)
 }
 
-// accepted checks that a client that has logged in anew and a server prove to
+// accepted checks that a client that has logged in again and a server prove to
 // each other who they are, with a ticket for the server's whole name and of this
 // key version.
 func (s *space) accepted(client, server, rdns string, version int) {
@@ -441,7 +441,7 @@ func (s *space) ask(client, server, rdns string) (out string, code int) {
 
 // run has a client in one Pod call the server in another one by its short name,
 // HOSTNAME.SERVICE, with the krb5.conf that was published but for the line rdns.
-// It gives all that is said, the client's tickets and their key version too.
+// It returns all that is said, the client's tickets and their key version too.
 func (s *space) run(client, server, rdns, login string) (out string, code int) {
 	s.Helper()
 	return s.exec(client, "app", "sh", "-c", `exec 2>&1; set -a; . /identity/identity.env

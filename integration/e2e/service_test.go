@@ -124,7 +124,7 @@ func secondService(t *testing.T, w world) {
 		s.start(with(named(s.podOf("db"), "db-0", "db"), variables...))
 	}
 	w.parallel(t, "contains", func(s *space) {
-		// It waits until DNS knows the second Service, lest it be earlier.
+		// It waits until DNS knows the second Service, so as not to be earlier.
 		s.headless("db-vip", "db")
 		s.start(with(named(s.podOf("db"), "db-0", "db"), "PODFQDN_REVERSE=contains"))
 		s.waits("db", "NXDOMAIN", "publishNotReadyAddresses: true")

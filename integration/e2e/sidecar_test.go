@@ -56,7 +56,7 @@ func (s *space) get(pod, path string) string {
 	return out
 }
 
-// verified tells whether the start signal stands.
+// verified reports whether the start signal stands.
 func (s *space) verified(pod string) bool {
 	s.Helper()
 	_, code := s.exec(pod, "app", "test", "-e", "/identity/verified")
@@ -124,7 +124,7 @@ func sidecars(t *testing.T, w world) {
 		events := s.kubectl("events", "--for=pod/db")
 		for deadline := time.Now().Add(patience); !strings.Contains(events, "Startup probe failed: HTTP probe failed with statuscode: 503"); {
 			if time.Now().After(deadline) {
-				s.Fatalf("no event tells of the probe:\n%s", events)
+				s.Fatalf("no event mentions the probe:\n%s", events)
 			}
 			time.Sleep(200 * time.Millisecond)
 			events = s.kubectl("events", "--for=pod/db")
@@ -150,7 +150,7 @@ func sidecars(t *testing.T, w world) {
 		if end.ExitCode != 0 || end.Message != "" || app.ExitCode != 0 {
 			s.Errorf("podfqdn ended with %d, %q, the application with %d", end.ExitCode, end.Message, app.ExitCode)
 		}
-		// The kubelet takes its time to send SIGTERM, and tells whole seconds.
+		// The kubelet takes its time to send SIGTERM, and reports whole seconds.
 		told := regexp.MustCompile(`"ts":"([^"]*)","msg":"ended","by":"SIGTERM","verified":true`).FindStringSubmatch(s.log("db"))
 		if told == nil {
 			s.Fatalf("podfqdn does not say that it ended:\n%s", s.log("db"))
@@ -293,7 +293,7 @@ func sidecars(t *testing.T, w world) {
 	})
 }
 
-// metric gives a number out of a text in Prometheus's format.
+// metric returns a number out of a text in Prometheus's format.
 func metric(text, name string) (value float64) {
 	for line := range strings.Lines(text) {
 		if number, ok := strings.CutPrefix(line, name+" "); ok {

@@ -92,7 +92,7 @@ func (w world) create(t *testing.T, level string, as metav1.ObjectMeta) *space {
 // restricted makes a namespace as a careful cluster has them.
 func (w world) restricted(t *testing.T) *space { t.Helper(); return w.space(t, "restricted") }
 
-// parallel runs a part of a test beside the others, in a namespace of its own.
+// parallel runs a part of a test at the same time as the others, in a namespace of its own.
 func (w world) parallel(t *testing.T, name string, f func(*space)) {
 	t.Run(name, func(t *testing.T) {
 		t.Parallel()
@@ -117,7 +117,7 @@ func (s *space) command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", s.kubeconfig, "--namespace", s.name}, args...)...)
 }
 
-// kubectl runs it, as a user would, and gives what it printed.
+// kubectl runs it, as a user would, and returns what it printed.
 func (s *space) kubectl(args ...string) string {
 	s.Helper()
 	return s.kubectlInput("", args...)
@@ -248,7 +248,7 @@ func (s *space) headless(name, app string, change ...func(*corev1.ServiceSpec)) 
 	}
 }
 
-// until waits until a Pod is as wanted, and gives it.
+// until waits until a Pod is as wanted, and returns it.
 func (s *space) until(pod, what string, wanted func(*corev1.Pod) bool) *corev1.Pod {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
@@ -268,13 +268,13 @@ func (s *space) until(pod, what string, wanted func(*corev1.Pod) bool) *corev1.P
 			b, _ := json.Marshal(last.Status)
 			state = string(b)
 		}
-		s.Fatalf("%s: waited in vain until %s: %v: %s", pod, what, err, state)
+		s.Fatalf("%s: gave up waiting until %s: %v: %s", pod, what, err, state)
 	}
 	return last
 }
 
 // pods waits until n Pods of an app exist that are not being deleted, and
-// gives their names.
+// returns their names.
 func (s *space) pods(app string, n int) []string {
 	s.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
@@ -297,7 +297,7 @@ func (s *space) pods(app string, n int) []string {
 	}
 }
 
-// container gives the state of podfqdn's container.
+// container returns the state of podfqdn's container.
 func podfqdn(p *corev1.Pod) corev1.ContainerStatus {
 	for _, c := range p.Status.InitContainerStatuses {
 		if c.Name == "podfqdn" {
@@ -307,7 +307,7 @@ func podfqdn(p *corev1.Pod) corev1.ContainerStatus {
 	return corev1.ContainerStatus{}
 }
 
-// runs tells whether a container of the Pod runs.
+// runs reports whether a container of the Pod runs.
 func runs(p *corev1.Pod, name string) bool {
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if c.Name == name {
@@ -345,7 +345,7 @@ func (s *space) tryExec(pod, container string, command ...string) (stdout string
 	return out.String(), 0, err
 }
 
-// shell runs a script in the application's container, and gives what it printed.
+// shell runs a script in the application's container, and returns what it printed.
 func (s *space) shell(pod, script string) string {
 	s.Helper()
 	out, code := s.exec(pod, "app", "sh", "-c", script)
@@ -355,7 +355,7 @@ func (s *space) shell(pod, script string) string {
 	return out
 }
 
-// log gives what podfqdn said.
+// log returns what podfqdn said.
 func (s *space) log(pod string) string {
 	s.Helper()
 	b, err := s.kube.CoreV1().Pods(s.name).GetLogs(pod, &corev1.PodLogOptions{Container: "podfqdn"}).DoRaw(s.Context())
@@ -487,7 +487,7 @@ func (s *space) published(pod, fqdn string, addrs ...string) *corev1.Pod {
 	return p
 }
 
-// addresses gives those of a Pod that the Service in its name publishes.
+// addresses returns those of a Pod that the Service in its name publishes.
 func (s *space) addresses(p *corev1.Pod, fqdn string) (addrs []string) {
 	s.Helper()
 	service, err := s.kube.CoreV1().Services(s.name).Get(s.Context(), strings.Split(fqdn, ".")[1], metav1.GetOptions{})
@@ -572,7 +572,7 @@ func (s *space) files(pod, container string) (map[string]string, error) {
 	return s.untar(pod, container, "cd /identity && tar -chf - *")
 }
 
-// untar gives the files in an archive that a script writes.
+// untar returns the files in an archive that a script writes.
 func (s *space) untar(pod, container, script string) (map[string]string, error) {
 	archive, code, err := s.tryExec(pod, container, "sh", "-c", script)
 	if err != nil || code != 0 {
@@ -606,13 +606,13 @@ func waitOf(log string) (time.Duration, error) {
 	return 0, fmt.Errorf("podfqdn does not log that it published:\n%s", log)
 }
 
-// fqdn gives the name of a Pod in this namespace.
+// fqdn returns the name of a Pod in this namespace.
 func (s *space) fqdn(hostname, service string) string {
 	return strings.Join([]string{hostname, service, s.name, "svc", s.domain}, ".")
 }
 
 // lookup asks cluster DNS from the application's container for a name or an
-// address, and gives the answers sorted.
+// address, and returns the answers sorted.
 func (s *space) lookup(pod, kind, name string) []string {
 	s.Helper()
 	answers, out := s.tryLookup(pod, kind, name)

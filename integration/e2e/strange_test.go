@@ -42,7 +42,7 @@ func lookalikes(t *testing.T, w world) {
 		s.published("kubernetes", s.fqdn("default", "kubernetes"))
 	})
 	w.parallel(t, "Services with variables like podfqdn's", func(s *space) {
-		// A kubelet tells of those that have an address.
+		// A kubelet reports those that have an address.
 		for _, name := range []string{"podfqdn", "podfqdn-listen", "podfqdn-krb5", "pod", "kubernetes"} {
 			s.headless(name, "nobody", func(spec *corev1.ServiceSpec) {
 				spec.ClusterIP = ""
@@ -131,9 +131,9 @@ func (s *space) plant(service, hostname, addr string) {
 	}
 }
 
-// asked gives how many questions podfqdn has put, as it logs them, and sees
+// asked returns how many questions podfqdn has put, as it logs them, and sees
 // that all of them were about the Pod's address or the whole of its name, or
-// that by which DNS knows a Pod without hostname, or a random one beside these;
+// that by which DNS knows a Pod without hostname, or a random one in addition;
 // and, where it looks for a cause, about the whole names of the governing Service
 // and the API server's.
 func (s *space) asked(pod string) (n int) {
@@ -152,7 +152,7 @@ func (s *space) asked(pod string) (n int) {
 	return n
 }
 
-// address gives that of a Pod.
+// address returns that of a Pod.
 func (s *space) address(pod string) string {
 	s.Helper()
 	return s.until(pod, "it has an address", func(p *corev1.Pod) bool { return p.Status.PodIP != "" }).Status.PodIP

@@ -91,7 +91,7 @@ type world struct {
 	static     string // the application's, with nothing but package server as /my-server; "" in somebody's cluster
 }
 
-// theWorld is the one that make e2e gives.
+// theWorld is the one that make e2e starts.
 var theWorld world
 
 func TestMain(m *testing.M) {
@@ -282,7 +282,7 @@ type row struct {
 
 var results board
 
-// row gives the row of a scenario, which the caller has locked.
+// row returns the row of a scenario, which the caller has locked.
 func (b *board) row(name string) *row {
 	for i := range b.rows {
 		if b.rows[i].name() == name {
@@ -342,13 +342,13 @@ func (b *board) print() {
 	out.Flush()
 }
 
-// of gives the scenario that a test is a part of.
+// of returns the scenario that a test is a part of.
 func of(t *testing.T) scenario {
 	for _, s := range scenarios() {
 		if strings.Contains(t.Name()+"/", "/"+strings.ReplaceAll(s.name(), " ", "_")+"/") {
 			return s
 		}
 	}
-	t.Fatalf("%s is no part of a scenario", t.Name())
+	t.Fatalf("%s is not part of a scenario", t.Name())
 	return scenario{}
 }

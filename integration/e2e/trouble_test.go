@@ -17,7 +17,7 @@ import (
 
 const system = "kube-system"
 
-// scale brings cluster DNS to n replicas, and gives their addresses when there
+// scale brings cluster DNS to n replicas, and returns their addresses when there
 // are just these.
 func (s *space) scale(n int) (addrs []string) {
 	s.Helper()
@@ -41,14 +41,14 @@ func (s *space) scale(n int) (addrs []string) {
 }
 
 // cached gives cluster DNS the `cache 30` that kubeadm wrote before 1.32, for
-// the time of the test, and gives the addresses of its n replicas.
+// the time of the test, and returns the addresses of its n replicas.
 func (s *space) cached(n int) []string {
 	s.Helper()
 	return s.corefile(n, "cache 30 {\n       disable success cluster.local\n       disable denial cluster.local\n    }\n", "cache 30\n")
 }
 
 // corefile replaces a text in kubeadm's Corefile for the time of the test, and
-// gives the addresses of the n replicas of cluster DNS that know it.
+// returns the addresses of the n replicas of cluster DNS that know it.
 func (s *space) corefile(n int, today, instead string) []string {
 	s.Helper()
 	maps := s.kube.CoreV1().ConfigMaps(system)

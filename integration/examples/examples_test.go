@@ -50,7 +50,7 @@ type pod struct {
 	spec     corev1.PodSpec
 }
 
-// waits tells whether podfqdn only waits for other names in it: it has none of its own.
+// waits reports whether podfqdn only waits for other names in it: it has none of its own.
 func (p pod) waits() bool {
 	c := p.spec.InitContainers
 	return len(c) > 0 && len(c[0].Args) > 0 && c[0].Args[0] == "wait"
@@ -127,7 +127,7 @@ func documents(t *testing.T, name, text string) manifest {
 				m.parts = append(m.parts, part.Spec)
 			}
 		default:
-			t.Errorf("%s: a %s is not held to anything here", name, kind.Kind)
+			t.Errorf("%s: no test checks a %s", name, kind.Kind)
 		}
 	}
 	return m
@@ -283,7 +283,7 @@ func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
 	})
 }
 
-// rendered tells whether a container mounts a volume in which podfqdn's init
+// rendered reports whether a container mounts a volume in which podfqdn's init
 // container renders a ConfigMap with the name.
 func rendered(t *testing.T, m manifest, p pod, c corev1.Container) bool {
 	t.Helper()
@@ -323,7 +323,7 @@ func rendered(t *testing.T, m manifest, p pod, c corev1.Container) bool {
 	return read
 }
 
-// refersTo tells whether a container has a variable that the kubelet reads from
+// refersTo reports whether a container has a variable that the kubelet reads from
 // a key of identity.env. Every such variable of it must be one that can be read.
 func refersTo(t *testing.T, c corev1.Container, key string) (refers bool) {
 	t.Helper()
@@ -523,12 +523,12 @@ func TestADocumentShowsWhatCanBeCopied(t *testing.T) {
 	}
 }
 
-// executes tells whether a container is started by podfqdn exec.
+// executes reports whether a container is started by podfqdn exec.
 func executes(c corev1.Container) bool {
 	return len(c.Command) > 3 && slices.Equal(c.Command[:3], []string{"/podfqdn/podfqdn", "exec", "--"})
 }
 
-// publisher gives the container that publishes: podfqdn's own, or, where there
+// publisher returns the container that publishes: podfqdn's own, or, where there
 // is none, the application's, which podfqdn exec starts.
 func publisher(t *testing.T, p pod) corev1.Container {
 	t.Helper()
@@ -604,7 +604,7 @@ func initContainer(t *testing.T, p pod) corev1.Container {
 	return c
 }
 
-// restricted tells what Pod Security "restricted" would say of a container (k8s.io/pod-security-admission, policy).
+// restricted returns what Pod Security "restricted" would say of a container (k8s.io/pod-security-admission, policy).
 func restricted(p corev1.PodSpec, c corev1.Container) (against []string) {
 	own, all := c.SecurityContext, p.SecurityContext
 	if own == nil {

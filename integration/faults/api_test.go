@@ -22,7 +22,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// pluginToken is what an exec plugin of a kubeconfig gives.
+// pluginToken is the token that an exec plugin of a kubeconfig prints.
 const pluginToken = "eyJhbGciOiJub25lIn0.canary-of-a-plugin"
 
 // laptop is one case of testdata/api.txtar: a run of kubectl podfqdn before an API server that answers from the objects
@@ -30,7 +30,7 @@ const pluginToken = "eyJhbGciOiJub25lIn0.canary-of-a-plugin"
 //
 //	run ARGS…                   the command line; doctor db-0; it knows ${WITH_PASSWORD}, the server's URL
 //	plain                       without --request-timeout
-//	long                        for who has the time
+//	long                        only with -long
 //	config "TEXT"               the whole kubeconfig; none stands for no such file
 //	user JSON, cluster JSON     parts of it; both know ${SERVER}, ${CA}, ${OTHER_CA}, ${TOKEN}, ${DIR}, ${CERT}, ${KEY}
 //	file NAME "TEXT"            what can be run as ${DIR}/NAME
@@ -141,7 +141,7 @@ const (
 	goodCluster = `{"server": "${SERVER}", "certificate-authority-data": "${CA}"}`
 )
 
-// kubeconfig gives one in JSON, which is YAML.
+// kubeconfig returns one in JSON, which is YAML.
 func kubeconfig(user, cluster string) string {
 	return `{"apiVersion": "v1", "kind": "Config", "current-context": "test", "preferences": {},
 "contexts": [{"name": "test", "context": {"cluster": "test", "user": "somebody", "namespace": "default"}}],
@@ -217,7 +217,7 @@ func (l *laptop) invariants(a answer) {
 	switch a.code {
 	case 0, 11:
 		if a.stderr != "" || a.stdout == "" {
-			l.Errorf("exit code %d, and said besides: %q", a.code, a.stderr)
+			l.Errorf("exit code %d, and stderr says: %q", a.code, a.stderr)
 		}
 	case 1, 10, 130:
 		if a.stdout != "" || !strings.HasPrefix(a.stderr, "kubectl podfqdn: ") || strings.Count(a.stderr, "\n") != 1 {
@@ -239,7 +239,7 @@ func (l *laptop) invariants(a answer) {
 		}
 		for _, cause := range causes.FindAllString(a.stdout, -1) {
 			if !strings.Contains(cause, ". perhaps ") {
-				l.Errorf("a cause from half an answer, and it is no guess:\n%s", a.stdout)
+				l.Errorf("a cause from half an answer, and not marked as a guess:\n%s", a.stdout)
 			}
 		}
 	}
@@ -274,7 +274,7 @@ func (l *laptop) invariants(a answer) {
 // secretPassword is in a case's URL.
 const secretPassword = "canary-of-a-password"
 
-// leaked gives a part of a secret that is in a text; all secrets begin and end with what everybody knows.
+// leaked returns a part of a secret that is in a text; all secrets begin and end with what everybody knows.
 func leaked(text, secret string) string {
 	const enough = 16
 	secret = strings.NewReplacer("-----BEGIN EC PRIVATE KEY-----", "", "-----END EC PRIVATE KEY-----", "", "\n", "").Replace(secret)
@@ -286,7 +286,7 @@ func leaked(text, secret string) string {
 	return ""
 }
 
-// readAPI gives the objects of testdata/api.txtar by their paths, and the cases.
+// readAPI returns the objects of testdata/api.txtar by their paths, and the cases.
 func readAPI(t testing.TB) (world map[string][]byte, cases []txtar.File) {
 	archive, err := txtar.ParseFile("testdata/api.txtar")
 	if err != nil {
@@ -299,7 +299,7 @@ func readAPI(t testing.TB) (world map[string][]byte, cases []txtar.File) {
 			continue
 		}
 		if !json.Valid(file.Data) {
-			t.Fatalf("%s is no JSON", file.Name)
+			t.Fatalf("%s is not JSON", file.Name)
 		}
 		world[file.Name] = file.Data
 	}
@@ -407,8 +407,8 @@ func TestWhatMustBeTrueOfThePluginIsSeenToBreak(t *testing.T) {
 		"two lines":                      {func(*laptop) answer { return answer{code: 1, stderr: "E1122 x\nkubectl podfqdn: x\n"} }, "not one sentence"},
 		"nobody's line":                  {func(*laptop) answer { return answer{code: 10, stderr: "x\n"} }, "not one sentence"},
 		"a report and a failure":         {func(*laptop) answer { return answer{code: 1, stdout: "x\n", stderr: "kubectl podfqdn: x\n"} }, "not one sentence"},
-		"a line beside the report":       {func(*laptop) answer { return answer{stdout: "x\n", stderr: "W1122 x\n"} }, "said besides"},
-		"nothing said":                   {func(*laptop) answer { return answer{} }, "said besides"},
+		"a line next to the report":      {func(*laptop) answer { return answer{stdout: "x\n", stderr: "W1122 x\n"} }, "and stderr says"},
+		"nothing said":                   {func(*laptop) answer { return answer{} }, "and stderr says"},
 		"too late":                       {func(*laptop) answer { return answer{stdout: "x\n", took: 4 * time.Second} }, "I4: "},
 		"an escape":                      {func(*laptop) answer { return answer{stdout: "\x1b[31m\n"} }, "I5: "},
 		"another alphabet":               {func(*laptop) answer { return answer{stdout: "\u00e9\n"} }, "I5: "},
@@ -423,11 +423,11 @@ func TestWhatMustBeTrueOfThePluginIsSeenToBreak(t *testing.T) {
 		"the key": {func(l *laptop) answer {
 			return answer{stdout: strings.ReplaceAll(string(l.pki.oldKey), "\n", "") + "\n"}
 		}, "I5: "},
-		"the key as a kubeconfig has it":    {func(l *laptop) answer { return answer{stdout: base64.StdEncoding.EncodeToString(l.pki.oldKey) + "\n"} }, "I5: "},
-		"a password":                        {func(*laptop) answer { return answer{stdout: secretPassword + "\n"} }, "I5: "},
-		"the token for somebody else":       {func(l *laptop) answer { l.stray = []string{"Bearer " + token}; return answer{stdout: "x\n"} }, "another server was asked"},
-		"a request for somebody else":       {func(l *laptop) answer { l.stray = []string{""}; return answer{stdout: "x\n"} }, "another server was asked"},
-		"interrupted, and a report besides": {func(*laptop) answer { return answer{code: 130, stdout: "x\n"} }, "not one sentence"},
+		"the key as a kubeconfig has it": {func(l *laptop) answer { return answer{stdout: base64.StdEncoding.EncodeToString(l.pki.oldKey) + "\n"} }, "I5: "},
+		"a password":                     {func(*laptop) answer { return answer{stdout: secretPassword + "\n"} }, "I5: "},
+		"the token for somebody else":    {func(l *laptop) answer { l.stray = []string{"Bearer " + token}; return answer{stdout: "x\n"} }, "another server was asked"},
+		"a request for somebody else":    {func(l *laptop) answer { l.stray = []string{""}; return answer{stdout: "x\n"} }, "another server was asked"},
+		"interrupted, and a report too":  {func(*laptop) answer { return answer{code: 130, stdout: "x\n"} }, "not one sentence"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLaptop(t, nil, pki)

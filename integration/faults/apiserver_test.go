@@ -35,7 +35,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/spdy"
 )
 
-// pki is who the API server is, and who asks.
+// pki has the certificates of the API server and of its client.
 type pki struct {
 	ca, other                         []byte // certificates of authorities, in PEM
 	good, outdated, misnamed, foreign tls.Certificate
@@ -101,7 +101,7 @@ type api struct {
 	pages  int
 	healed bool
 	last   map[string]bool // whether the last answer to a path was a broken one
-	stray  []string        // the Authorization of who came to another server
+	stray  []string        // the Authorization headers that reached another server
 	breaks chan struct{}   // closed at the first broken answer
 	broken sync.Once
 }
@@ -217,7 +217,7 @@ func (s *api) hurt(path string) {
 	s.broken.Do(func() { close(s.breaks) })
 }
 
-// ops gives what is to become of the answer to a path.
+// ops returns what is to become of the answer to a path.
 func (s *api) ops(path string) (ops []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +254,7 @@ type reply struct {
 	ways           string // "websocket" and "spdy": what is spoken
 }
 
-// status is an answer of an API server's that is no object.
+// status is an answer of an API server's that is not an object.
 func status(code int, reason, message string) []byte {
 	b, _ := json.Marshal(map[string]any{
 		"kind": "Status", "apiVersion": "v1", "metadata": map[string]any{}, "status": "Failure",
@@ -269,7 +269,7 @@ func exited(code string) []byte {
 	return []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NonZeroExitCode","details":{"causes":[{"reason":"ExitCode","message":"` + code + `"}]}}`)
 }
 
-// quotedText gives the text of "TEXT", "TEXT"*N or the same after a word.
+// quotedText returns the text of "TEXT", "TEXT"*N or the same after a word.
 func quotedText(s string) ([]byte, error) {
 	n := 1
 	if i := strings.LastIndex(s, `"*`); i > 0 {
@@ -288,11 +288,11 @@ func quotedText(s string) ([]byte, error) {
 //	status CODE REASON "MESSAGE"   an API server's refusal
 //	code CODE                      of HTTP
 //	header NAME "VALUE"
-//	body "TEXT"                    Go's escapes; "TEXT"*N is so many times that
+//	body "TEXT"                    Go's escapes; "TEXT"*N repeats it N times
 //	replace "OLD" "NEW"            in the body
 //	of PATH                        the body is what belongs to another path
 //	raw "TEXT"                     all that comes by HTTP
-//	cut N                          so many bytes of the body, which says that it is longer
+//	cut N                          this many bytes of the body, which says that it is longer
 //	torn N                         the same without a length
 //	late                           the headers come when nobody waits any more
 //	drips                          the body comes a byte at a time

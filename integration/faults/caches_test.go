@@ -18,7 +18,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// caching is a Corefile that keeps all that it says for so many seconds; 0 is not at all.
+// caching is a Corefile that keeps all that it says for a number of seconds; 0 is not at all.
 func caching(seconds int) string {
 	if seconds == 0 {
 		return strings.Replace(dnstest.Cached, "cache 30", "", 1)
@@ -79,7 +79,7 @@ func TestFlavours(t *testing.T) {
 		"bufsize 512, ttl 5, cache 900 with denials for 30 s": {cluster: strings.NewReplacer(
 			"ttl 30", "ttl 5", "cache 30", "bufsize 512\n    cache 900 {\n       denial 9984 30\n    }").Replace(dnstest.Cached)},
 		"a cache on the node": {cluster: dnstest.Kubeadm, node: dnstest.NodeLocal("cluster.local", "10.96.0.10")},
-		"a cache on the node that gives what is stale at once": {cluster: dnstest.Kubeadm,
+		"a cache on the node that serves stale answers at once": {cluster: dnstest.Kubeadm,
 			node: ".:53 {\n errors\n cache 3600 {\n  serve_stale 3600s immediate\n }\n forward . 10.96.0.10\n}\n", early: 45 * time.Second},
 	} {
 		for _, early := range []bool{false, true} {
@@ -112,7 +112,7 @@ func TestFlavours(t *testing.T) {
 }
 
 // late starts podfqdn before a server whose cluster publishes the Pod after 1.5 seconds; a peer may have been early.
-// The application's first questions are answered. It gives how long it took, after the record where nobody was early.
+// The application's first questions are answered. It returns how long it took, after the record where nobody was early.
 func (p *pod) late(server dnstest.CoreDNS, cluster *dnstest.Cluster, timeout time.Duration, early bool) (took time.Duration) {
 	p.Helper()
 	p.timeout = timeout
@@ -141,7 +141,7 @@ func (p *pod) late(server dnstest.CoreDNS, cluster *dnstest.Cluster, timeout tim
 	return took
 }
 
-// within prints how long it took to agree, and sees that it is about what the table of setups in docs/cluster-dns.md says.
+// within prints how long it took to agree, and checks that it is about what the table of setups in docs/cluster-dns.md says.
 func (p *pod) within(what string, took, says time.Duration) {
 	p.Helper()
 	fmt.Printf("%s: agreed after %.1f s\n", what, took.Seconds())
@@ -156,7 +156,7 @@ type proxy struct {
 	plugin.Handler
 	other int  // what it says to other types than A, AAAA and PTR; 0 passes them on
 	mute  bool // it says nothing to them
-	bare  bool // it knows no EDNS0, no DO, no CD, and gives no SOA
+	bare  bool // it knows no EDNS0, no DO, no CD, and sends no SOA
 	names bool // what is denied it denies by the name alone, as long as the SOA says
 	hides bool // what is denied has an empty answer
 

@@ -56,7 +56,7 @@ func (s *certified) replace(name string, make func(path string) error) {
 	s.do(err, os.Remove(path), make(path))
 }
 
-// secret sees that no key is in an output, or in what everybody mounts (I5).
+// secret checks that no key is in an output, or in what everybody mounts (I5).
 func (s *certified) secret(e end) {
 	s.Helper()
 	texts := map[string][]byte{"the log": []byte(e.log), "the reason": []byte(e.reason)}

@@ -19,6 +19,6 @@
 // They are checked after every single case, as far as it has them: a doctor and a check publish nothing and may ask while
 // another Pod's identity is there, so that of I1 to I3 the volume is as it was; the writer of the files' cases knows no DNS, so
 // that its only I1 is what it was given; a process that was killed has no exit code to hold I1 to, and what it had not begun to
-// remove still stands. What a case is to come to besides, it says itself. Where a case is data it
+// remove still stands. What else a case must come to, it says itself. Where a case is data it
 // stands in an archive below testdata: its name, what breaks, and how the run ends.
 package faults

@@ -48,7 +48,7 @@ func (p *pod) served(e end) {
 	}
 }
 
-// serves sees that the application begins when nothing is wrong any more (I6).
+// serves checks that the application begins when nothing is wrong any more (I6).
 func (p *pod) serves() {
 	p.Helper()
 	p.timeout = time.Minute
@@ -347,7 +347,7 @@ func (r *running) ready(ended chan struct{}) bool {
 	return true
 }
 
-// lasts gives how long a command takes until it is an application that is ready, which it then ends.
+// lasts returns how long a command takes until it is an application that is ready, which it then ends.
 func (l *life) lasts(command ...string) time.Duration {
 	l.Helper()
 	r, began := l.begin(command...)
@@ -467,7 +467,7 @@ func TestWhatCannotBeExecuted(t *testing.T) {
 	}
 }
 
-// raw runs podfqdn with this environment and no other, not even in another order, and gives what the application has of
+// raw runs podfqdn with this environment and no other, not even in another order, and returns what the application has of
 // a file of its own in /proc.
 func (l *life) raw(file string, args, environ []string) string {
 	l.Helper()

@@ -73,7 +73,7 @@ func (p *pod) allow(errs ...error) {
 	}
 }
 
-// keyless sees that no key is in a text.
+// keyless checks that no key is in a text.
 func (p *pod) keyless(text string) {
 	p.Helper()
 	for _, secret := range []string{string(canary[:12]), string(canary[20:]), hex.EncodeToString(canary), base64.StdEncoding.EncodeToString(canary[:30])} {
@@ -83,17 +83,17 @@ func (p *pod) keyless(text string) {
 	}
 }
 
-// outside is a folder that nobody is to write to, and before what it holds.
+// outside is a directory that nobody is to write to, and before is what it held.
 func (p *pod) outside() (dir, before string) {
 	p.Helper()
-	for _, name := range []string{"file", "fqdn", "keytab", "probe", "folder/fqdn"} {
+	for _, name := range []string{"file", "fqdn", "keytab", "probe", "directory/fqdn"} {
 		p.write("outside/"+name, "precious")
 	}
 	dir = filepath.Join(p.root, "outside")
 	return dir, p.stamps(dir)
 }
 
-// stamps are all that a folder holds, with mode, owner and time. How many links a file has is not its own matter.
+// stamps are all that a directory holds, with mode, owner and time. How many links a file has is not its own matter.
 func (p *pod) stamps(dir string) string {
 	p.Helper()
 	return tree(p, dir, func(e entry) string {
@@ -102,7 +102,7 @@ func (p *pod) stamps(dir string) string {
 	})
 }
 
-// same sees that a folder is as it was.
+// same checks that a directory is as it was.
 func (p *pod) same(dir, before string) {
 	p.Helper()
 	if after := p.stamps(dir); after != before {
@@ -118,7 +118,7 @@ type thing struct {
 
 var things = []thing{
 	{"a symlink to a file outside", func(path, outside string) error { return os.Symlink(outside+"/file", path) }},
-	{"a symlink to a folder outside", func(path, outside string) error { return os.Symlink(outside, path) }},
+	{"a symlink to a directory outside", func(path, outside string) error { return os.Symlink(outside, path) }},
 	{"a symlink out by ..", func(path, _ string) error { return os.Symlink("../outside/"+filepath.Base(path), path) }},
 	{"a symlink to a file inside", func(path, _ string) error { return os.Symlink("theirs", path) }},
 	{"a symlink to itself", func(path, _ string) error { return os.Symlink(filepath.Base(path), path) }},
@@ -132,17 +132,17 @@ var things = []thing{
 		return errors.Join(os.WriteFile(path, []byte("theirs"), 0o666), immutable(path, true))
 	}},
 	{"a FIFO", func(path, _ string) error { return syscall.Mkfifo(path, 0o666) }},
-	{"a folder", func(path, _ string) error {
+	{"a directory", func(path, _ string) error {
 		return errors.Join(os.Mkdir(path, 0o777), os.WriteFile(path+"/fqdn", []byte("theirs"), 0o666))
 	}},
-	{"a folder of another UID", func(path, _ string) error {
+	{"a directory of another UID", func(path, _ string) error {
 		return errors.Join(os.Mkdir(path, 0o777), os.Lchown(path, stranger, stranger))
 	}},
 	{"a socket", func(path, _ string) error { return syscall.Mknod(path, syscall.S_IFSOCK|0o666, 0) }},
 	{"a device", func(path, _ string) error { return syscall.Mknod(path, syscall.S_IFCHR|0o666, 1<<8|3) }},
 }
 
-// immutable makes a file or a folder that not even root changes (ioctl_iflags(2)), or changeable again.
+// immutable makes a file or a directory that not even root changes (ioctl_iflags(2)), or changeable again.
 func immutable(path string, yes bool) error {
 	const get, set, flag = 0x80086601, 0x40086602, 0x10
 	f, err := os.Open(path)
@@ -250,7 +250,7 @@ func TestWhatStandsInPlaceOfTheTerminationLogHoldsNobody(t *testing.T) {
 	t.Parallel()
 	for _, thing := range things {
 		switch thing.what {
-		case "a FIFO", "a folder", "a socket", "a symlink to itself", "a symlink to a folder outside":
+		case "a FIFO", "a directory", "a socket", "a symlink to itself", "a symlink to a directory outside":
 		default:
 			continue // which can be written to, or nothing is
 		}
@@ -286,10 +286,10 @@ func (p *pod) of(t *testing.T) (ended func()) {
 	return func() { p.TB = whole }
 }
 
-// What comes in place of the folder that was just made is not taken for it, and not even its mode is changed.
+// What comes in place of the directory that was just made is not taken for it, and not even its mode is changed.
 func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
 	for _, thing := range things {
-		if thing.what == "an immutable file" || thing.what == "a folder" {
+		if thing.what == "an immutable file" || thing.what == "a directory" {
 			continue // which nobody can move, and which is as good as podfqdn's: it has root's UID
 		}
 		t.Run(thing.what, func(t *testing.T) {
@@ -308,7 +308,7 @@ func TestWhatIsPutInPlaceOfANewFolderIsLeftAlone(t *testing.T) {
 					path = made[i]
 				}
 				if time.Now().After(end) {
-					t.Fatal("no folder is made")
+					t.Fatal("no directory is made")
 				}
 			}
 			p.allow(os.Rename(path, filepath.Join(p.dir(), "moved")), thing.make(path, outside))

@@ -18,9 +18,9 @@ import (
 
 // input is one case of testdata/inputs.txtar, whose lines it carries out:
 //
-//	file NAME "TEXT"        the file holds this, with Go's escapes; "TEXT"*N is so many times that
+//	file NAME "TEXT"        the file holds this, with Go's escapes; "TEXT"*N repeats it N times
 //	none NAME               there is no such file
-//	folder NAME             a folder stands there
+//	folder NAME             a directory is there
 //	link NAME TARGET        a symbolic link does
 //	later TIME NAME "TEXT"  while podfqdn runs
 //	env "NAME=VALUE"        a variable

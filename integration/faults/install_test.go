@@ -88,7 +88,7 @@ func (p *pod) runs() (end func()) {
 	}
 }
 
-// installed sees that a run succeeds, that its program is installed then, and that it can be executed; and that nothing
+// installed checks that a run succeeds, that its program is installed then, and that it can be executed; and that nothing
 // else is left.
 func (p *pod) installed() {
 	p.Helper()

@@ -31,14 +31,14 @@ const (
 	http1 = "HTTP/db-1.db.default.svc.cluster.local@EXAMPLE.COM"
 )
 
-// ring is what a Pod with Kerberos has besides.
+// ring is what a Pod with Kerberos has in addition.
 type ring struct {
 	keys    string   // the volume for its keys; "" is a Pod without Kerberos
 	entries []string // whose keys were ever in its source
 	mounted bool     // keys is a file system of the test's own
 }
 
-// kerberos has the Pod need the keys of http0, from a folder that has these.
+// kerberos has the Pod need the keys of http0, from a directory that has these.
 func (l *life) kerberos(entries ...string) {
 	l.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "podfqdn-faults-")
@@ -48,7 +48,7 @@ func (l *life) kerberos(entries ...string) {
 	l.Cleanup(func() { os.RemoveAll(dir) })
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(dir, &stat); err != nil || stat.Type != 0x01021994 {
-		l.Fatalf("/dev/shm is no tmpfs, on which keys are published: mount one there (%v)", err)
+		l.Fatalf("/dev/shm is not a tmpfs, on which keys are published: mount one there (%v)", err)
 	}
 	l.keys = dir
 	l.environ = append(l.environ, "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}", "PODFQDN_KRB5_REALM=EXAMPLE.COM",
@@ -56,14 +56,14 @@ func (l *life) kerberos(entries ...string) {
 	l.source(entries...)
 }
 
-// source has the Pod's source be a folder with one keytab.
+// source has the Pod's source be a directory with one keytab.
 func (l *life) source(entries ...string) {
 	l.Helper()
 	l.entries = append(l.entries, entries...)
 	l.sourceIs(map[string][]byte{"all.keytab": podtest.Keytab(entries...)})
 }
 
-// sourceIs has it be a folder with these files.
+// sourceIs has it be a directory with these files.
 func (l *life) sourceIs(files map[string][]byte) {
 	l.Helper()
 	dir := filepath.Join(l.root, "keytabs")
@@ -76,7 +76,7 @@ func (l *life) sourceIs(files map[string][]byte) {
 	}
 }
 
-// hasKeys sees that the keys of these entries are published, and no others.
+// hasKeys checks that the keys of these entries are published, and no others.
 func (l *life) hasKeys(entries ...string) {
 	l.Helper()
 	if got, err := os.ReadFile(filepath.Join(l.keys, "keytab")); err != nil || !bytes.Equal(got, podtest.Keytab(entries...)) {
@@ -84,7 +84,7 @@ func (l *life) hasKeys(entries ...string) {
 	}
 }
 
-// secrets sees that no key is where it does not belong (I5): in no output, in nothing that everybody mounts, and in the
+// secrets checks that no key is where it does not belong (I5): in no output, in nothing that everybody mounts, and in the
 // volume for keys only this Pod's.
 func (l *life) secrets(e end) {
 	l.Helper()
@@ -170,7 +170,7 @@ func TestAKeyIsFoundHoweverItIsShown(t *testing.T) {
 		"another's in the Pod's keytab": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", podtest.Keytab(http0, http1), 0o600) }, "is in keys /keytab"},
 		"its own in another file there": {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/krb5.conf", podtest.Keytab(http0), 0o600) }, "is in keys /krb5.conf"},
 		"its own in the Pod's keytab":   {func(l *life, _ *end) { _ = os.WriteFile(l.keys+"/keytab", podtest.Keytab(http0), 0o600) }, ""},
-		"another's in a leftover folder": {func(l *life, _ *end) {
+		"another's in a leftover directory": {func(l *life, _ *end) {
 			_ = os.Mkdir(l.keys+"/..gen-x", 0o700)
 			_ = os.WriteFile(l.keys+"/..gen-x/keytab", podtest.Keytab(http1), 0o600)
 		}, "is in keys /..gen-x/keytab"},
@@ -220,15 +220,15 @@ func TestKerberos(t *testing.T) {
 		keys    []string // that are published; else none, or those of http0
 		environ []string
 	}{
-		"no source":       {lay: func(l *life) { l.do(os.RemoveAll(l.root + "/keytabs")) }, code: 14, says: "does not exist: mount what holds the keys there"},
-		"an empty folder": {lay: func(l *life) { l.sourceIs(nil) }, code: 14, says: "it has nothing"},
-		"an empty file":   {lay: func(l *life) { l.sourceFile(nil) }, code: 14, says: "is empty"},
-		"a text":          {lay: func(l *life) { l.sourceFile([]byte("no keytab\n")) }, code: 14, says: "is not a keytab"},
-		"NUL":             {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is not a keytab"},
-		"one byte":        {lay: func(l *life) { l.sourceFile([]byte{5}) }, code: 14, says: "the file ends within its format"},
-		"no entry":        {lay: func(l *life) { l.sourceFile([]byte{5, 2}) }, code: 14, says: "it has nothing"},
-		"the old format":  {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, podtest.Keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
-		"huge":            {lay: func(l *life) { l.sourceFile(podtest.Keytab(http0)); l.do(os.Truncate(l.root+"/keytabs", 1<<30)) }, code: 14, says: "is too large"},
+		"no source":          {lay: func(l *life) { l.do(os.RemoveAll(l.root + "/keytabs")) }, code: 14, says: "does not exist: mount what holds the keys there"},
+		"an empty directory": {lay: func(l *life) { l.sourceIs(nil) }, code: 14, says: "it has nothing"},
+		"an empty file":      {lay: func(l *life) { l.sourceFile(nil) }, code: 14, says: "is empty"},
+		"a text":             {lay: func(l *life) { l.sourceFile([]byte("no keytab\n")) }, code: 14, says: "is not a keytab"},
+		"NUL":                {lay: func(l *life) { l.sourceFile(make([]byte, 4096)) }, code: 14, says: "is not a keytab"},
+		"one byte":           {lay: func(l *life) { l.sourceFile([]byte{5}) }, code: 14, says: "the file ends within its format"},
+		"no entry":           {lay: func(l *life) { l.sourceFile([]byte{5, 2}) }, code: 14, says: "it has nothing"},
+		"the old format":     {lay: func(l *life) { l.sourceFile(append([]byte{5, 1}, podtest.Keytab(http0)[2:]...)) }, code: 14, says: "format 0x0501"},
+		"huge":               {lay: func(l *life) { l.sourceFile(podtest.Keytab(http0)); l.do(os.Truncate(l.root+"/keytabs", 1<<30)) }, code: 14, says: "is too large"},
 		"thousands of files": {lay: func(l *life) {
 			files := map[string][]byte{}
 			for i := range 4097 {
@@ -243,10 +243,10 @@ func TestKerberos(t *testing.T) {
 		"a FIFO":                {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), syscall.Mkfifo(l.root+"/keytabs", 0o600)) }, code: 10, says: "neither a file nor a folder"},
 		"a device":              {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("/dev/zero", l.root+"/keytabs")) }, code: 10, says: "neither a file nor a folder"},
 		"a link to itself":      {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("keytabs", l.root+"/keytabs")) }, code: 14, says: "too many levels of symbolic links"},
-		"much that is not read besides": {lay: func(l *life) {
+		"much else that is not read": {lay: func(l *life) {
 			in := l.root + "/keytabs/"
 			l.do(syscall.Mkfifo(in+"fifo", 0o600), os.Symlink("/dev/zero", in+"zero"), os.Symlink("loop", in+"loop"), os.Symlink("nowhere", in+"nowhere"),
-				os.Mkdir(in+"folder", 0o755), os.WriteFile(in+"text", []byte("text"), 0o600), os.WriteFile(in+"cut", podtest.Keytab(http1)[:70], 0o600),
+				os.Mkdir(in+"directory", 0o755), os.WriteFile(in+"text", []byte("text"), 0o600), os.WriteFile(in+"cut", podtest.Keytab(http1)[:70], 0o600),
 				os.WriteFile(in+"\x1b[31m\n", podtest.Keytab(http1)[:70], 0o600))
 			l.entries = append(l.entries, http1)
 		}},
@@ -366,7 +366,7 @@ func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
 			damaged[fmt.Sprintf("%d is %#x", at, to)] = other
 		}
 	}
-	t.Run("all in one folder", func(t *testing.T) {
+	t.Run("all in one directory", func(t *testing.T) {
 		t.Parallel()
 		l := newLife(t, "Kerberos")
 		l.cluster.Publish(ours())
@@ -443,8 +443,8 @@ func TestAKeytabThatIsDamagedAnywhere(t *testing.T) {
 // The kubelet replaces "..data" of a Secret, again and again: what is published is one of its states, whole.
 func TestAKeytabIsOfOneStateOfTheSource(t *testing.T) {
 	for name, c := range map[string]struct{ path string }{
-		"a folder": {"keytabs"},
-		"a file":   {"keytabs/a.keytab"},
+		"a directory": {"keytabs"},
+		"a file":      {"keytabs/a.keytab"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

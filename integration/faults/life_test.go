@@ -24,7 +24,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// moments stands before CoreDNS and tells of what is asked of the Pod, before it is answered.
+// moments stands in front of CoreDNS and reports what is asked about the Pod, before it is answered.
 type moments struct {
 	*breaker
 	tell func(kind string, nth int) // the first is 1
@@ -53,7 +53,7 @@ func (m *moments) at(kind string, nth int, f func()) {
 	}
 }
 
-// when has f done before a question is answered, the nth of its kind; what it gives waits for that.
+// when has f done before a question is answered, the nth of its kind; what it returns waits for that.
 func (m *moments) when(kind string, nth int, f func()) (wait func()) {
 	there := make(chan struct{})
 	m.at(kind, nth, func() { f(); close(there) })
@@ -278,7 +278,7 @@ func (l *life) mute() {
 	says(l.breaker, "fault any any always: drop")
 }
 
-// opens watches a file or folder from now on; what it gives waits until somebody has opened it (inotify(7)).
+// opens watches a file or directory from now on; what it returns waits until somebody has opened it (inotify(7)).
 func (l *life) opens(path string) (wait func()) {
 	l.Helper()
 	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC | syscall.IN_NONBLOCK)
@@ -298,7 +298,7 @@ func (l *life) opens(path string) (wait func()) {
 	}
 }
 
-// lock has another writer in the volume, who has published nothing yet.
+// lock has another writer in the volume, which has published nothing yet.
 func (l *life) lock() {
 	l.Helper()
 	l.empty()
@@ -345,7 +345,7 @@ func (p *pod) stands() bool {
 	return err == nil
 }
 
-// again heals what is broken, and sees that a run succeeds.
+// again heals what is broken, and checks that a run succeeds.
 func (l *life) again() {
 	l.Helper()
 	l.heal()
@@ -584,7 +584,7 @@ func TestAContainerIsStartedAgain(t *testing.T) {
 	}
 }
 
-// listing is every file of these folders, to the inode and the nanosecond.
+// listing is every file of these directories, to the inode and the nanosecond.
 func listing(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var b strings.Builder
@@ -628,7 +628,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 		name string
 		do   func(l *life) error
 	}
-	const noFolder = "its folder is a file" // which is not of podfqdn's making, and is left alone
+	const noDirectory = "its directory is a file" // which is not of podfqdn's making, and is left alone
 	var tears []tear
 	for _, name := range names {
 		file := func(l *life) string { return filepath.Join(generation(l), name) }
@@ -661,13 +661,13 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 			dir := generation(l)
 			return errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o755))
 		}},
-		tear{"its folder is gone", func(l *life) error { return os.RemoveAll(generation(l)) }},
-		tear{noFolder, func(l *life) error {
+		tear{"its directory is gone", func(l *life) error { return os.RemoveAll(generation(l)) }},
+		tear{noDirectory, func(l *life) error {
 			dir := generation(l)
 			return errors.Join(os.RemoveAll(dir), os.WriteFile(dir, nil, 0o644))
 		}},
 		tear{"..data is gone", func(l *life) error { return os.Remove(filepath.Join(l.dir(), "..data")) }},
-		tear{"..data leads nowhere", func(l *life) error {
+		tear{"..data leads to nothing", func(l *life) error {
 			return errors.Join(os.Remove(filepath.Join(l.dir(), "..data")), os.Symlink("..gen-GONE", filepath.Join(l.dir(), "..data")))
 		}},
 		tear{"..data_tmp is left", func(l *life) error { return os.Symlink("..gen-GONE", filepath.Join(l.dir(), "..data_tmp")) }},
@@ -717,7 +717,7 @@ func TestTornFilesAreGoneBeforeTheFirstQuestion(t *testing.T) {
 				if e.code != 0 || t.Failed() {
 					t.Fatalf("%s: exit code %d: %s\n%s", tear.name, e.code, e.reason, e.log)
 				}
-				if tear.name == noFolder {
+				if tear.name == noDirectory {
 					l.do(os.Remove(torn))
 				}
 				// Nothing of it is left: not to be seen, and not for the next.
@@ -754,7 +754,7 @@ func (r *running) stop() {
 	}
 }
 
-// pause stops it for so long.
+// pause stops it for this long.
 func (r *running) pause(d time.Duration) {
 	r.Helper()
 	r.stop()
@@ -888,7 +888,7 @@ func (l *life) changes(r *running, stop time.Duration) {
 	r.stopped += time.Since(begin)
 }
 
-// forgotten has DNS, from the next question on, know nothing of a Pod that a sidecar has published, and gives when that was.
+// forgotten has DNS, from the next question on, know nothing of a Pod that a sidecar has published, and returns when that was.
 func (l *life) forgotten(r *running, how func()) (since time.Time) {
 	l.Helper()
 	r.says(`"msg":"published"`)
@@ -902,7 +902,7 @@ func (l *life) forgotten(r *running, how func()) (since time.Time) {
 	return since
 }
 
-// withdraws sees that a sidecar takes verified away, neither too early nor too late, and brings it back when DNS agrees again
+// withdraws checks that a sidecar takes verified away, neither too early nor too late, and brings it back when DNS agrees again
 // (I3). What comes between begins when it has said that DNS does not agree.
 func (l *life) withdraws(r *running, meanwhile func()) {
 	l.Helper()

@@ -26,7 +26,7 @@ func member(n int) dnstest.Endpoint {
 	return dnstest.Endpoint{Namespace: "default", Service: "db", Hostname: fmt.Sprintf("db-%d", n), IP: addr.String()}
 }
 
-// about tells whether a question is about one of these members: its name, or its address.
+// about reports whether a question is about one of these members: its name, or its address.
 func about(members ...int) func(dns.Question) bool {
 	var names []string
 	for _, n := range members {
@@ -49,7 +49,7 @@ func newSet(t *testing.T, wait string) (*life, *breaker) {
 	return l, l.breaker
 }
 
-// hasPeers sees that the peers of the run are published, or that none are.
+// hasPeers checks that the peers of the run are published, or that none are.
 func (l *life) hasPeers(e end, want string) {
 	l.Helper()
 	if !l.stands() {

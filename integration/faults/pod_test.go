@@ -38,7 +38,7 @@ const (
 	token   = "eyJhbGciOiJub25lIn0.canary-of-a-token"
 )
 
-// podfqdn and kubectlPodfqdn are the binaries, built once, as they are shipped; writer is the one of that folder.
+// podfqdn and kubectlPodfqdn are the binaries, built once, as they are shipped; writer is the one in that directory.
 var podfqdn, kubectlPodfqdn, writer string
 
 // counted is in the environment of each where make cover counts what they reach.
@@ -51,8 +51,8 @@ func TestMain(m *testing.M) {
 	code := programs.Main(m, func(dir string) error {
 		podfqdn, kubectlPodfqdn, writer = filepath.Join(dir, "podfqdn"), filepath.Join(dir, "kubectl-podfqdn"), filepath.Join(dir, "writer")
 		product := []string{"./cmd/podfqdn", "./cmd/kubectl-podfqdn"}
-		if folder := os.Getenv("GOCOVERDIR"); folder != "" {
-			counted = []string{"GOCOVERDIR=" + folder}
+		if dir := os.Getenv("GOCOVERDIR"); dir != "" {
+			counted = []string{"GOCOVERDIR=" + dir}
 			product = slices.Concat([]string{"-cover", "-covermode=atomic", "-coverpkg=./identity/...,./cmd/..."}, product)
 		}
 		// Most tests wait more than they work, and run together; those that work all the time run before them, one after the
@@ -139,7 +139,7 @@ func lay(t *testing.T) *pod {
 	return layAs(t, t.TempDir(), db0, ip)
 }
 
-// layAs is lay for a Pod of another name, in a folder.
+// layAs is lay for a Pod of another name, in a directory.
 func layAs(t *testing.T, root, fqdn, ip string) *pod {
 	t.Helper()
 	p := &pod{TB: t, root: root, fqdn: fqdn, ip: ip, timeout: time.Second, ips: ip + "\n", look: 2 * time.Millisecond, fresh: 2 * time.Second}
@@ -204,7 +204,7 @@ type truth struct {
 	asked    bool
 	early    error                     // what was still there at the first question
 	agreed   map[dns.Question][]saying // whether it was answered as the Pod needs it, each time that it was answered
-	answered *dns.Msg                  // the question before: who has an answer listens to no other
+	answered *dns.Msg                  // the question before: once it has an answer it listens to no other
 	once     bool                      // one answer to a question is enough
 	noPTR    bool                      // that is not asked
 	only     bool                      // no other name may be the address's
@@ -236,7 +236,7 @@ func (p *pod) question(name string) {
 	}
 }
 
-// answer is told of each packet that is sent as an answer to q. What nobody may believe says nothing, nor who cannot say.
+// answer is told of each packet that is sent as an answer to q. What may not be believed says nothing.
 func (p *pod) answer(q *dns.Msg, packet []byte) {
 	m := new(dns.Msg)
 	if m.Unpack(packet) != nil || m.Id != q.Id || !m.Response || m.Opcode != q.Opcode || m.Truncated || len(m.Question) != 1 {
@@ -277,7 +277,7 @@ func canonical(q dns.Question) dns.Question {
 	return dns.Question{Name: dns.CanonicalName(q.Name), Qtype: q.Qtype, Qclass: q.Qclass}
 }
 
-// needs gives what has to be answered rightly: the name's addresses of either family, and each address's name.
+// needs returns what has to be answered rightly: the name's addresses of either family, and each address's name.
 func (p *pod) needs() (forward, reverse []dns.Question) {
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
 		forward = append(forward, dns.Question{Name: p.fqdn + ".", Qtype: qtype, Qclass: dns.ClassINET})
@@ -292,8 +292,8 @@ func (p *pod) needs() (forward, reverse []dns.Question) {
 	return forward, reverse
 }
 
-// right tells whether these are the Pod's addresses of a family, if it has one to publish, or its name, and nobody else's
-// where none may be there. Records of other names are no answer but by way of a CNAME.
+// right reports whether these are the Pod's addresses of a family, if it has one to publish, or its name, and nobody else's
+// where none may be there. Records of other names are not an answer, except by way of a CNAME.
 func (p *pod) right(asked dns.Question, records []dns.RR) bool {
 	owners := []string{asked.Name}
 	var says, ours []string
@@ -328,7 +328,7 @@ func (p *pod) right(asked dns.Question, records []dns.RR) bool {
 	return !slices.ContainsFunc(ours, missing) && (others || !slices.ContainsFunc(says, foreign))
 }
 
-// agreement sees that all that the Pod needs had just been answered rightly at a moment, twice as podfqdn asks twice; and
+// agreement checks that all that the Pod needs had just been answered rightly at a moment, twice as podfqdn asks twice; and
 // that nothing was answered otherwise since. What was published by another run has only to be right still.
 func (p *pod) agreement(moment time.Time, before bool) error {
 	const tick = 20 * time.Millisecond // that a file's time may lag
@@ -373,7 +373,7 @@ type running struct {
 	cmd     *exec.Cmd
 	out     said
 	began   time.Time
-	stopped time.Duration // by SIGSTOP: that is no running time
+	stopped time.Duration // by SIGSTOP: that is not running time
 }
 
 // said is what a process says while it runs.
@@ -487,15 +487,15 @@ func (p *pod) reader() (end func()) {
 	}
 }
 
-// entry is what stands in a folder.
+// entry is what stands in a directory.
 type entry struct {
-	path   string // below the folder; "" is the folder
+	path   string // below the directory; "" is the directory
 	info   fs.FileInfo
 	target string // of a symbolic link
 	text   []byte // of a file
 }
 
-// tree gives what stands in a folder and below it, each in the words of show.
+// tree returns what stands in a directory and below it, each in the words of show.
 func tree(t testing.TB, dir string, show func(entry) string) string {
 	t.Helper()
 	var b strings.Builder
@@ -522,7 +522,7 @@ func tree(t testing.TB, dir string, show func(entry) string) string {
 	return b.String()
 }
 
-// whole sees whether the generation of a volume is; none is as good, and so is one that goes meanwhile.
+// whole checks whether the generation of a volume is; none is as good, and so is one that goes meanwhile.
 func whole(dir string) error {
 	target, err := os.Readlink(filepath.Join(dir, "..data"))
 	if err != nil {
@@ -535,7 +535,7 @@ func whole(dir string) error {
 	return err
 }
 
-// consistent sees whether the files of a folder say the same: each that docs/contract.md's table of /identity has, and no other.
+// consistent checks whether the files of a directory say the same: each that docs/contract.md's table of /identity has, and no other.
 func consistent(dir string) error {
 	hostname, ordinal, _, err := agree(dir)
 	if err != nil {
@@ -666,7 +666,7 @@ func (p *pod) invariants(e end) {
 	p.ended(e)
 }
 
-// ended checks what must be true of a run whoever else writes to the volume.
+// ended checks what must be true of a run, whatever else writes to the volume.
 func (p *pod) ended(e end) {
 	p.Helper()
 	if e.took > p.timeout+time.Second {
@@ -687,7 +687,7 @@ func (p *pod) ended(e end) {
 	}
 }
 
-// recovers sees that a run succeeds when nothing is wrong any more (I6).
+// recovers checks that a run succeeds when nothing is wrong any more (I6).
 func (p *pod) recovers() {
 	p.Helper()
 	p.timeout = time.Minute

@@ -25,12 +25,12 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// refusal is one case of testdata/hostile.txtar, whose lines are those of an input, and besides:
+// refusal is one case of testdata/hostile.txtar, whose lines are those of an input, and these:
 //
 //	keys                      the Pod needs a key, which is there
 //	uid N                     podfqdn's, and its group; 0
-//	mode NAME MODE            of a file or a folder
-//	refuse CALL ERRNO [NAME]  each such system call ends so; with a name, only where it is about this file or folder
+//	mode NAME MODE            of a file or a directory
+//	refuse CALL ERRNO [NAME]  each such system call ends so; with a name, only where it is about this file or directory
 type refusal struct {
 	*input
 	uid    int
@@ -116,7 +116,7 @@ var swept = map[string]string{
 
 // Each call of the real binary fails, with and without an identity of before: it says so or goes on, and asks nothing while
 // another Pod's identity can be read. strace counts the calls of each thread by itself, and which thread makes the next is
-// chance: so one or more fail in a run, and a run in which none did is no case.
+// chance: so one or more fail in a run, and a run in which none did is not a case.
 func TestEachCallOfTheBinaryThatFailsIsToldOrMadeGood(t *testing.T) {
 	const each = 30 // is tried, but with -long all
 	const others = "another Pod's"
@@ -259,7 +259,7 @@ func TestADoctorEndsInTime(t *testing.T) {
 	})
 }
 
-// cured sees that a run succeeds when DNS answers again (I6): a doctor, who may ask while another Pod's identity is there, has
+// cured checks that a run succeeds when DNS answers again (I6): a doctor, who may ask while another Pod's identity is there, has
 // told nothing of the first question.
 func (p *pod) cured(b *breaker) {
 	p.Helper()

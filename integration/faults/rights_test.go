@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// rights are a volume's, and who podfqdn is there.
+// rights are those of a volume, and the user that podfqdn is there.
 type rights struct {
 	mode     fs.FileMode // of the volume; 0777, as the kubelet makes an emptyDir, if 0
 	owner    int         // and its group is the same number
@@ -165,7 +165,7 @@ func TestTwoWritersPublishOneAfterTheOtherOrOneOfThemSaysSo(t *testing.T) {
 		p.recovers()
 	})
 	for _, command := range []string{"init", "sidecar"} {
-		t.Run("init beside a "+command+" that waits", func(t *testing.T) {
+		t.Run("init at the same time as a "+command+" that waits", func(t *testing.T) {
 			t.Parallel()
 			p := newPod(t, "files")
 			b := p.known()
@@ -326,7 +326,7 @@ func TestAVolumeThatIsTakenAwayMeanwhileIsNotPublishedIn(t *testing.T) {
 		p.allow(err)
 		p.timeout = 10 * time.Second
 		read := p.reader()
-		r := p.start(slow(t), "PODFQDN_FORWARD=contains") // of which identity.json tells
+		r := p.start(slow(t), "PODFQDN_FORWARD=contains") // which identity.json records
 		p.renames()
 		m.do("mount -o remount,ro %q", inside)
 		e := r.wait()

@@ -50,7 +50,7 @@ type herd struct {
 	names map[string]bool // that were asked for and are nobody's
 }
 
-// room is for so many processes at once: each takes some 8 MiB.
+// room is how many processes there is memory for at once: each takes some 8 MiB.
 var room = struct {
 	sync.Mutex
 	free chan struct{}
@@ -89,7 +89,7 @@ func (h *herd) asked(q *dns.Msg) {
 	}
 }
 
-// loses tells whether the nth packet of those of which each so manieth is lost is one of these.
+// loses reports whether the nth packet of those of which each so manieth is lost is one of these.
 func (h *herd) loses(n, each int) bool {
 	if each == 0 || n%each != 0 || h.healed.Load() {
 		return false
@@ -117,7 +117,7 @@ type road struct {
 	open [1 << 16]asked // by the ID that CoreDNS sees
 }
 
-// asked is a question, and who put it.
+// asked is a question, and which socket it came from.
 type asked struct {
 	client netip.AddrPort
 	q      *dns.Msg
@@ -251,7 +251,7 @@ func (h *herd) each(t *testing.T, what string, f func(*pod)) (ended <-chan struc
 	return done
 }
 
-// memory gives a folder for the files of so many Pods: in memory, as an emptyDir may be, for a disk takes its time with
+// memory returns a directory for the files of this number of Pods: in memory, as an emptyDir may be, for a disk takes its time with
 // thousands at once. A container has 64 MiB of that, and a Pod needs 100 KiB.
 func memory(t *testing.T, n int) string {
 	t.Helper()
@@ -346,7 +346,7 @@ func (h *herd) run(t *testing.T) (slowest time.Duration) {
 	return slowest
 }
 
-// fullyQualified sees that no search list was used: besides the Pods' names, which are whole, only those of the witnesses
+// fullyQualified checks that no search list was used: except for the Pods' names, which are whole, only those of the witnesses
 // were asked for, and that by which DNS publishes a Pod without hostname.
 func (h *herd) fullyQualified(t *testing.T) {
 	t.Helper()
@@ -397,7 +397,7 @@ func (h *herd) tell(t *testing.T, what string) {
 		h.size, what, slowest.Seconds(), h.lost.Load(), h.server.Held)
 }
 
-// together runs what can befall so many Pods, side by side.
+// together runs what can happen to this number of Pods, in parallel.
 func together(t *testing.T, n int) {
 	some := func(what string, h *herd) {
 		t.Run(fmt.Sprintf("%d, %s", n, what), func(t *testing.T) {
@@ -427,7 +427,7 @@ func together(t *testing.T, n int) {
 	some("CoreDNS is restarted", &herd{meanwhile: restarted})
 }
 
-// Not beside the other tests: so many processes would make those late.
+// Not in parallel with other tests: this number of processes would make those late.
 func TestScale(t *testing.T) {
 	sizes := []int{1, 10, 100, 300}
 	if *long {

@@ -41,7 +41,7 @@ var environment = []string{
 	"PODFQDN_SERVICE_HOST=" + secrets["a variable of a Service of its name"],
 }
 
-// secretive sees that no secret is in an output, whole or in part, plain, quoted or encoded.
+// secretive checks that no secret is in an output, whole or in part, plain, quoted or encoded.
 func (p *pod) secretive(what, output string) {
 	p.Helper()
 	for whose, secret := range secrets {
@@ -56,7 +56,7 @@ func (p *pod) secretive(what, output string) {
 	}
 }
 
-// says runs a command to its end, or until the deadline, and gives all that it said, and where. Only init publishes.
+// says runs a command to its end, or until the deadline, and returns all that it said, and where. Only init publishes.
 func (p *pod) says(command string, environ ...string) string {
 	p.Helper()
 	if command == "init" && whole(p.dir()) == nil { // else the test has torn it
@@ -74,7 +74,7 @@ func (p *pod) says(command string, environ ...string) string {
 	return said
 }
 
-// mended sees that a run succeeds with all that the kubelet gives, and nothing wrong in it any more.
+// mended checks that a run succeeds with all that the kubelet gives, and nothing wrong in it any more.
 func (p *pod) mended() {
 	p.Helper()
 	for _, name := range []string{"etc", "var", "keytabs"} {
@@ -156,7 +156,7 @@ func TestNoSecretIsInAnyOutput(t *testing.T) {
 		"the token in place of a keytab": {spoil: func(p *pod) {
 			p.environ = append(p.environ, "PODFQDN_KRB5_SOURCE="+filepath.Join(p.root, "var/run/secrets/kubernetes.io/serviceaccount/token"))
 		}},
-		"the token's folder": {spoil: func(p *pod) {
+		"the token's directory": {spoil: func(p *pod) {
 			p.environ = append(p.environ, "PODFQDN_KRB5_SOURCE="+filepath.Join(p.root, "var/run/secrets/kubernetes.io/serviceaccount"))
 		}},
 		"a keytab that is cut": {spoil: func(p *pod) { p.write("keytabs/all.keytab", p.read("keytabs/all.keytab")[:90]) }},

@@ -32,7 +32,7 @@ const (
 // three are the peers of this version's containers, which have the variable for that.
 const three = "db-0.db.default.svc.cluster.local\ndb-1.db.default.svc.cluster.local\ndb-2.db.default.svc.cluster.local\n"
 
-// commas is the variable that tells of them.
+// commas is the variable that lists them.
 var commas = strings.ReplaceAll(strings.TrimSpace(three), "\n", ",")
 
 // step is one run of a Pod's life, and what becomes of the volume.
@@ -85,13 +85,13 @@ func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 			{of: past, command: "sidecar", peers: three},
 			{of: present, command: "sidecar", peers: three},
 		}},
-		"a newer init beside the sidecar": {steps: []step{
+		"a newer init next to the sidecar": {steps: []step{
 			{of: past, command: "sidecar", stays: true, flips: true},
 			{of: present, command: "check"},
 			{of: present, command: "init", code: 13},
 			{of: present, command: "sidecar", code: 13},
 		}},
-		"an older init beside the sidecar": {steps: []step{
+		"an older init next to the sidecar": {steps: []step{
 			{of: present, command: "sidecar", stays: true, flips: true, peers: three},
 			{of: past, command: "check", peers: three},
 			{of: past, command: "init", code: 13, peers: three},
@@ -115,7 +115,7 @@ func TestVersionsOfOnePodDoNotHarmEachOther(t *testing.T) {
 			{of: past, command: "sidecar", peers: three},
 			{of: present, command: "exec -- /usr/bin/test " + commas + " = $(POD_PEERS)", peers: three},
 		}},
-		"exec beside the older sidecar": {steps: []step{
+		"exec next to the older sidecar": {steps: []step{
 			{of: past, command: "sidecar", stays: true, flips: true},
 			{of: past, command: "exec -- /usr/bin/test db-0 = $(POD_HOSTNAME)"},
 			{of: present, command: "exec -- /bin/true", code: 11, says: "set PODFQDN_PEERS for the container that runs podfqdn init or podfqdn sidecar"},
@@ -159,7 +159,7 @@ func TestAVersionThatIsNotThereIsAnError(t *testing.T) {
 	}
 }
 
-// step takes one, and sees what became of the volume.
+// step takes one, and checks what became of the volume.
 func (l *life) step(name, binary string, s step) {
 	l.Helper()
 	generation := func() string {
@@ -216,7 +216,7 @@ func (l *life) step(name, binary string, s step) {
 // lost is what the log says when an identity is taken away.
 var lost = regexp.MustCompile(`removed|torn|withdrawn`)
 
-// ends sends a signal, 0 for none, and sees how a process ends and that it has taken nothing away.
+// ends sends a signal, 0 for none, and checks how a process ends and that it has taken nothing away.
 func (l *life) ends(name string, r *running, by syscall.Signal, code int) {
 	l.Helper()
 	if by != 0 {
@@ -233,14 +233,14 @@ func (l *life) ends(name string, r *running, by syscall.Signal, code int) {
 	}
 }
 
-// looksTwice watches what DNS is asked from now on; what it gives waits until a process has verified and has begun to once
+// looksTwice watches what DNS is asked from now on; what it returns waits until a process has verified and has begun to once
 // more, so that it has done what follows from the first.
 func (l *life) looksTwice() (wait func()) {
 	l.afresh()
 	return l.when("PTR", 2, func() {})
 }
 
-// readsOn looks at the volume again and again until what it gives is called: each generation is whole, of whichever
+// readsOn looks at the volume again and again until what it returns is called: each generation is whole, of whichever
 // version, and from the start signal on that stands and the name can be read.
 func (l *life) readsOn() (end func()) {
 	done, ended := make(chan struct{}), make(chan error, 1)

@@ -28,7 +28,7 @@ type wire struct {
 	code    int    // of the first run
 	says    string // is in its reason
 	timeout time.Duration
-	asks    int  // at most so many questions until it ends; 0 is not counted
+	asks    int  // at most this number of questions until it ends; 0 is not counted
 	long    bool // it waits for long
 }
 
@@ -128,7 +128,7 @@ func kindOf(qtype uint16) string {
 	return "existence"
 }
 
-// ops gives what is to become of the next answer of a kind.
+// ops returns what is to become of the next answer of a kind.
 func (b *breaker) ops(kind, network string, own bool) (ops []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -232,7 +232,7 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 	case "first": // what it would be with this, and then the answer
 		bad, err := b.apply(arg, w, q, good, sent)
 		return append(bad, sent...), err
-	case "flood": // so many forgeries from the right address, whose IDs are guesses
+	case "flood": // a number of forgeries from the right address, whose IDs are guesses
 		n, err := strconv.Atoi(arg)
 		if err != nil {
 			return nil, err
@@ -288,7 +288,7 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 				m.Question = append(m.Question, question)
 			}
 		})
-	case "cut": // in so many hundredths
+	case "cut": // in this number of hundredths
 		n, err := strconv.Atoi(arg)
 		return [][]byte{sent[0][:len(sent[0])*n/100]}, err
 	case "loop": // the name is a pointer to itself
@@ -404,7 +404,7 @@ func (b *breaker) apply(op string, w dns.ResponseWriter, q, good *dns.Msg, sent 
 				}
 			}
 		})
-	case "says": // A or PTR, in place of the answer or besides
+	case "says": // A or PTR, in place of the answer or in addition
 		return edit(func(m *dns.Msg) {
 			m.Answer, m.Rcode, m.Ns = nil, 0, nil
 			for value := range strings.SplitSeq(arg, ",") {

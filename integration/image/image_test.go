@@ -25,7 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
 
-// program gives the path of the smallest file that the kernel would take for
+// program returns the path of the smallest file that the kernel would take for
 // a Linux program of machine: an ELF header, and the segments asked for.
 func program(t *testing.T, machine elf.Machine, segments ...elf.ProgType) string {
 	t.Helper()
@@ -49,7 +49,7 @@ func program(t *testing.T, machine elf.Machine, segments ...elf.ProgType) string
 	return path
 }
 
-// archive runs the command and gives the path of what it wrote.
+// archive runs the command and returns the path of what it wrote.
 func archive(t *testing.T, binary, arch string, more ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
@@ -231,7 +231,7 @@ func TestTheBuildContextLeavesOutWhatGitIgnoresAndNothingElse(t *testing.T) {
 	}
 }
 
-// entries gives the files of a tar archive with their content.
+// entries returns the files of a tar archive with their content.
 func entries(t *testing.T, archive []byte) iter.Seq2[*tar.Header, []byte] {
 	return func(yield func(*tar.Header, []byte) bool) {
 		for r := tar.NewReader(bytes.NewReader(archive)); ; {

@@ -12,7 +12,7 @@ import (
 // samples are a server and a client of GSSAPI.
 var samples = []tool{{"gss-server", "krb5-gss-samples"}, {"gss-client", "krb5-gss-samples"}}
 
-// Files gives what an image needs, beside a shell, for a KDC and for servers and clients of other people's making: by
+// Files returns what an image needs, in addition to a shell, for a KDC and for servers and clients of other people's making: by
 // its path in the image the path here. All programs are in bin. Getaddrinfo asks DNS too if no nsswitch.conf forbids it.
 func Files() (map[string]string, error) {
 	programs := slices.Concat(tools, samples)
@@ -27,7 +27,7 @@ func Files() (map[string]string, error) {
 		}
 		files["bin/"+t.name], loaded = path, append(loaded, path)
 	}
-	// What is opened by name, and ldd does not tell: the KDC's data base, where libkdb5 looks for it, and its event loop,
+	// What is opened by name, and ldd does not show: the KDC's data base, where libkdb5 looks for it, and its event loop,
 	// which libverto looks for in the directory that it lies in itself.
 	plugins, err := filepath.Glob("/usr/lib/*/krb5/plugins/kdb/db2.so")
 	if err != nil || len(plugins) != 1 {
@@ -52,7 +52,7 @@ func Files() (map[string]string, error) {
 	return files, nil
 }
 
-// needed gives the libraries that programs and libraries load, and the loader.
+// needed returns the libraries that programs and libraries load, and the loader.
 func needed(paths ...string) ([]string, error) {
 	out, err := exec.Command("ldd", paths...).Output()
 	if err != nil {

@@ -52,7 +52,7 @@ func start(t *testing.T) *Realm {
 	return r
 }
 
-// offline gives the settings of a realm whose KDC is not needed.
+// offline returns the settings of a realm whose KDC is not needed.
 func offline(t *testing.T) *Realm {
 	t.Helper()
 	r := &Realm{Name: realmName, dir: t.TempDir(), KDC: netip.MustParseAddrPort("127.0.0.1:9")}
@@ -91,7 +91,7 @@ type added struct {
 	enctype   string
 }
 
-// ktutil has MIT's ktutil write a keytab, and gives its path.
+// ktutil has MIT's ktutil write a keytab, and returns its path.
 func (r *Realm) ktutil(t testing.TB, entries ...added) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "made.keytab")
@@ -109,7 +109,7 @@ func (r *Realm) ktutil(t testing.TB, entries ...added) string {
 // entryLine is an entry as klist -ekKt shows it.
 var entryLine = regexp.MustCompile(`^ *(\d+) (\d\d/\d\d/\d\d \d\d:\d\d:\d\d) (.*) \((?:DEPRECATED:)?([a-z0-9-]+)\)  \(0x([0-9a-f]+)\)$`)
 
-// klist gives what MIT's klist says of a keytab, keys too.
+// klist returns what MIT's klist says of a keytab, keys too.
 func (r *Realm) klist(t testing.TB, path string) (entries []string) {
 	t.Helper()
 	out := r.must(t, "", "klist", "-ekKt", path)
@@ -131,7 +131,7 @@ func (r *Realm) klist(t testing.TB, path string) (entries []string) {
 	return entries
 }
 
-// ours gives what our reader says of the same keytab. It shows no keys: those are compared where they were extracted.
+// ours returns what our reader says of the same keytab. It shows no keys: those are compared where they were extracted.
 func ours(t testing.TB, data []byte) (entries []string) {
 	t.Helper()
 	parsed, err := kerberos.ParseKeytab(data)
@@ -160,7 +160,7 @@ func (r *Realm) agree(t testing.TB, path string, want int) {
 	}
 }
 
-// host gives the principal of a Pod, without realm.
+// host returns the principal of a Pod, without realm.
 func host(n int) string { return fmt.Sprintf("HTTP/db-%d.db.default.svc.cluster.local", n) }
 
 func TestKeytabsOfEveryEncryptionTypeAndKeyVersionAreReadAsKlistReadsThem(t *testing.T) {
@@ -301,7 +301,7 @@ type pod struct {
 	ccache    string
 }
 
-// db0 gives Pod db-0, with keys from a source.
+// db0 returns Pod db-0, with keys from a source.
 func (r *Realm) db0(t *testing.T, templates, source string) *pod {
 	t.Helper()
 	const ip = "10.244.0.17"
@@ -513,7 +513,7 @@ func TestAKeyThatIsPublishedBeforeTheKDCHasItIsAcceptedFromThenOn(t *testing.T) 
 		t.Errorf("%q", got)
 	}
 	accepted(2)
-	// Who logs in by this keytab takes the newest key, which the KDC has not yet.
+	// A login by this keytab takes the newest key, which the KDC does not have yet.
 	p.refused("Password incorrect", "kinit", "-k", host(0))
 	r.admin(t, "cpw -pw next %s", host(0))
 	accepted(3)

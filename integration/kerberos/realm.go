@@ -30,7 +30,7 @@ var tools = []tool{
 	{"kvno", "krb5-user"},
 }
 
-// Tool gives the path of a program of MIT krb5. Those for administrators lie in /usr/sbin, which is not in everybody's
+// Tool returns the path of a program of MIT krb5. Those for administrators lie in /usr/sbin, which is not in everybody's
 // PATH.
 func Tool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
@@ -103,7 +103,7 @@ func Start(dir, name string, on netip.Addr) (*Realm, error) {
 	panic("not reached")
 }
 
-// freePort gives a port that is free for UDP and TCP.
+// freePort returns a port that is free for UDP and TCP.
 func freePort(on netip.Addr) (uint16, error) {
 	for range 100 {
 		tcp, err := net.Listen("tcp", netip.AddrPortFrom(on, 0).String())
@@ -159,7 +159,7 @@ func (r *Realm) Environment() []string {
 		"TZ=UTC", "LC_ALL=C")
 }
 
-// Run runs a program of MIT krb5 with such an input and gives all that it says.
+// Run runs a program of MIT krb5 with such an input and returns all that it says.
 func (r *Realm) Run(stdin, name string, args ...string) (string, error) {
 	return r.RunWith(nil, stdin, name, args...)
 }
@@ -239,7 +239,7 @@ type ended struct {
 	err error
 }
 
-// Stop ends the KDC and gives its log.
+// Stop ends the KDC and returns its log.
 func (r *Realm) Stop() (log string, err error) {
 	if err := r.kdc.Process.Signal(syscall.SIGTERM); err != nil {
 		return "", err

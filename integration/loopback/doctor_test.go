@@ -624,7 +624,7 @@ func TestTheDocumentShowsWhatTheDoctorShows(t *testing.T) {
 	}
 	got = strings.NewReplacer(s.Addr().String(), "10.96.0.10", "(PODFQDN_NAMESERVERS)", "(/etc/resolv.conf)", p.dir(), "/identity").Replace(got)
 	got = regexp.MustCompile(`[ \d]{4}\.\d ms`).ReplaceAllString(got, "   0.4 ms")
-	// Whoever looks on asks by another type each time.
+	// An onlooker asks by another type each time.
 	types := regexp.MustCompile(`(?m)^(  (existence|witness) +)(SPF|DHCID|IPSECKEY|CSYNC|[A-Z]+[0-9]*) +`)
 	got = types.ReplaceAllStringFunc(got, func(row string) string {
 		m := types.FindStringSubmatch(row)

@@ -303,7 +303,7 @@ func (p *pod) initUntil(word string, signal syscall.Signal) (e end) {
 	return e
 }
 
-// read gives the text of a file of the volume.
+// read returns the text of a file of the volume.
 func (p *pod) read(name string) string {
 	p.t.Helper()
 	text, err := os.ReadFile(filepath.Join(p.dir(), name))

@@ -99,7 +99,7 @@ func TestAnyNetworkThatBringsTheAnswerInTheEndWillDo(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		fault dnstest.Fault
-		exact bool // nothing is asked anew
+		exact bool // nothing is asked again
 	}{
 		"loses the first": {func(_ string, n int, reply []byte) [][]byte {
 			if n == 0 {

@@ -71,7 +71,7 @@ func (p *pod) sidecar(environ ...string) *sidecar {
 	return s
 }
 
-// end sends a signal, and gives the exit code and how long the end took.
+// end sends a signal, and returns the exit code and how long the end took.
 func (s *sidecar) end(signal syscall.Signal) (code int, took time.Duration) {
 	s.t.Helper()
 	start := time.Now()
@@ -83,7 +83,7 @@ func (s *sidecar) end(signal syscall.Signal) (code int, took time.Duration) {
 	return s.cmd.ProcessState.ExitCode(), time.Since(start)
 }
 
-// get gives what a path answers.
+// get returns what a path answers.
 func (s *sidecar) get(path string) (status int, body string) {
 	s.t.Helper()
 	r, err := http.Get("http://" + s.address + path)
@@ -98,7 +98,7 @@ func (s *sidecar) get(path string) (status int, body string) {
 	return r.StatusCode, string(b)
 }
 
-// ready waits until /readyz gives a status, with a word in its line.
+// ready waits until /readyz returns a status, with a word in its line.
 func (s *sidecar) ready(status int, word string) {
 	s.t.Helper()
 	var got int
@@ -111,7 +111,7 @@ func (s *sidecar) ready(status int, word string) {
 			return
 		}
 	}
-	s.t.Fatalf("/readyz gives %d, %q, not %d, %q", got, body, status, word)
+	s.t.Fatalf("/readyz answers %d, %q, not %d, %q", got, body, status, word)
 }
 
 // counts waits until a metric has come to a number.
@@ -131,7 +131,7 @@ func (s *sidecar) counts(metric string, want float64) {
 	s.t.Fatalf("%s did not come to %v:\n%s", metric, want, text)
 }
 
-// verified sees whether the start signal stands.
+// verified checks whether the start signal stands.
 func (s *sidecar) verified(want bool) {
 	s.t.Helper()
 	_, err := os.Stat(filepath.Join(s.dir(), "verified"))
@@ -152,14 +152,14 @@ func TestASidecarIsReadyFromTheFirstAgreementOn(t *testing.T) {
 	s.ready(503, db0+": ")
 	s.verified(false)
 	if status, body := s.get("/livez"); status != 200 || body != "ok\n" {
-		t.Errorf("/livez gives %d, %q", status, body)
+		t.Errorf("/livez answers %d, %q", status, body)
 	}
 	publish(c, ip)
 	s.ready(200, "ok")
 	s.verified(true)
 	for path, want := range map[string]int{"/": 404, "/readyz/": 404, "/debug/pprof/": 404} {
 		if status, _ := s.get(path); status != want {
-			t.Errorf("%s gives %d, not %d", path, status, want)
+			t.Errorf("%s answers %d, not %d", path, status, want)
 		}
 	}
 	c.Withdraw(endpoint(ip))
@@ -194,7 +194,7 @@ func TestASidecarTakesBackWhatDNSHasLost(t *testing.T) {
 	c.Service("default", "kubernetes", "10.96.0.1")
 	s := newPod(t, serve(t, dnstest.CoreDNS{Cluster: c, Corefile: corefile}).Addr()).sidecar("PODFQDN_WITHDRAW=true", "PODFQDN_GRACE=1s")
 	s.ready(200, "ok")
-	// A DNS that has lost the cluster with the Pod is no witness.
+	// A DNS that has lost the cluster with the Pod is not a witness.
 	c.Delete("default", "kubernetes")
 	c.Withdraw(endpoint(ip))
 	s.counts(`podfqdn_verifications_total{verdict="missing"}`, 3)
@@ -220,7 +220,7 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 		t.Helper()
 		status, text := s.get("/metrics")
 		if status != 200 {
-			t.Fatalf("/metrics gives %d", status)
+			t.Fatalf("/metrics answers %d", status)
 		}
 		problems, err := promlint.New(strings.NewReader(text)).Lint()
 		if err != nil || len(problems) > 0 {

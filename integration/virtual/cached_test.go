@@ -12,7 +12,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// A cached answer tells the rest of its life in whole seconds, rounded up: what waits for its end is up to one late.
+// A cached answer has the rest of its life in whole seconds, rounded up: what waits for its end is up to one late.
 const whole = time.Second
 
 func TestADenialThatSomebodyPlantedIsWaitedOut(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// walkWithPeers walks until so many of db-0's peers are there, and holds every packet about a peer to the rules: never
+// walkWithPeers walks until this number of db-0's peers are there, and holds every packet about a peer to the rules: never
 // plain before its name was shown on the same socket, and none of a type that a cache may still answer.
 func (s *stage) walkWithPeers(members, wait string) outcome {
 	s.Helper()

@@ -49,7 +49,7 @@ func TestEveryClusterKeepsTheRules(t *testing.T) {
 	})
 }
 
-// failing fails with the same words each time. By them rapid tells whether a failure is the one that it knows.
+// failing fails with the same words each time. rapid recognizes a failure by them.
 type failing struct {
 	*rapid.T
 	first *testing.T // hears all as it was found; nil once it has
@@ -99,7 +99,7 @@ type scenario struct {
 	Seed        uint64 // of the replica that each socket meets, and of the answers that are lost
 }
 
-// other is somebody who asks as an application or a peer does.
+// other asks as an application or a peer does.
 type other struct {
 	At      time.Duration
 	Replica int
@@ -280,11 +280,11 @@ func (c scenario) play(t failing) {
 	}
 }
 
-// mayHide tells whether some replica denies nothing, hides whether all are alike in that.
+// mayHide reports whether some replica denies nothing, hides whether all are alike in that.
 func (c scenario) mayHide() bool { return c.Lies != nil && c.Lies.Nth < 0 }
 func (c scenario) hides() bool   { return c.mayHide() && !c.differ() }
 
-// differ tells whether one replica lies and another does not.
+// differ reports whether one replica lies and another does not.
 func (c scenario) differ() bool { return c.Lies != nil && c.Lies.At >= 0 && len(c.Lags) > 1 }
 
 // checkEarly fails if a plain question reached a replica that denies what does not exist, before it had the name. What
@@ -316,7 +316,7 @@ func (o outcome) checkEarly(c scenario) {
 // soon as the time before: CoreDNS keeps for 30 s what has no SOA, and no cluster's DNS anything for more than two minutes.
 func (o outcome) checkBlind() {
 	o.Helper()
-	last, shown := map[string]*packet{}, map[int]bool{} // by socket: the name by an address of it, whoever's
+	last, shown := map[string]*packet{}, map[int]bool{} // by socket: the name by an address of it, of any Pod
 	for _, p := range o.packets {
 		shown[p.socket] = shown[p.socket] || !p.private() && p.qtype != dns.TypePTR && p.reply != nil && len(p.reply.Answer) > 0
 	}
@@ -417,7 +417,7 @@ func (c scenario) settled() time.Duration {
 	return last + max(share(4, last), c.denied(), 30*time.Second) + time.Duration(2*c.questions())*c.Slow
 }
 
-// undisturbed tells whether the record is seen as soon as it is looked for: nothing is lost, and nowhere can another
+// undisturbed reports whether the record is seen as soon as it is looked for: nothing is lost, and no other
 // answer be cached.
 func (c scenario) undisturbed() bool {
 	return c.Loss == 0 && c.Back == 0 && !c.mayHide() && !c.differ() && !c.Holder && c.Predecessor == 0 && c.Others == nil &&
@@ -462,7 +462,7 @@ func (c scenario) bound(o outcome) time.Duration {
 		// Those that are left make the wait grow by one ratio until the next is free: less than a quarter where a denial
 		// is cached for 30 s.
 		ratio := math.Pow(float64(spent[0])/float64(wait), 1/float64(left))
-		late += time.Microsecond // the ratio is no exact number
+		late += time.Microsecond // the ratio is not an exact number
 		pause = max(pause, time.Duration((ratio-1)*float64(wait))+late)
 	default:
 		pause = max(pause, spent[1]-wait+late) // until two are free

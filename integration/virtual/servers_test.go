@@ -35,10 +35,10 @@ func TestALaggingReplicaIsNeverAskedPlainly(t *testing.T) {
 				time.Sleep(4*time.Second - min(4*time.Second, o.at))
 				for i, r := range o.replicas {
 					if m := o.ask(r, db0, dns.TypeA); m.Rcode != dns.RcodeSuccess {
-						t.Errorf("replica %d tells the application %v", i, dns.RcodeToString[m.Rcode])
+						t.Errorf("replica %d answers the application %v", i, dns.RcodeToString[m.Rcode])
 					}
 					if m := o.ask(r, reverse(ip), dns.TypePTR); m.Rcode != dns.RcodeSuccess {
-						t.Errorf("replica %d tells the application %v to PTR", i, dns.RcodeToString[m.Rcode])
+						t.Errorf("replica %d answers the application %v to PTR", i, dns.RcodeToString[m.Rcode])
 					}
 				}
 			})

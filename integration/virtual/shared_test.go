@@ -9,7 +9,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// vip is an ordinary Service that selects the Pod too, and so gives its address another name.
+// vip is an ordinary Service that selects the Pod too, so its address has another name.
 var vip = []dnstest.Endpoint{{Namespace: "default", Service: "vip", IP: ip}}
 
 func TestTwoNamesOfOneAddressAgreeInEitherOrderUnlessOnlyOneMayBe(t *testing.T) {

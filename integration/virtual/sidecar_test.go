@@ -16,7 +16,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// follow walks on behind an agreement, for so long.
+// follow walks on after an agreement, for this long.
 func (s *stage) follow(every, grace, long time.Duration) (turns []identity.Turn) {
 	s.Helper()
 	claim := s.claim()

@@ -105,7 +105,7 @@ func (p *packet) String() string {
 // sibling reports whether it is about a random name next to the Pod's.
 func (p *packet) sibling() bool { return strings.HasPrefix(p.name, "podfqdn-") }
 
-// private tells whether no application asks for this type.
+// private reports whether no application asks for this type.
 func (p *packet) private() bool { return private(p.qtype) }
 
 func private(qtype uint16) bool {
@@ -234,12 +234,12 @@ type lies struct {
 	types []uint16 // private, that were asked
 }
 
-// hides tells whether a replica denies nothing.
+// hides reports whether a replica denies nothing.
 func (l *lies) hides(replica int) bool {
 	return l != nil && l.nth < 0 && (l.at < 0 || l.at == replica)
 }
 
-// about tells whether a replica lies about a type.
+// about reports whether a replica lies about a type.
 func (l *lies) about(replica int, qtype uint16) bool {
 	if l == nil || l.at >= 0 && l.at != replica {
 		return false
@@ -413,7 +413,7 @@ type tap struct {
 	s       *stage
 	network string
 	socket  int
-	stream  []byte // what TCP brought and is no whole message yet
+	stream  []byte // what TCP brought that is not a whole message yet
 }
 
 func (c *tap) Write(b []byte) (int, error) {
@@ -423,7 +423,7 @@ func (c *tap) Write(b []byte) (int, error) {
 	}
 	m := new(dns.Msg)
 	if err := m.Unpack(raw); err != nil {
-		c.s.Errorf("asked what is no message: %v", err)
+		c.s.Errorf("asked something that is not a message: %v", err)
 		return c.Conn.Write(b)
 	}
 	port, _ := netip.ParseAddrPort(c.LocalAddr().String())
@@ -636,7 +636,7 @@ func (o outcome) checkApplication() {
 			proven[qtype] = true
 			m := o.ask(r, o.name, qtype)
 			if p := (&packet{reply: m}); !p.has(addr.String()) || o.policy.Forward == identity.ForwardOnly && len(m.Answer) != 1 {
-				o.Errorf("replica %d tells the application %v, not %s", i, m, addr)
+				o.Errorf("replica %d answers the application %v, not %s", i, m, addr)
 			}
 			if o.policy.Reverse == identity.ReverseIgnore {
 				continue
@@ -646,7 +646,7 @@ func (o outcome) checkApplication() {
 				ptr, ok := rr.(*dns.PTR)
 				return ok && ptr.Ptr == dns.Fqdn(o.name)
 			}) {
-				o.Errorf("replica %d tells the application %v, not %s", i, m, o.name)
+				o.Errorf("replica %d answers the application %v, not %s", i, m, o.name)
 			}
 		}
 		if i != o.lastOf[len(o.lastOf)-1] {
@@ -657,7 +657,7 @@ func (o outcome) checkApplication() {
 				continue // that is warned of
 			}
 			if m := o.ask(r, o.name, qtype); m == nil || m.Rcode != dns.RcodeSuccess {
-				o.Errorf("replica %d tells the application %v, not that the name is there", i, m)
+				o.Errorf("replica %d answers the application %v, not that the name is there", i, m)
 			}
 		}
 	}

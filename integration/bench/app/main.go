@@ -14,6 +14,6 @@ func main() {
 	first := time.Now()
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	_, _ = os.Stdout.WriteString(strconv.FormatInt(first.UnixNano(), 10) + "\n") // whoever reads it misses a line that is not there
+	_, _ = os.Stdout.WriteString(strconv.FormatInt(first.UnixNano(), 10) + "\n") // if this fails, the reader reports that the line is missing
 	<-stop
 }

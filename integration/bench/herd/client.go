@@ -47,7 +47,7 @@ func process(binary string) start {
 	}
 }
 
-// script is what people write today. It tells when it has done by a file.
+// script is what people write today. It writes a file when it is done.
 const script = `until "$0" nslookup "$1" "$2"; do "$0" sleep 1; done; : >"$3"`
 
 func busybox() (string, error) { return exec.LookPath("busybox") }

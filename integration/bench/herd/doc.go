@@ -1,5 +1,5 @@
 // Package herd measures Pods that start together: real podfqdn processes, or walks of the same resolver in one
-// process, beside the loop around nslookup, all before one CoreDNS in a process of its own that has a share of a core.
+// process, next to the loop around nslookup, all against one CoreDNS in a process of its own that has a share of a core.
 // Their records become visible two seconds after the first of them has started.
 //
 // Between the Pods and CoreDNS stands a small proxy: it counts the questions, times the answers, and loses each kth of

@@ -126,7 +126,7 @@ func Run(ctx context.Context, o Options) (r Result, err error) {
 	return r, nil
 }
 
-// start begins a Pod that is to ask server; wait gives its end, or why nothing was published.
+// start begins a Pod that is to ask server; wait returns its end, or why nothing was published.
 type start func(ctx context.Context, p pod, server string) (wait func() (end, error), err error)
 
 // end is when a Pod had published, and the processor time that its processes took.

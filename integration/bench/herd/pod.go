@@ -50,7 +50,7 @@ func (p *pod) lay(dir string) error {
 
 func (p pod) volume() string { return filepath.Join(p.root, "identity") }
 
-// read gives a file of the volume, or what kept it from being read: what is compared or shown either way.
+// read returns a file of the volume, or what kept it from being read: what is compared or shown either way.
 func (p pod) read(name string) string {
 	text, err := os.ReadFile(filepath.Join(p.volume(), name))
 	if err != nil {

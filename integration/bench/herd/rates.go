@@ -17,7 +17,7 @@ import (
 	"github.com/podfqdn/podfqdn/integration/dnstest"
 )
 
-// Borne is what so many questions a second, about the members of a set that are all there, do to the client that has
+// Borne is what a number of questions per second, about the members of a set that are all there, do to the client that has
 // nothing to do with them. They come at random, a third each of a probe type, A and PTR.
 type Borne struct {
 	Disturb
@@ -139,7 +139,7 @@ func bear(ctx context.Context, members int, rates []int) (all []Borne, err error
 	return all, nil
 }
 
-// flood asks so many questions a second until ctx ends, and returns how many were answered.
+// flood asks at this rate per second until ctx ends, and returns how many were answered.
 func flood(ctx context.Context, server netip.AddrPort, members, rate int) (int64, error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(server))
 	if err != nil {

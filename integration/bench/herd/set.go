@@ -50,7 +50,7 @@ type Gathered struct {
 	Late      Times   // from the last record's visibility, or the start where all was there, to publication
 	Took      Times   // from the start to publication
 	Questions float64 // a process, those that were sent again included,
-	Repeated  float64 // which are so many
+	Repeated  float64 // how many they are
 	Bytes     float64 // a process: of questions and answers, without the headers of UDP and IP
 	Peak      int     // questions within one second
 }

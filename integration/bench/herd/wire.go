@@ -37,7 +37,7 @@ type asked struct {
 	at time.Duration
 }
 
-// socketID is who is to be answered, and under which ID.
+// socketID is the socket to answer, and under which ID.
 type socketID struct {
 	client netip.AddrPort
 	id     uint16

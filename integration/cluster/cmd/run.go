@@ -66,7 +66,7 @@ func runIn(c *cluster.Cluster, args []string, signals <-chan os.Signal, stdin io
 	return runGroup(cmd, signals, patience)
 }
 
-// runGroup runs cmd as a process group and gives its exit status, as a shell
+// runGroup runs cmd as a process group and returns its exit status, as a shell
 // does: 128 and the signal's number if one killed it. The first of signals is
 // passed on to the group, which is killed if it is there after patience;
 // without a signal, once cmd has ended. cmd doesn't outlive this process.
@@ -129,7 +129,7 @@ func runGroup(cmd *exec.Cmd, signals <-chan os.Signal, patience time.Duration) (
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// terminal gives the controlling one if this process is in its foreground.
+// terminal returns the controlling one if this process is in its foreground.
 func terminal() *os.File {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// shell gives a command whose stdout is read line by line.
+// shell returns a command whose stdout is read line by line.
 func shell(t *testing.T, script string) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -189,7 +189,7 @@ func TestTheTerminalIsTheCommandsWhileItRuns(t *testing.T) {
 	}
 }
 
-// pty gives both ends of a new terminal.
+// pty returns both ends of a new terminal.
 func pty(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)

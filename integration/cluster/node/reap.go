@@ -14,7 +14,7 @@ import (
 
 // reaper starts programs and waits for every child, its own and those that
 // were orphaned to it: in a PID namespace nobody else does, and os/exec can't
-// wait for one child beside it.
+// wait for one child next to it.
 type reaper struct {
 	stop context.CancelCauseFunc // with the first component's end
 

@@ -1,5 +1,5 @@
 // Command application is what podfqdn becomes: the first thing that it does is to listen for SIGTERM, at which it ends with
-// 0. It says "ready" then. At SIGUSR1 it ends with 3: SIGTERM had been sent before, and it has not met it.
+// 0. It says "ready" then. At SIGUSR1 it ends with 3: SIGTERM had been sent before, and it never arrived.
 package main
 
 import (

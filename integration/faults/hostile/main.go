@@ -1,12 +1,12 @@
 // Command hostile is another container of a Pod, which may write to its volumes: it puts symbolic links, hard links,
-// FIFOs and folders where podfqdn is about to write, and takes away what podfqdn has just made, until its input ends.
+// FIFOs and directories where podfqdn is about to write, and takes away what podfqdn has just made, until its input ends.
 //
 //	hostile SECRET OUTSIDE VOLUME…
 //	hostile -install OUTSIDE VOLUME
 //
 // The second is for the volume of the program, in which it takes the lock now and then, too.
 //
-// OUTSIDE is a folder that its links lead to. It keeps a descriptor of each file that it plants, and afterwards tells
+// OUTSIDE is a directory that its links lead to. It keeps a descriptor of each file that it plants, and afterwards reports
 // of those that hold something else now, and of files that it did not make, of another UID, and could read SECRET in.
 // At the end it takes away what it has put under podfqdn's names. The last line is what it did.
 package main
@@ -62,7 +62,7 @@ func main() {
 			return
 		default:
 		}
-		// Now everything, now only what is being made: who is stopped at the door is not met inside.
+		// Now everything, now only what is being made: one that is stopped at the door is not met inside.
 		door := rand.IntN(4) == 0
 		for end := time.Now().Add(time.Duration(rand.IntN(50)) * time.Millisecond); time.Now().Before(end); h.turns++ {
 			for _, volume := range os.Args[3:] {
@@ -78,7 +78,7 @@ func main() {
 	}
 }
 
-// pick gives one of several.
+// pick returns one of several.
 func pick[T any](from []T) T { return from[rand.IntN(len(from))] }
 
 // turn spoils a name, if it is to, and whatever generation is being made.
@@ -104,7 +104,7 @@ func (h *hostile) turn(volume string, door bool) {
 		case 1: // a file in it, before podfqdn makes it
 			path := filepath.Join(generation, pick(inner))
 			if !isDirectory(generation) || !isDirectory(filepath.Dir(path)) {
-				continue // which leads outside: it is not the hostile who is to write there
+				continue // which leads outside: the hostile writer is not to write there
 			}
 			h.plant(path)
 		}
@@ -151,7 +151,7 @@ func (h *hostile) plant(path string) {
 		_ = syscall.Mkfifo(path, 0o666)
 	case 4:
 		h.file(path)
-	case 5: // a folder with its own files in it, which are open to all
+	case 5: // a directory with its own files in it, which are open to all
 		if os.Mkdir(path, 0o777) == nil {
 			_ = os.Chmod(path, 0o777)
 			for _, name := range inner {
