@@ -1,9 +1,9 @@
-# integration/image writes the same image without an engine; a test there holds the two equal.
+# integration/image writes the same image without an engine; a test there compares the two.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
-# .git too: `podfqdn version` tells the commit.
+# .git too: `podfqdn version` prints the commit.
 COPY . .
 ARG TARGETOS
 ARG TARGETARCH
@@ -23,7 +23,7 @@ LABEL org.opencontainers.image.title="podfqdn" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
 COPY --from=build --chown=0:0 --chmod=0555 /podfqdn /podfqdn
-# A number: with a name the kubelet could not see that runAsNonRoot holds.
+# A number: from a name the kubelet cannot tell that it is not root, and runAsNonRoot fails.
 USER 65532:65532
 ENTRYPOINT ["/podfqdn"]
 CMD ["init"]

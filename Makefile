@@ -13,27 +13,27 @@ DOMAIN ?= cluster.local
 REPS ?= 20
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
-# What looks at code does so in the mode in which it is tested, so that it is compiled once. CoreDNS is compiled
-# without -race, in the mode of the demo; `make race` runs those tests with it.
+# vet and staticcheck use the mode of the tests, so that everything is compiled once. CoreDNS is compiled without -race,
+# like the demo; `make race` runs those tests with it.
 RACE = CGO_ENABLED=1 GOFLAGS="$(GOFLAGS) -race"
 PLAIN = CGO_ENABLED=0
-# The plugin of kubectl brings client-go, which is compiled once too, and without -race.
+# The kubectl plugin needs client-go, which is also compiled once, without -race.
 PLUGIN = ./identity/kube/... ./cmd/kubectl-podfqdn/...
 PODFQDN = $$(go list ./... | grep -v -e '/identity/kube$$' -e '/cmd/kubectl-podfqdn$$')
-# Tests of integration run the product's binary, which go's test cache does not look at.
-AFRESH = -vet=off -count=1
+# Tests in integration run the product's binary, which go's test cache does not track.
+UNCACHED = -vet=off -count=1
 
-# Plain profiles of two modules do not add up; the data of binaries does.
+# Text profiles of two modules cannot be merged; the binaries' coverage data can.
 COVER = -vet=off -cover -covermode=atomic -coverpkg=$$(go -C $(CURDIR) list ./identity/... | grep -v '/identity/kube$$' | paste -sd ,)
 COVERDATA = -args -test.gocoverdir=$(CURDIR)/bin/cover
 
-# A cluster that a killed run left goes by make cluster-down CLUSTER=e2e-dev.
+# make cluster-down CLUSTER=e2e-dev removes a cluster that a killed run left behind.
 ONLY ?= 0
 E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 25m -image $(IMAGE) -tools "$(TOOLS)" -domain $(DOMAIN) -load $(CURDIR)/dist/podfqdn-$(ARCH).tar -plugin $(CURDIR)/bin/kubectl-podfqdn
 E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
 
 comma = ,
-# $(call stage,TITLE,COMMAND) prints the title, and afterwards the seconds.
+# $(call stage,TITLE,COMMAND) prints the title, runs the command, and prints the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
 .PHONY: help demo quick test race test-kerberos faults faults-long build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
@@ -50,26 +50,26 @@ quick: ## the tests of everything that runs in the Pod, without vet and the race
 test: lint-root ## everything that needs no root: vet, staticcheck, tests with the race detector
 	$(call stage,test,$(RACE) go test -vet=off $(PODFQDN))
 	$(call stage,test plugin,$(PLAIN) go test -vet=off $(PLUGIN))
-	$(call stage,test integration,$(PLAIN) go -C integration test $(AFRESH) ./...)
+	$(call stage,test integration,$(PLAIN) go -C integration test $(UNCACHED) ./...)
 
-faults: ## what podfqdn stands on breaks, one thing at a time, and what must be true then
+faults: ## breaks what podfqdn depends on, one thing at a time, and checks what must hold then
 	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
 	@cd integration/faults && ../../bin/faults.test -test.timeout 10m
 
-faults-long: ## the same with every fault at every place
+faults-long: ## the same, with every fault in every place
 	$(call stage,build faults,$(PLAIN) go -C integration test -vet=off -c -tags faults -o $(CURDIR)/bin/faults.test ./faults)
 	@cd integration/faults && ../../bin/faults.test -test.timeout 60m -long
 
 race: ## the tests of integration with the race detector too
-	$(call stage,race integration,$(RACE) go -C integration test $(AFRESH) ./...)
+	$(call stage,race integration,$(RACE) go -C integration test $(UNCACHED) ./...)
 
-test-kerberos: ## keytabs beside MIT krb5, and what is extracted before a real KDC (needs krb5-kdc, krb5-admin-server, krb5-user)
+test-kerberos: ## compares keytabs with MIT krb5, and tries extracted keys on a real KDC (needs krb5-kdc, krb5-admin-server, krb5-user)
 	$(call stage,test kerberos,$(PLAIN) go -C integration test -vet=off -count=1 -tags kerberos ./kerberos/...)
 
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
 
-plugin: ## bin/kubectl-podfqdn: in the PATH it is kubectl podfqdn
+plugin: ## bin/kubectl-podfqdn; in the PATH it is kubectl podfqdn
 	@$(BUILD) -o bin/kubectl-podfqdn ./cmd/kubectl-podfqdn
 
 krew: ## dist/kubectl-podfqdn-OS-ARCH.tar.gz for PLATFORMS, and dist/krew.yaml with their sums
@@ -84,7 +84,7 @@ krew: ## dist/kubectl-podfqdn-OS-ARCH.tar.gz for PLATFORMS, and dist/krew.yaml w
 
 image: ## the container image, by docker or podman
 	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \
-	if [ $$engine = none ]; then echo "make image: neither docker nor podman answers here; make image-tar needs no engine" >&2; exit 1; fi; \
+	if [ $$engine = none ]; then echo "make image: neither docker nor podman answers; make image-tar needs no engine" >&2; exit 1; fi; \
 	SOURCE_DATE_EPOCH=0 $$engine build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64)
@@ -92,7 +92,7 @@ image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=a
 	@$(PLAIN) go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
 		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
 
-lint: lint-root lint-integration ## go vet and staticcheck, of the tests in integration too
+lint: lint-root lint-integration ## go vet and staticcheck, for integration too
 
 lint-root: staticcheck
 	$(call stage,vet,$(RACE) go vet $(PODFQDN) && $(PLAIN) go vet $(PLUGIN))
@@ -105,7 +105,7 @@ lint-integration: staticcheck
 staticcheck:
 	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
 
-fuzz: ## each fuzz target for FUZZTIME (10s; 10m is the long form, 10000000x so many executions)
+fuzz: ## each fuzz target for FUZZTIME (10s; 10m is the long form, 10000000x a number of executions)
 	@packages=$$(go list ./...) || exit; for package in $$packages; do \
 		targets=$$(go test -list '^Fuzz' $$package) || exit; \
 		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
@@ -114,7 +114,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s; 10m is the long form, 10000000x so 
 		done; \
 	done
 
-cover: ## statements that the tests of both modules reach, those of a cluster left out (root)
+cover: ## statements that the tests of both modules reach, without those that need a cluster (root)
 	@rm -rf bin/cover && mkdir -p bin/cover && chmod 1777 bin/cover
 	@$(RACE) go test $(COVER),./cmd/podfqdn $(PODFQDN) $(COVERDATA)
 	@$(PLAIN) go test $(COVER),./identity/kube,./cmd/kubectl-podfqdn $(PLUGIN) $(COVERDATA)
@@ -128,21 +128,21 @@ cluster: image-tar ## a Kubernetes of one node with the image in it (root; CLUST
 	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
 	@cd integration && timeout --foreground 45m ../bin/cluster up -id $(CLUSTER) -k8s "$(K8S)" $(CURDIR)/dist/podfqdn-$(ARCH).tar
 
-cluster-down: ## end it; nothing of it is left
+cluster-down: ## ends the cluster and removes all of it
 	@$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd
 	@timeout --foreground 2m bin/cluster down -id $(CLUSTER)
 
-test-cluster: ## the tests of the cluster itself: what it is, and that nothing of it is left (root)
+test-cluster: ## the tests of the cluster itself: what it has, and that nothing is left of it (root)
 	$(call stage,test cluster,$(PLAIN) go -C integration test -vet=off -count=1 -tags cluster -timeout 20m ./cluster/...)
 
-e2e: image-tar plugin ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in a cluster of yours: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
+e2e: image-tar plugin ## every scenario in real Pods (root; K8S=1.36, ONLY=7), or in your own cluster: KUBECONFIG=… IMAGE=… TOOLS=… DOMAIN=…
 	$(call stage,build e2e,$(PLAIN) go -C integration build -o $(CURDIR)/bin/cluster ./cluster/cmd && \
 		$(PLAIN) go -C integration test -vet=off -tags e2e -c -o $(CURDIR)/bin/e2e.test ./e2e)
 	@cd integration/e2e && if [ -n "$$KUBECONFIG" ]; then $(E2E) -only $(ONLY); else \
 		$(E2ECLUSTER) -- $(E2E) -only $(ONLY) && \
 		$(E2ECLUSTER) -domain example.internal -- $(E2E) -only 5; fi
 
-bench: build $(if $(filter peers,$(BENCH)),,image-tar) ## time to identity beside what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short four minutes); BENCH=peers, without Pods, half an hour
+bench: build $(if $(filter peers,$(BENCH)),,image-tar) ## time to identity compared with what people use now, in real Pods (root; REPS=20 takes two and a half hours, BENCH=running half an hour, BENCH=short four minutes); BENCH=peers, without Pods, half an hour
 ifeq ($(BENCH),peers)
 	@mkdir -p dist/bench && $(PLAIN) go -C integration build -o $(CURDIR)/bin/peers ./bench/peers
 	@bin/peers -podfqdn $(CURDIR)/bin/podfqdn -o $(CURDIR)/dist/bench/peers.md
