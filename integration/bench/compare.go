@@ -133,9 +133,9 @@ func (r running) markdown() string {
 	}
 	fmt.Fprintf(&b, `* load as each round began, over 1, 5 and 15 minutes: %s
 
-Seconds from the moment at which a watch said that the Pod has a node, to its application's first instruction; both are times of one clock. Rounds: %d. In each, every way once for each number of Pods, as a parallel StatefulSet, in an order that chance made, and the next set only when the one before was gone. Median (90th percentile, worst).
+Seconds from the moment at which a watch reported that the Pod has a node to its application's first instruction, by one clock. Rounds: %d. Each round starts every way once for each number of Pods, as a parallel StatefulSet, in random order, and each set only when the previous one is gone. Median (90th percentile, worst).
 
-Minus nothing: what a Pod took more than the Pod of the same ordinal, in the same round, that starts its application at once. The median of these differences, and where it lies with 95 %% confidence, by drawing whole rounds.
+Minus nothing: how much longer a Pod took than the Pod of the same ordinal, in the same round, whose application starts at once. The median of these differences, and its 95 %% confidence interval from resampling whole rounds.
 
 `, strings.Join(r.Load, "; "), r.Rounds)
 	b.WriteString(r.table())

@@ -3,22 +3,23 @@
 //
 //	cluster run -id bench -- bin/bench [-short] [-only running] [-reps N] [-o DIRECTORY] -load dist/podfqdn-ARCH.tar -podfqdn bin/podfqdn -app bin/app
 //
-// First comes what a user waits for: the time from a Pod's node to its
-// application's first instruction, for each way to wait and for none, see
-// measureRunning. Then what is podfqdn's own of it, the time to identity.
+// It first measures what a user waits for: the time from the moment a Pod has
+// a node to its application's first instruction, for each way to wait and for
+// none (see measureRunning). Then it measures podfqdn's part of that, the time
+// to identity.
 //
 // Six Pods of a StatefulSet start together; that is one repetition of one
 // contender in one setup of cluster DNS. Sets start one after another, the
-// contenders by turns, and nothing is started or removed while a set starts.
+// contenders in turn, and nothing is started or removed while a set starts.
 // But while its Pods merely wait for DNS, others may start: the 30 seconds of
-// a cached denial are waited out together. What waits asks one question a
-// second, and as many sets wait at the same time as one contender as with another; how
+// a cached denial are waited out together. A waiting Pod asks one question a
+// second, and every contender has as many sets waiting at the same time; how
 // many is in the JSON file with every measurement.
 //
 // Both ends of a Pod's time are lines of its log, with the timestamps that the
-// container runtime gives them. When its record appears is seen from outside,
-// by a process that asks each replica of cluster DNS (see observe). Packets are
-// counted in repetitions of their own, one set at a time and unobserved.
+// container runtime adds. A process outside the Pods asks each replica of
+// cluster DNS when the record appears (see observe). Packets are counted in
+// separate repetitions, one set at a time and unobserved.
 package main
 
 import (

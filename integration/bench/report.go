@@ -218,7 +218,7 @@ func (r report) markdown() string {
 		}
 		return cell
 	}))
-	b.WriteString("\nGo's LookupHost asks nobody: the kubelet has written the name into /etc/hosts. It proves nothing.\n")
+	b.WriteString("\nGo's LookupHost sends no question: the kubelet has written the name into /etc/hosts. It proves nothing.\n")
 	b.WriteString("\n## Record visible at the last replica to publication\n\nFrom the start of the container, if that came later. Negative: published before the last replica knew the name.\n\n" + r.grid(func(setup, contender string) string {
 		return statsOf(late(r.of(setup, contender))).cell()
 	}))

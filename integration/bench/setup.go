@@ -34,7 +34,7 @@ const (
 type setup struct {
 	title    string
 	replicas int
-	corefile []string // texts of kubeadm's and what to say instead, by turns
+	corefile []string // pairs: a text of kubeadm's, and what replaces it
 	front    func(w *world) (command []string, err error)
 	metrics  bool // the front is a CoreDNS, and reports what it was asked
 }

@@ -1,2 +1,2 @@
-// Package examples holds what people copy, examples/*.yaml and the README, to what Kubernetes takes and podfqdn knows.
+// Package examples checks what people copy, examples/*.yaml and the README, against Kubernetes, Prometheus and podfqdn.
 package examples

@@ -26,7 +26,7 @@ import (
 
 const root = "../.."
 
-// manifest is what one file says.
+// manifest is the objects of one file.
 type manifest struct {
 	name     string
 	services map[string]*corev1.Service
@@ -56,7 +56,7 @@ func (p pod) waits() bool {
 	return len(c) > 0 && len(c[0].Args) > 0 && c[0].Args[0] == "wait"
 }
 
-// documents takes YAML apart, strictly: what Kubernetes would not know is an error.
+// documents parses YAML strictly: a field that Kubernetes does not know is an error, and so is a kind that no test checks.
 func documents(t *testing.T, name, text string) manifest {
 	t.Helper()
 	m := manifest{name: name, services: map[string]*corev1.Service{}, configs: map[string]*corev1.ConfigMap{}}
@@ -133,7 +133,7 @@ func documents(t *testing.T, name, text string) manifest {
 	return m
 }
 
-// count is a number of Pods, which is 1 where nothing is said.
+// count returns a number of Pods; the default is 1.
 func count(n *int32) int32 {
 	if n == nil {
 		return 1
@@ -220,7 +220,7 @@ func TestEverySelectorMatchesItsTemplate(t *testing.T) {
 		}
 		for _, other := range m.pods {
 			if other.owner != p.owner && p.selector != nil && contains(other.labels, p.selector) {
-				t.Errorf("the selector %v takes the Pods of %s too", p.selector, other.owner)
+				t.Errorf("the selector %v matches the Pods of %s too", p.selector, other.owner)
 			}
 		}
 	})
@@ -260,7 +260,7 @@ func TestTheIdentityIsWrittenByOneAndReadByTheOthers(t *testing.T) {
 		}
 		writer := publisher(t, p)
 		if m := mount(t, writer); m.MountPath != "/identity" || m.ReadOnly || m.SubPath != "" {
-			t.Errorf("podfqdn has %+v", m)
+			t.Errorf("podfqdn mounts the identity as %+v", m)
 		}
 		for _, c := range p.spec.Containers {
 			if refersTo(t, c, "POD_FQDN") || rendered(t, m, p, c) {
@@ -314,7 +314,7 @@ func rendered(t *testing.T, m manifest, p pod, c corev1.Container) bool {
 	read := false
 	for _, v := range c.VolumeMounts {
 		if v.Name == source.Name {
-			t.Errorf("%s mounts what is not rendered", c.Name)
+			t.Errorf("%s mounts the ConfigMap that is not rendered", c.Name)
 		}
 		if read = read || v.Name == target.Name; v.Name == target.Name && !v.ReadOnly {
 			t.Errorf("%s has %+v", c.Name, v)
@@ -369,7 +369,7 @@ func TestKeysOfKerberosAreInMemoryAndTheirSourceInOneContainerOnly(t *testing.T)
 			read := false
 			for _, v := range c.VolumeMounts {
 				if v.Name == source {
-					t.Errorf("%s mounts everybody's keys", c.Name)
+					t.Errorf("%s mounts the keys of all Pods", c.Name)
 				}
 				read = read || v.Name == keys && v.MountPath == "/krb5" && v.ReadOnly
 			}
@@ -435,7 +435,7 @@ func TestPeersAreAsManyAsThereAreAndCanBeWaitedFor(t *testing.T) {
 		if n, err := strconv.Atoi(many); err == nil && int32(n) != p.size {
 			t.Errorf("PODFQDN_PEERS=%d, and %s has %d Pods", n, p.owner, p.size)
 		} else if err == nil && p.ordered != (wait == "lower") {
-			t.Errorf("PODFQDN_PEERS_WAIT=%s, and one after the other: %t", wait, p.ordered)
+			t.Errorf("PODFQDN_PEERS_WAIT=%s, and its Pods start one after the other: %t", wait, p.ordered)
 		}
 	})
 	for _, wait := range []string{"majority", "all", "lower"} {
@@ -542,8 +542,8 @@ func publisher(t *testing.T, p pod) corev1.Container {
 }
 
 // podfqdn exec runs from an image volume, or from where an init container
-// installs it; and where it waits in the application's container, a startupProbe
-// keeps the livenessProbe back.
+// installs it; and if it waits in the application's container, a startupProbe
+// holds back the livenessProbe.
 func TestPodfqdnExecIsThereAndIsNotKilledByAProbe(t *testing.T) {
 	brought, installed, guarded := 0, 0, 0
 	each(t, func(t *testing.T, m manifest, p pod) {
@@ -659,11 +659,11 @@ func TestPodSecurityRestrictedAdmitsEveryPod(t *testing.T) {
 		}
 		for _, c := range slices.Concat(p.spec.InitContainers, p.spec.Containers) {
 			if sc := c.SecurityContext; sc != nil && (sc.RunAsUser != nil || sc.RunAsGroup != nil) {
-				t.Errorf("%s is bound to a user", c.Name) // some clusters give each namespace users of its own
+				t.Errorf("%s sets a user", c.Name) // some clusters assign users to each namespace
 			}
 		}
 		if sc := p.spec.SecurityContext; sc != nil && (sc.RunAsUser != nil || sc.RunAsGroup != nil) {
-			t.Error("the Pod is bound to a user")
+			t.Error("the Pod sets a user")
 		}
 	})
 }
@@ -678,7 +678,7 @@ func TestEveryContainerOfAnExampleSaysWhatItNeeds(t *testing.T) {
 				}
 			}
 			if p.spec.AutomountServiceAccountToken == nil || *p.spec.AutomountServiceAccountToken {
-				t.Errorf("%s %s: podfqdn needs no token", m.name, p.owner)
+				t.Errorf("%s %s mounts a token, which podfqdn does not need", m.name, p.owner)
 			}
 		}
 	}

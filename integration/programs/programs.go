@@ -26,8 +26,8 @@ func Main(m *testing.M, build func(dir string) error) int {
 	return m.Run()
 }
 
-// Product builds commands of the product in a directory, as they are shipped: without the race detector. What is built
-// are packages of the repository, such as ./cmd/podfqdn, behind more flags of go build.
+// Product builds commands of the product in a directory, as they are shipped: without the race detector. what
+// lists packages of the repository, such as ./cmd/podfqdn, after more flags of go build.
 func Product(dir string, what ...string) error {
 	root, err := run("list", "-m", "-f", "{{.Dir}}", "github.com/podfqdn/podfqdn")
 	if err != nil {

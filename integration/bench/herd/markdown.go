@@ -63,7 +63,7 @@ func (s Setting) loss() string {
 func (r Result) Markdown() string {
 	var b strings.Builder
 	if len(r.Herds) > 0 {
-		fmt.Fprintf(&b, "CoreDNS has %s, but where another share is given. Times are in milliseconds: median / 99 of 100 / worst.\n", r.Herds[0].Held)
+		fmt.Fprintf(&b, "CoreDNS has %s, unless another share is given. Times are in milliseconds: median / 99 of 100 / worst.\n", r.Herds[0].Held)
 	}
 	if r.Skipped != "" {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", r.Skipped)

@@ -24,7 +24,7 @@ type Neighbour struct {
 // The phases of a set's life.
 const (
 	// nobody: each is told that it is the first member, and no other member ever comes.
-	nobody = "nobody else is there"
+	nobody = "no other member is there"
 	// coming: the records of members come soon after each has started.
 	coming = "they come one after another"
 	// formed: all records are there before.

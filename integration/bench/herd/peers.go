@@ -79,7 +79,7 @@ func sets() (all []Set) {
 // Markdown shows the run as tables.
 func (p Peers) Markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "CoreDNS has %g of a core, but where another share is given. Times are in milliseconds: median / 99 of 100 / worst. The load averages of a minute, before each measurement: %s.\n", share, strings.Join(p.Loads, ", "))
+	fmt.Fprintf(&b, "CoreDNS has %g of a core, unless another share is given. Times are in milliseconds: median / 99 of 100 / worst. The load averages of a minute, before each measurement: %s.\n", share, strings.Join(p.Loads, ", "))
 	client := []string{"client, with", "without", "99 of 100", "periods throttled, with / without"}
 	cells := func(d Disturb) []string {
 		return []string{d.With.String(), d.Without.String(), fmt.Sprintf("× %.2f", d.Ratio), fmt.Sprintf("%.0f %% / %.0f %%", 100*d.Throttled[0], 100*d.Throttled[1])}

@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// stranger is a client that has nothing to do with a set. It asks two servers by turns for kubernetes.default, each
+// stranger is a client that has nothing to do with a set. It asks two servers alternately for kubernetes.default, each
 // every 10 ms on average, whether or not they have answered, so that what holds one of them up shows in full.
 type stranger struct {
 	mu   sync.Mutex

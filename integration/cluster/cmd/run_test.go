@@ -94,7 +94,7 @@ func TestTheFirstSignalIsPassedOnToTheGroup(t *testing.T) {
 		t.Errorf("status %d, %v, want 130", got, err)
 	}
 	if took := time.Since(start); took < 300*time.Millisecond {
-		t.Errorf("the rest of the group was given %v", took)
+		t.Errorf("the rest of the group had %v", took)
 	}
 	assertEnds(t, <-sleeps)
 }

@@ -29,7 +29,7 @@ func Run(path string, release io.Reader, logger *log.Logger) error {
 		return fmt.Errorf("never released: %w", err)
 	}
 	if os.Getpid() != 1 {
-		return errors.New("not the first process of a PID namespace: `up` starts this, nobody else")
+		return errors.New("not the first process of a PID namespace: only `cluster up` starts this")
 	}
 	var plan Plan
 	b, err := os.ReadFile(path)
