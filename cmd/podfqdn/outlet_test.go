@@ -31,16 +31,16 @@ type kerberized struct {
 	source, keys string
 }
 
-// startKerberized starts one over folders that hold what an earlier one left.
-func startKerberized(t *testing.T, dns answers, folder string, environ ...string) *kerberized {
+// startKerberized starts one over directories that hold what an earlier one left.
+func startKerberized(t *testing.T, dns answers, dir string, environ ...string) *kerberized {
 	t.Helper()
-	k := &kerberized{source: filepath.Join(folder, "source"), keys: filepath.Join(folder, "krb5")}
-	if err := os.Mkdir(filepath.Join(folder, "identity"), 0o755); err == nil {
+	k := &kerberized{source: filepath.Join(dir, "source"), keys: filepath.Join(dir, "krb5")}
+	if err := os.Mkdir(filepath.Join(dir, "identity"), 0o755); err == nil {
 		if err := errors.Join(os.Mkdir(k.source, 0o755), os.Mkdir(k.keys, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	k.sidecar = start(t, filepath.Join(folder, "identity"), dns, append([]string{
+	k.sidecar = start(t, filepath.Join(dir, "identity"), dns, append([]string{
 		"PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}", "PODFQDN_KRB5_REALM=EXAMPLE.COM", "PODFQDN_KRB5_SOURCE=" + k.source,
 		"PODFQDN_KRB5_DIR=" + k.keys, "PODFQDN_KRB5_ALLOW_DISK=true"}, environ...)...)
 	return k
@@ -162,8 +162,8 @@ func TestDNSThatIsSilentAfterTheKeysHaveComeIsWhatIsWrong(t *testing.T) {
 func TestASidecarPublishesARotatedKeyBesideTheOneBefore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		folder := t.TempDir()
-		k := startKerberized(t, agreed, folder)
+		dir := t.TempDir()
+		k := startKerberized(t, agreed, dir)
 		k.has(http0 + ":1")
 		time.Sleep(2 * time.Second)
 		k.holds(true)
@@ -211,8 +211,8 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				folder := t.TempDir()
-				first := startKerberized(t, agreed, folder)
+				dir := t.TempDir()
+				first := startKerberized(t, agreed, dir)
 				first.has(http0+":1", http0+":2")
 				time.Sleep(2 * time.Second)
 				first.holds(true)
@@ -241,7 +241,7 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 				}
 				// A container that is started again goes on where it was.
 				c.change(first)
-				second := startKerberized(t, dead, folder)
+				second := startKerberized(t, dead, dir)
 				time.Sleep(time.Minute)
 				second.holds(true)
 				second.turns(agreed)
@@ -254,7 +254,7 @@ func TestAPublishedKeyStaysWhateverBecomesOfTheSource(t *testing.T) {
 	}
 }
 
-// In a folder with everybody's keys each other file may be unreadable.
+// In a directory with everybody's keys each other file may be unreadable.
 func TestManyFilesThatAreNotReadDoNotFloodTheLog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -285,14 +285,14 @@ func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				folder := t.TempDir()
-				first := startKerberized(t, agreed, folder)
+				dir := t.TempDir()
+				first := startKerberized(t, agreed, dir)
 				first.has(http0)
 				time.Sleep(2 * time.Second)
 				first.holds(true)
 				first.end()
 				lose(first)
-				second := startKerberized(t, dead, folder)
+				second := startKerberized(t, dead, dir)
 				time.Sleep(2 * time.Second)
 				second.holds(false)
 				second.publishes()
@@ -311,8 +311,8 @@ func TestTheNameDoesNotStandWithoutTheKeys(t *testing.T) {
 func TestAKrb5ConfInOtherWordsStandsUntilItIsWrittenAnew(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		folder := t.TempDir()
-		first := startKerberized(t, agreed, folder)
+		dir := t.TempDir()
+		first := startKerberized(t, agreed, dir)
 		first.has(http0)
 		time.Sleep(2 * time.Second)
 		first.end()
@@ -322,7 +322,7 @@ func TestAKrb5ConfInOtherWordsStandsUntilItIsWrittenAnew(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, filepath.Join(first.keys, "..data", "krb5.conf"), append([]byte("# As of version 0.\n"), ours...))
-		second := startKerberized(t, dead, folder)
+		second := startKerberized(t, dead, dir)
 		time.Sleep(2 * time.Second)
 		second.holds(true)
 		second.publishes(http0)
@@ -340,20 +340,20 @@ func TestAKrb5ConfInOtherWordsStandsUntilItIsWrittenAnew(t *testing.T) {
 func TestTheNameGoesBeforeTheKeysAreDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		folder, err := os.MkdirTemp(".", "on-disk-")
+		dir, err := os.MkdirTemp(".", "on-disk-")
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { os.RemoveAll(folder) })
-		if folder, err = filepath.Abs(folder); err != nil {
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		if dir, err = filepath.Abs(dir); err != nil {
 			t.Fatal(err)
 		}
-		first := startKerberized(t, agreed, folder)
+		first := startKerberized(t, agreed, dir)
 		first.has(http0)
 		time.Sleep(2 * time.Second)
 		first.holds(true)
 		first.end()
-		second := startKerberized(t, agreed, folder, "PODFQDN_KRB5_PRINCIPALS=HTTP/{hostname}", "PODFQDN_KRB5_ALLOW_DISK=false")
+		second := startKerberized(t, agreed, dir, "PODFQDN_KRB5_PRINCIPALS=HTTP/{hostname}", "PODFQDN_KRB5_ALLOW_DISK=false")
 		<-second.done
 		if exitCode(second.err) != exitRefused || !strings.Contains(second.err.Error(), `PODFQDN_KRB5_DIR, "`+second.keys+`", is on a disk`) {
 			t.Errorf("ended with %v", second.err)
@@ -395,13 +395,13 @@ func TestKeysThatAreGoneFromTheirVolumeAndTheSourceHoldTheNameBack(t *testing.T)
 func TestKeysDoNotStandWithoutTheName(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		folder := t.TempDir()
-		first := startKerberized(t, agreed, folder, "POD_UID=one")
+		dir := t.TempDir()
+		first := startKerberized(t, agreed, dir, "POD_UID=one")
 		first.has(http0)
 		time.Sleep(2 * time.Second)
 		first.publishes(http0)
 		first.end()
-		second := startKerberized(t, dead, folder, "POD_UID=another")
+		second := startKerberized(t, dead, dir, "POD_UID=another")
 		time.Sleep(2 * time.Second)
 		second.holds(false)
 		second.publishes()
@@ -448,7 +448,7 @@ func TestWithKerberosThereAreNoCoreDumps(t *testing.T) {
 	}
 }
 
-// onDisk gives an empty folder that is not in memory.
+// onDisk gives an empty directory that is not in memory.
 func onDisk(t *testing.T) string {
 	t.Helper()
 	cache, _ := os.UserCacheDir()
@@ -538,8 +538,8 @@ func TestARequirementWithoutAVolumeIsWaitedForAndThenStays(t *testing.T) {
 // The name is not ready before what stands next to it was looked at.
 func TestNobodyIsReadyBeforeTheKeysWereLookedAt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		folder := t.TempDir()
-		first := startKerberized(t, agreed, folder)
+		dir := t.TempDir()
+		first := startKerberized(t, agreed, dir)
 		first.has(http0)
 		time.Sleep(2 * time.Second)
 		first.holds(true)
@@ -555,7 +555,7 @@ func TestNobodyIsReadyBeforeTheKeysWereLookedAt(t *testing.T) {
 		if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 			t.Fatal(err)
 		}
-		second := startKerberized(t, agreed, folder)
+		second := startKerberized(t, agreed, dir)
 		time.Sleep(500 * time.Millisecond)
 		if got := second.readyz(); got == "ok" || second.counts("podfqdn_verified") != "0" {
 			t.Errorf("/readyz says %q, podfqdn_verified %s", got, second.counts("podfqdn_verified"))

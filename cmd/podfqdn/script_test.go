@@ -197,25 +197,25 @@ var logFields = map[string][]string{
 	"unknown variable is ignored":                  {"variable"},
 	"an earlier identity was removed":              {"because"},
 	"waiting for forward and reverse DNS to agree": {"fqdn", "ips", "nameservers"},
-	"asked":                               {"kind", "server", "finding", "verdict", "again"},
-	"not yet":                             {"reason", "waited"},
-	"tolerated":                           {"what"},
-	"published":                           {"fqdn", "ips", "dir", "waited", "changed"},
-	"earlier keys were removed":           {"what"},
-	"a file of the source was not read":   {"what"},
-	"keys published":                      {"principals", "dir", "changed"},
-	"peers found":                         {"what"},
-	"waiting for names in DNS":            {"names", "nameservers"},
-	"found":                               {"names", "waited"},
-	"not found":                           {"reason", "exit"},
-	"not published":                       {"reason", "exit"},
-	"not executed":                        {"reason", "exit"},
+	"asked":                             {"kind", "server", "finding", "verdict", "again"},
+	"not yet":                           {"reason", "waited"},
+	"tolerated":                         {"what"},
+	"published":                         {"fqdn", "ips", "dir", "waited", "changed"},
+	"earlier keys were removed":         {"what"},
+	"a file of the source was not read": {"what"},
+	"keys published":                    {"principals", "dir", "changed"},
+	"peers found":                       {"what"},
+	"waiting for names in DNS":          {"names", "nameservers"},
+	"found":                             {"names", "waited"},
+	"not found":                         {"reason", "exit"},
+	"not published":                     {"reason", "exit"},
+	"not executed":                      {"reason", "exit"},
 	"published values replace inherited ones": {"variables"},
-	"installed":                           {"file", "changed"},
-	"the reason is in this log only":      {"because"},
-	"rendered files published":            {"dir", "changed"},
-	"certificate found":                   {"what"},
-	"the certificate expires soon":        {"what"},
+	"installed":                      {"file", "changed"},
+	"the reason is in this log only": {"because"},
+	"rendered files published":       {"dir", "changed"},
+	"certificate found":              {"what"},
+	"the certificate expires soon":   {"what"},
 }
 
 // logLines reads the log that init wrote to stderr, and holds it to its form.
@@ -427,7 +427,7 @@ func inMemory(ts *testscript.TestScript, process string, memory *os.File, entrie
 	return left
 }
 
-// names gives the names in a folder that are part of the contract, in order.
+// names gives the names in a directory that are part of the contract, in order.
 func names(ts *testscript.TestScript, dir string) []string {
 	entries, err := os.ReadDir(dir)
 	ts.Check(err)

@@ -10,7 +10,7 @@
 //	Source ─ read ─► entries ───────┴ Select ─► keytab, principals, krb5.conf
 //	                                   └► *identity.Mismatch: not yet, and why
 //
-// The keys come from a keytab or a folder of keytabs, which may hold those of
+// The keys come from a keytab or a directory of keytabs, which may hold those of
 // every Pod. What is in there can be mended while the Pod waits, since the
 // kubelet brings a changed Secret into a running container: so whatever is
 // wrong with it is "not yet". What only another Pod spec can mend, a variable

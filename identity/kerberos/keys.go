@@ -86,7 +86,7 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	return r, nil
 }
 
-// remark returns that keys have no version, and then that files of a folder were
+// remark returns that keys have no version, and then that files of a directory were
 // not read.
 func (k *Keys) remark() (message, details string) {
 	if len(k.unversioned) > 0 {
@@ -168,14 +168,14 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 // Principals gives the principals that are wanted, in the order given.
 func (k *Keys) Principals() []Principal { return slices.Clone(k.principals) }
 
-// Apart refuses a source that lies in Dir or in another folder that is
+// Apart refuses a source that lies in Dir or in another directory that is
 // published, as everybody's keys would be; and a Dir that lies in that, which
 // everybody mounts. The error is a *identity.Refusal.
 func (k *Keys) Apart(published string) error {
-	for _, folder := range []string{k.config.Dir, published} {
-		if source.Within(k.source.path, folder) {
+	for _, dir := range []string{k.config.Dir, published} {
+		if source.Within(k.source.path, dir) {
 			return identity.Refuse(identity.Misconfigured,
-				fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", k.source.path, folder),
+				fmt.Errorf("PODFQDN_KRB5_SOURCE, %+q, lies in %+q, which the application reads", k.source.path, dir),
 				"mount the source somewhere else, and in podfqdn's container only")
 		}
 	}
@@ -352,7 +352,7 @@ func (k *Keys) Keeps(files []identity.File) error {
 	return nil
 }
 
-// Skipped gives the files of a folder that could not be read when Require
+// Skipped gives the files of a directory that could not be read when Require
 // looked last, each as a sentence: worth a warning.
 func (k *Keys) Skipped() []string { return slices.Clone(k.skipped) }
 

@@ -55,11 +55,11 @@ func (s settings) keys(t testing.TB) (*kerberos.Keys, identity.Agreement) {
 	return keys, podtest.Proven(claim)
 }
 
-// contract are Pods whose files stand in testdata/contract, each in a folder
+// contract are Pods whose files stand in testdata/contract, each in a directory
 // of its own; "environment" there is no file of the volume. Their keys are in
 // testdata/mit.
 var contract = []struct {
-	folder string
+	dir string
 	settings
 	keytabMode os.FileMode
 }{
@@ -102,15 +102,15 @@ func (s settings) published(t *testing.T) []identity.File {
 
 func TestTheFilesOfTheContract(t *testing.T) {
 	for _, test := range contract {
-		t.Run(test.folder, func(t *testing.T) {
+		t.Run(test.dir, func(t *testing.T) {
 			files := test.published(t)
-			folder := filepath.Join("testdata", "contract", test.folder)
-			entries, err := os.ReadDir(folder)
+			dir := filepath.Join("testdata", "contract", test.dir)
+			entries, err := os.ReadDir(dir)
 			if err != nil || len(entries) != len(files) {
 				t.Fatalf("%d files, want %d, %v", len(files), len(entries), err)
 			}
 			for i, entry := range entries {
-				want, err := os.ReadFile(filepath.Join(folder, entry.Name()))
+				want, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -140,7 +140,7 @@ func TestEveryLineOfAKrb5ConfIsOneThatLibkrb5Knows(t *testing.T) {
 			}
 			for text := range strings.SplitSeq(string(f.Data), "\n") {
 				if !line.MatchString(text) {
-					t.Errorf("%s: %q", test.folder, text)
+					t.Errorf("%s: %q", test.dir, text)
 				}
 			}
 		}
@@ -197,16 +197,16 @@ func TestKeysThatAreMissingAreAwaited(t *testing.T) {
 		"base64":                             {map[string][]byte{"k": base64Of(whole)}, "/k", "SOURCE " + inBase64},
 		"base64 behind a line end, in lines": {map[string][]byte{"k": slices.Concat([]byte("\r\n "), base64Of(whole)[:40], []byte("\n"), base64Of(whole)[40:])}, "/k", "SOURCE " + inBase64},
 		"base64 for addresses, in quotes":    {map[string][]byte{"k": []byte(`"` + base64.RawURLEncoding.EncodeToString(whole) + `"`)}, "/k", "SOURCE " + inBase64},
-		"base64 in a folder": {map[string][]byte{"k": base64Of(whole)}, "",
+		"base64 in a directory": {map[string][]byte{"k": base64Of(whole)}, "",
 			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" ` + inBase64},
-		"a text in a folder": {map[string][]byte{"k": []byte("x")}, "",
+		"a text in a directory": {map[string][]byte{"k": []byte("x")}, "",
 			`SOURCE has no key for ` + db0 + `; it has nothing; 1 file there is not a keytab`},
-		"texts and half a file in a folder": {map[string][]byte{"k": whole[:50], "l": []byte("x"), "m": []byte("y")}, "",
+		"texts and half a file in a directory": {map[string][]byte{"k": whole[:50], "l": []byte("x"), "m": []byte("y")}, "",
 			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; 2 files there are not keytabs`},
-		"an empty folder": {nil, "", `SOURCE has no key for ` + db0 + `; it has nothing`},
+		"an empty directory": {nil, "", `SOURCE has no key for ` + db0 + `; it has nothing`},
 		"other keys": {map[string][]byte{"k": podtest.KeytabOf(aes256(db1, 1))}, "",
 			`SOURCE has no key for ` + db0 + `; it has keys for ` + db1 + ``},
-		"half a file in a folder": {map[string][]byte{"k": whole[:50], "l": {5, 1}}, "",
+		"half a file in a directory": {map[string][]byte{"k": whole[:50], "l": {5, 1}}, "",
 			`SOURCE has no key for ` + db0 + `; not read: "DIR/k" is damaged at byte 2: the file ends within an entry or a hole; and 1 more`},
 	} {
 		m := mount(t, test.files)
@@ -327,14 +327,14 @@ func TestKeysAreForTheNameThatTheyWereMadeFor(t *testing.T) {
 	}
 }
 
-func TestAFolderCannotBeUsedInPlace(t *testing.T) {
+func TestADirectoryCannotBeUsedInPlace(t *testing.T) {
 	m := mount(t, map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	keys, agreement := settings{principals: "HTTP/{fqdn}", realm: "EXAMPLE.COM", source: m.dir, inPlace: true}.keys(t)
 	_, err := keys.Require(t.Context(), agreement, nil)
 	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_EXTRACT=false publishes the path of one keytab, but %q is a directory: name a keytab in it, for example with {hostname}", m.dir))
 }
 
-func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
+func TestASourceInAPublishedDirectoryIsRefused(t *testing.T) {
 	volume, outside := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(volume, "below/k"), podtest.KeytabOf(aes256(db0, 1)))
 	write(t, filepath.Join(outside, "k"), podtest.KeytabOf(aes256(db0, 1)))
@@ -357,7 +357,7 @@ func TestASourceInAPublishedFolderIsRefused(t *testing.T) {
 	}
 }
 
-func TestADirThatLiesInAnotherPublishedFolderIsRefused(t *testing.T) {
+func TestADirThatLiesInAnotherPublishedDirectoryIsRefused(t *testing.T) {
 	volume := t.TempDir()
 	inner := filepath.Join(volume, "krb5")
 	if err := os.Mkdir(inner, 0o755); err != nil {

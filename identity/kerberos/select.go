@@ -159,7 +159,7 @@ func nearMiss(p Principal, there map[Principal][]Entry) string {
 
 // Missing is that a source lacks keys. It holds names only.
 type Missing struct {
-	Source      string // the file or folder
+	Source      string // the file or directory
 	Lacks       []Lack
 	Found       []Principal // that there are keys for, those wanted too, in order
 	Unprintable int         // how many more there are whose names cannot be shown

@@ -18,18 +18,18 @@ import (
 // Bounds on what is read. A Secret has at most 1 MiB.
 const (
 	maxBytes = 16 << 20 // of all keytabs of a source together
-	maxFiles = 4096     // in a folder
+	maxFiles = 4096     // in a directory
 	tries    = 5        // to read a source that does not change meanwhile
 )
 
-// Source is where the keys come from: the path of a keytab, or of a folder of
+// Source is where the keys come from: the path of a keytab, or of a directory of
 // keytabs, perhaps with words in braces, as in Templates.
 //
-// In a folder every file that begins like a keytab is read; others lie in
+// In a directory every file that begins like a keytab is read; others lie in
 // Secrets too, and are passed over. One that cannot be read to its end counts
-// for nothing and stops nobody: in a folder with everybody's keys it is most
+// for nothing and stops nobody: in a directory with everybody's keys it is most
 // likely another Pod's. Where keys are missing the error names it, and one that is
-// a keytab in base64, and counts what was passed over. Folders in the folder are
+// a keytab in base64, and counts what was passed over. Directories in the directory are
 // not looked into.
 type Source struct{ source.Path }
 
@@ -73,7 +73,7 @@ func (s *keytabs) stat() (source.State, error) {
 		}
 		f, err := source.Stat(filepath.Join(l.Dir, name), filepath.Join(s.path, name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or the folder is being replaced
+		case errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or the directory is being replaced
 		case err != nil:
 			l.Files = append(l.Files, f) // to read it will tell why not
 		case f.Mode.IsRegular():
@@ -85,7 +85,7 @@ func (s *keytabs) stat() (source.State, error) {
 
 // read gives the source's entries, all from one state of it: of the principals
 // that are wanted with bytes of their own, of all others without. It tells of
-// files in a folder that could not be read. The error is a *identity.Refusal
+// files in a directory that could not be read. The error is a *identity.Refusal
 // where only another Pod spec can help.
 func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
 	var failed error
@@ -111,7 +111,7 @@ func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, 
 	return nil, nil, fmt.Errorf("%+q changed each of the %d times that it was read", s.path, tries)
 }
 
-// readAll reads what was looked at. passed is how many files of a folder do not begin
+// readAll reads what was looked at. passed is how many files of a directory do not begin
 // like a keytab.
 func readAll(ctx context.Context, l source.State, want []Principal) (entries []Entry, skipped []string, passed int, err error) {
 	left := int64(maxBytes)

@@ -19,7 +19,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
-// write writes a file, in folders that it makes.
+// write writes a file, in directories that it makes.
 func write(t testing.TB, path string, data []byte) string {
 	t.Helper()
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, 0o644)); err != nil {
@@ -28,13 +28,13 @@ func write(t testing.TB, path string, data []byte) string {
 	return path
 }
 
-// mounted is a Secret as the kubelet mounts it: each change is a folder of its
+// mounted is a Secret as the kubelet mounts it: each change is a directory of its
 // own and one rename.
 type mounted struct {
 	t      testing.TB
 	dir    string
 	turn   int
-	remove bool // the earlier folder at once, as the kubelet does
+	remove bool // the earlier directory at once, as the kubelet does
 }
 
 func mount(t testing.TB, files map[string][]byte) *mounted {
@@ -75,30 +75,30 @@ func names(entries []kerberos.Entry) (all []string) {
 	return all
 }
 
-func TestASourceIsAKeytabOrAFolderOfThem(t *testing.T) {
+func TestASourceIsAKeytabOrADirectoryOfThem(t *testing.T) {
 	t.Parallel()
 	file := write(t, filepath.Join(t.TempDir(), "x"), podtest.KeytabOf(aes256(db0, 1), aes256(db1, 2)))
 	link := filepath.Join(t.TempDir(), "link")
-	folder := t.TempDir()
-	write(t, filepath.Join(folder, "b.keytab"), podtest.KeytabOf(aes256(db0, 2)))
-	write(t, filepath.Join(folder, "a"), podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1)))
-	write(t, filepath.Join(folder, "ca.crt"), []byte("-----BEGIN CERTIFICATE-----"))
-	write(t, filepath.Join(folder, ".hidden"), podtest.KeytabOf(aes256(db0, 3)))
-	write(t, filepath.Join(folder, "..2026/old"), podtest.KeytabOf(aes256(db0, 4)))
-	write(t, filepath.Join(folder, "below/c.keytab"), podtest.KeytabOf(aes256(db0, 5)))
-	if err := errors.Join(os.Symlink(file, link), os.Symlink("nowhere", filepath.Join(folder, "dangling")),
-		syscall.Mkfifo(filepath.Join(folder, "fifo"), 0o644)); err != nil {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "b.keytab"), podtest.KeytabOf(aes256(db0, 2)))
+	write(t, filepath.Join(dir, "a"), podtest.KeytabOf(aes256(db1, 1), aes256(db0, 1)))
+	write(t, filepath.Join(dir, "ca.crt"), []byte("-----BEGIN CERTIFICATE-----"))
+	write(t, filepath.Join(dir, ".hidden"), podtest.KeytabOf(aes256(db0, 3)))
+	write(t, filepath.Join(dir, "..2026/old"), podtest.KeytabOf(aes256(db0, 4)))
+	write(t, filepath.Join(dir, "below/c.keytab"), podtest.KeytabOf(aes256(db0, 5)))
+	if err := errors.Join(os.Symlink(file, link), os.Symlink("nowhere", filepath.Join(dir, "dangling")),
+		syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
 	secret := mount(t, map[string][]byte{"db-0.keytab": podtest.KeytabOf(aes256(db0, 7)), "db-1.keytab": podtest.KeytabOf(aes256(db1, 8))})
 	for path, want := range map[string][]string{
 		file:                                     {db0 + " 1", "[" + db1 + " 2]"},
 		link:                                     {db0 + " 1", "[" + db1 + " 2]"},
-		folder:                                   {db0 + " 3", "[" + db1 + " 1]", db0 + " 1", db0 + " 2"},
-		folder + "/":                             {db0 + " 3", "[" + db1 + " 1]", db0 + " 1", db0 + " 2"},
+		dir:                                      {db0 + " 3", "[" + db1 + " 1]", db0 + " 1", db0 + " 2"},
+		dir + "/":                                {db0 + " 3", "[" + db1 + " 1]", db0 + " 1", db0 + " 2"},
 		secret.dir:                               {db0 + " 7", "[" + db1 + " 8]"},
 		filepath.Join(secret.dir, "db-0.keytab"): {db0 + " 7"},
-		filepath.Join(folder, "below"):           {db0 + " 5"},
+		filepath.Join(dir, "below"):              {db0 + " 5"},
 	} {
 		r := kerberos.NewReader(path)
 		entries, skipped, err := r.Read(t.Context(), principals(t, db0)...)
@@ -111,7 +111,7 @@ func TestASourceIsAKeytabOrAFolderOfThem(t *testing.T) {
 	}
 }
 
-func TestAFolderOfAThousandKeytabsIsRead(t *testing.T) {
+func TestADirectoryOfAThousandKeytabsIsRead(t *testing.T) {
 	t.Parallel()
 	files := map[string][]byte{}
 	for i := range 1000 {
@@ -156,25 +156,25 @@ func TestAFileThatBecomesAFIFOHoldsNobody(t *testing.T) {
 }
 
 // Nor does a link that leads to nothing readable stop anybody.
-func TestABadLinkInAFolderStopsNobody(t *testing.T) {
+func TestABadLinkInADirectoryStopsNobody(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	write(t, filepath.Join(folder, "k"), podtest.KeytabOf(aes256(db0, 1)))
-	if err := errors.Join(os.Symlink("loop", filepath.Join(folder, "loop")), os.Symlink("k/below", filepath.Join(folder, "through"))); err != nil {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "k"), podtest.KeytabOf(aes256(db0, 1)))
+	if err := errors.Join(os.Symlink("loop", filepath.Join(dir, "loop")), os.Symlink("k/below", filepath.Join(dir, "through"))); err != nil {
 		t.Fatal(err)
 	}
-	entries, skipped, err := kerberos.NewReader(folder).Read(t.Context(), principals(t, db0)...)
+	entries, skipped, err := kerberos.NewReader(dir).Read(t.Context(), principals(t, db0)...)
 	want := []string{
-		fmt.Sprintf("%q cannot be read: too many levels of symbolic links", filepath.Join(folder, "loop")),
-		fmt.Sprintf("%q does not exist: mount what holds the keys there, or add it to the Secret", filepath.Join(folder, "through")),
+		fmt.Sprintf("%q cannot be read: too many levels of symbolic links", filepath.Join(dir, "loop")),
+		fmt.Sprintf("%q does not exist: mount what holds the keys there, or add it to the Secret", filepath.Join(dir, "through")),
 	}
 	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1"}) || !slices.Equal(skipped, want) {
 		t.Errorf("%q, %v, got\n%s", names(entries), err, strings.Join(skipped, "\n"))
 	}
 }
 
-// A file of a folder that cannot be read is most likely another Pod's.
-func TestADamagedFileOfAFolderIsSkippedAndTold(t *testing.T) {
+// A file of a directory that cannot be read is most likely another Pod's.
+func TestADamagedFileOfADirectoryIsSkippedAndTold(t *testing.T) {
 	t.Parallel()
 	whole := podtest.KeytabOf(aes256(db0, 1))
 	m := mount(t, map[string][]byte{
@@ -226,7 +226,7 @@ func TestAPathThatIsNoSourceIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	checkRefusal(t, err, fmt.Sprintf("PODFQDN_KRB5_SOURCE, %q, is neither a file nor a directory: name a keytab or a directory of keytabs", path))
 }
 
-func TestAFolderWithTooMuchInItIsNotReadToItsEnd(t *testing.T) {
+func TestADirectoryWithTooMuchInItIsNotReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for i := range kerberos.MaxFiles + 1 {
@@ -316,7 +316,7 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 		checkRefusal(t, err, want)
 	}
 	_, _, err = kerberos.NewReader(filepath.Join(path, "closed/a")).Read(t.Context())
-	if os.Geteuid() != int(owner.Uid) { // who may not even search the folder
+	if os.Geteuid() != int(owner.Uid) { // who may not even search the directory
 		checkRefusal(t, err, fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, as %q has uid %d, gid %d and mode 0100: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it",
 			os.Geteuid(), os.Getegid(), groups, filepath.Join(path, "closed/a"), filepath.Join(path, "closed"), owner.Uid, owner.Gid))
 	}
@@ -337,7 +337,7 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 	write(t, path("b"), theirs)
 	whole := kerberos.NewReader(secret.dir)
 	one := kerberos.NewReader(filepath.Join(secret.dir, "a"))
-	folder := kerberos.NewReader(plain)
+	dir := kerberos.NewReader(plain)
 	file := kerberos.NewReader(path("a"))
 	soon := kerberos.NewReader(path("soon"))
 	for _, change := range []struct {
@@ -347,9 +347,9 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 	}{
 		{"the Secret's ..data flips", whole, func() { secret.set(map[string][]byte{"a": ours, "b": theirs}) }},
 		{"and with it a file of it", one, func() { secret.set(map[string][]byte{"a": ours}) }},
-		{"a file comes", folder, func() { write(t, path("c"), ours) }},
-		{"a file goes", folder, func() { _ = os.Remove(path("c")) }},
-		{"a file grows", folder, func() { write(t, path("b"), slices.Concat(theirs, hole(1))) }},
+		{"a file comes", dir, func() { write(t, path("c"), ours) }},
+		{"a file goes", dir, func() { _ = os.Remove(path("c")) }},
+		{"a file grows", dir, func() { write(t, path("b"), slices.Concat(theirs, hole(1))) }},
 		{"a file is written anew", file, func() {
 			write(t, path("new"), ours)
 			_ = os.Rename(path("new"), path("a"))
@@ -361,7 +361,7 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 		}},
 		{"the source comes", soon, func() { write(t, path("soon"), ours) }},
 		{"the source goes", soon, func() { _ = os.Remove(path("soon")) }},
-		{"the source becomes a folder", soon, func() { write(t, filepath.Join(path("soon"), "a"), ours) }},
+		{"the source becomes a directory", soon, func() { write(t, filepath.Join(path("soon"), "a"), ours) }},
 	} {
 		_, _, _ = change.reader.Read(t.Context(), principals(t, db0)...)
 		if change.reader.Changed() {
@@ -375,7 +375,7 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 }
 
 // Between the look at a Secret and the reading of it, ..data flips and the
-// folder that was looked at is removed.
+// directory that was looked at is removed.
 func TestWhatWasLookedAtIsReadOrNothing(t *testing.T) {
 	t.Parallel()
 	m := mount(t, map[string][]byte{"a": podtest.KeytabOf(aes256(db0, 1)), "b": podtest.KeytabOf(aes256(db0, 1))})
