@@ -42,7 +42,7 @@ type text struct {
 // is for the application's environment: LD_PRELOAD, for one.
 func publishable() []string { return slices.Concat(identity.Variables(), requiredVariables()) }
 
-// take has the application use what is published in files.
+// take makes the application use what is published in files.
 func (a *application) take(files []identity.File) {
 	known := publishable()
 	unknown := func(name, _ string) bool { return !slices.Contains(known, name) }
@@ -112,8 +112,8 @@ func newApplication(args, environ []string) (*application, error) {
 	return a, err
 }
 
-// find returns where a command is, as execvp(3) would find it: names without a
-// slash in the PATH of environ. The error has the exit codes of sh(1).
+// find returns the file of a command, as execvp(3) would find it: a name without a
+// slash is looked up in the PATH of environ. The error has the exit codes of sh(1).
 func find(name string, environ []string) (file string, err error) {
 	if name == "" {
 		return "", exit{exitNotFound, errors.New("the command is empty: " + usage)}
@@ -142,8 +142,7 @@ func find(name string, environ []string) (file string, err error) {
 	return "", cmp.Or(found, error(exit{exitNotFound, fmt.Errorf("the command %+q is not in PATH=%+q: write its whole path", name, path)}))
 }
 
-// executable returns why a file cannot be executed, as far as can be told before
-// it is.
+// executable returns why a file cannot be executed, as far as is known before trying.
 func executable(file string) error {
 	const executeOK = 1 // X_OK of access(2)
 	info, err := os.Stat(file)

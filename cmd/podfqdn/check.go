@@ -39,18 +39,18 @@ func check(args, environ []string) (name string, err error) {
 	return h.claim.Name().String(), nil
 }
 
-// held is what the volume holds, and whose it is. check and the doctor go by the
-// same, whatever others have written into the Pod's files since.
+// held is what the volume holds, and whose it is. check and the doctor decide by the
+// same rule, whatever others have written into the Pod's files since.
 type held struct {
 	files    []identity.File
 	verified bool           // the start signal is there
 	unread   error          // why the volume cannot be read
 	facts    identity.Facts // with what only the files in the volume say
 	claim    identity.Claim
-	foreign  error // why it is not this Pod's identity, or why nothing tells
+	foreign  error // why it is not this Pod's identity, or why that cannot be decided
 }
 
-// hold reads the volume in dir. The error is what is wrong with args and variables.
+// hold reads the volume. The error says what is wrong with args and variables.
 func hold(command string, args, environ []string) (dir string, h held, err error) {
 	cfg, _, wrong := configure(command, args, environ)
 	h.files, h.verified, h.unread = volume.Read(cfg.Dir)
@@ -65,7 +65,7 @@ func hold(command string, args, environ []string) (dir string, h held, err error
 	return cfg.Dir, h, nil
 }
 
-// undecided reports whether nothing tells if the identity is this Pod's.
+// undecided reports whether podfqdn cannot tell if the identity is this Pod's.
 func (h held) undecided() bool { return errors.As(h.foreign, new(*identity.Refusal)) }
 
 // stands reports whether the volume holds this Pod's verified identity.

@@ -48,13 +48,13 @@ type config struct {
 }
 
 // minInterval is the least PODFQDN_INTERVAL for each round of a verification.
-// Where the server refuses them each spends a probe type, the first one two, and an
-// answer may be cached for two minutes.
+// If the server refuses probe types, each round uses one up, the first round two, and
+// an answer may be cached for two minutes.
 const minInterval = 5 * time.Second
 
-// see is what every command but check does first: it reads the variables and looks
-// at the Pod. The mistakes in both are reported together: each is a
-// *identity.Refusal. unknown is what begins like a variable of podfqdn and is not one.
+// see reads the variables and looks at the Pod, as every command but check does first.
+// It reports the mistakes in both together, each a *identity.Refusal. unknown lists the
+// variables that begin like podfqdn's and are not.
 func see(command string, args, environ []string) (c config, f identity.Facts, unknown []string, err error) {
 	c, unknown, err = configure(command, args, environ)
 	f, lookErr := identity.Look(os.DirFS(c.Root), c.Given, c.interfaces())
@@ -77,8 +77,8 @@ func configure(command string, args, environ []string) (c config, unknown []stri
 	return c, unknown, err
 }
 
-// interfaces returns what reads the addresses of the interfaces; nil for a Pod in a
-// directory, which has none.
+// interfaces returns a function that reads the addresses of the interfaces; nil for
+// a Pod in a directory, which has none.
 func (c config) interfaces() func() ([]netip.Addr, error) {
 	if c.Root != "/" {
 		return nil
@@ -86,7 +86,7 @@ func (c config) interfaces() func() ([]netip.Addr, error) {
 	return interfaceAddrs
 }
 
-// interfaceAddrs gives the addresses of the network interfaces.
+// interfaceAddrs returns the addresses of the network interfaces.
 func interfaceAddrs() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -103,7 +103,7 @@ func interfaceAddrs() ([]netip.Addr, error) {
 	return addrs, nil
 }
 
-// misconfigured is a mistake in the variables: what is there, and what is wanted.
+// misconfigured returns a mistake in the variables: what is there, and what is wanted.
 func misconfigured(got, want string) error {
 	return identity.Refuse(identity.Misconfigured, errors.New(got), want)
 }
@@ -112,7 +112,7 @@ func misconfigured(got, want string) error {
 // *identity.Refusal.
 func readConfig(environ []string) (c config, unknown []string, err error) {
 	values := env.ToMap(environ)
-	delete(values, "") // which package env takes for that of every field without a name
+	delete(values, "") // which package env uses for every field without a name
 	c.Kubernetes = values["KUBERNETES_SERVICE_HOST"]
 	known := variables()
 	var mistakes []error
@@ -179,7 +179,7 @@ type variable struct {
 	of                      reflect.Type // the field's
 }
 
-// variables lists config's fields, those of the packages that it is made of too.
+// variables lists config's fields, and those of the packages' configs in it.
 func variables() []variable { return variablesOf(reflect.TypeFor[config]()) }
 
 func variablesOf(t reflect.Type) (list []variable) {
@@ -194,8 +194,8 @@ func variablesOf(t reflect.Type) (list []variable) {
 	return list
 }
 
-// nearest gives the known variable that name is a slip of: its beginning, two
-// letters changed, added or left out, or PODFQDN_ for POD_; "" if there is none.
+// nearest returns the known variable that name is probably a slip of: its beginning,
+// or two letters changed, added or left out, or PODFQDN_ for POD_; "" if there is none.
 func nearest(name string, known []variable) string {
 	short := strings.TrimPrefix(name, prefix)
 	best, least := "", min(3, len(short)/2+1) // of a short word two letters are too many

@@ -23,9 +23,8 @@ import (
 const doctorPatience = 15 * time.Second
 
 // runDoctor looks at the Pod, asks DNS and says why it does not agree. It
-// changes nothing: not the volume, not the termination message of the container
-// that it runs beside, and it asks DNS in the order that is safe for whoever
-// waits there.
+// changes nothing: not the volume, and not the termination message of the container
+// that it runs in. It asks DNS in the order that is safe for a process that waits there.
 func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	format, err := doctorFormat(args)
 	if err != nil {
@@ -51,7 +50,7 @@ func runDoctor(ctx context.Context, args, environ []string, stdout, stderr io.Wr
 	return exitDeadline
 }
 
-// doctorFormat gives what -o says: text or json.
+// doctorFormat returns what -o says: text or json.
 func doctorFormat(args []string) (format string, err error) {
 	flags := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)

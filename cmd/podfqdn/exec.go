@@ -19,7 +19,7 @@ import (
 
 // recall makes the application, and reports whether this Pod's identity stands in
 // the volume with all that it needs. It asks DNS nothing, takes no lock and writes
-// nothing, so that it does for an exec probe, and for an application that is
+// nothing, so it also works for an exec probe, and for an application that is
 // started again while cluster DNS is down.
 func (p *path) recall(args, environ []string) (stands bool, err error) {
 	cfg, _, wrong := configure("exec", nil, environ)
@@ -46,7 +46,7 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 	}
 	_, h, err := hold("exec", nil, environ)
 	if err != nil || !h.stands() {
-		return false, nil // what is wrong is said by who looks next
+		return false, nil // see reports what is wrong
 	}
 	if app.required, err = p.requirements(h.claim); err != nil {
 		return false, nil
@@ -55,7 +55,8 @@ func (p *path) recall(args, environ []string) (stands bool, err error) {
 	return app.complete() && p.rendered(h.claim), nil
 }
 
-// rendered reports whether all that is to be rendered stands for a claim.
+// rendered reports whether everything that PODFQDN_RENDER asks for is rendered for a
+// claim.
 func (p *path) rendered(claim identity.Claim) bool {
 	all, err := p.cfg.Render.Requirements(claim, p.others(p.app.required))
 	for _, r := range all {
@@ -83,8 +84,8 @@ func (p *path) available() error {
 	return misconfigured(fmt.Sprintf("%s refers to %s, which %s does not have", where, variable, p.claim.Name()), change)
 }
 
-// ready reports whether the application may begin without another proof, since
-// what it needs stands in the volume, published by whichever container.
+// ready reports whether the application may begin without another proof, because
+// some container has published what it needs in the volume.
 func (p *path) ready() (bool, error) {
 	switch {
 	case p.name.vol == nil && !p.rendered(p.claim):
@@ -127,11 +128,11 @@ func (p *path) unpublished(names []string) error {
 	return misconfigured(fmt.Sprintf("%s refers to %s, which no container of this Pod publishes in %s", where, variable, p.cfg.Dir), change)
 }
 
-// await takes the name's volume for "exec". Where another process has it, or where
-// it is mounted read-only, others publish: then it takes nothing, asks DNS nothing,
-// and waits until this Pod's identity stands there. Nor does it need the volume for
-// itself once that stands, but to render what nobody else has rendered: for that it
-// tries for a moment, since another application gives the volume back as it begins.
+// await takes the name's volume for "exec". If another process has it, or if it is
+// mounted read-only, others publish: then await takes nothing, asks DNS nothing, and
+// waits until this Pod's identity is published there. Once it is, the volume is needed
+// only to render what nobody else has rendered: for that await tries for a moment, as
+// another application releases the volume when it begins.
 func (p *path) await(ctx context.Context, keeps func([]identity.File) error) error {
 	const pause, moment = 20 * time.Millisecond, 2 * time.Second
 	began, told := time.Now(), hintAfter
@@ -184,14 +185,14 @@ func (p *path) await(ctx context.Context, keeps func([]identity.File) error) err
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return p.inVain(ctx, time.Since(began), why, hint)
+			return p.awaitEnded(ctx, time.Since(began), why, hint)
 		}
 	}
 }
 
-// meets reports whether this Pod's identity stands in the volume with all that the
-// application needs, which it has then. The error is why not, where something is
-// there: a *identity.Refusal if it is this Pod's and lacks something.
+// meets reports whether this Pod's identity is published in the volume with all that
+// the application needs, and gives it to the application. The error says why not, if
+// something is there: a *identity.Refusal if it is this Pod's and lacks something.
 func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
 	files, verified, err := volume.Read(p.cfg.Dir)
 	if err != nil || len(files) == 0 {
@@ -214,16 +215,16 @@ func (p *path) meets(keeps func([]identity.File) error) (bool, error) {
 	return false, p.unpublished(slices.Collect(maps.Keys(p.app.values)))
 }
 
-// inVain is why await ended without an identity.
-func (p *path) inVain(ctx context.Context, waited time.Duration, why error, hint string) error {
+// awaitEnded returns why await ended without an identity.
+func (p *path) awaitEnded(ctx context.Context, waited time.Duration, why error, hint string) error {
 	if signal, ok := errors.AsType[exit](context.Cause(ctx)); ok {
 		return exit{signal.code, fmt.Errorf("ended by %w after %s: %w", signal, waited.Round(10*time.Millisecond), why)}
 	}
 	return exit{exitDeadline, fmt.Errorf("gave up after %s: %w: %s", time.Duration(p.cfg.Timeout), why, hint)}
 }
 
-// become replaces this process by the application. It returns only if it could
-// not, or if a signal was there first, which the application would never meet.
+// become replaces this process with the application. It returns only if it could
+// not, or if a signal came first, which the application would never receive.
 func (p *path) become(ctx context.Context) error {
 	args, environ, differ, err := p.app.expand()
 	if err != nil {

@@ -157,11 +157,11 @@ func (a *application) published(lines string) {
 
 func TestTheEnvironmentIsPassedOnByteForByteButForReferencesInValues(t *testing.T) {
 	for name, test := range map[string]struct{ environ, want, differ []string }{
-		"other bytes":                     {environ: []string{"A=\xff$$\n\x01", "=b=c", "A=again", "", "no sign", "\xfe"}},
-		"a reference in a value":          {environ: []string{"A==$(POD_FQDN)"}, want: []string{"A==db-0"}},
-		"a reference in a name":           {environ: []string{"$(POD_FQDN)=x"}},
-		"a reference that is no variable": {environ: []string{"x$(POD_FQDN)", "x$(POD_FQDN+1)"}},
-		"a name that assigns nothing":     {environ: []string{"POD_FQDN"}},
+		"other bytes":                        {environ: []string{"A=\xff$$\n\x01", "=b=c", "A=again", "", "no sign", "\xfe"}},
+		"a reference in a value":             {environ: []string{"A==$(POD_FQDN)"}, want: []string{"A==db-0"}},
+		"a reference in a name":              {environ: []string{"$(POD_FQDN)=x"}},
+		"a reference that is not a variable": {environ: []string{"x$(POD_FQDN)", "x$(POD_FQDN+1)"}},
+		"a name that assigns nothing":        {environ: []string{"POD_FQDN"}},
 		"a Service called pod-fqdn": {environ: []string{"POD_FQDN_PORT=tcp://10.96.0.7:80", "POD_FQDN_SERVICE_HOST=10.96.0.7", "A=$(POD_FQDN_PORT) $(POD_FQDN)"},
 			want: []string{"POD_FQDN_PORT=tcp://10.96.0.7:80", "POD_FQDN_SERVICE_HOST=10.96.0.7", "A=$(POD_FQDN_PORT) db-0"}},
 		"a published value":       {environ: []string{"POD_FQDN=mine", "POD_FQDN=db-0", "POD_FQDN="}, want: []string{"POD_FQDN=db-0", "POD_FQDN=db-0", "POD_FQDN=db-0"}, differ: []string{"POD_FQDN"}},

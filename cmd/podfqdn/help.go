@@ -41,7 +41,7 @@ variables, all optional:
 	table.Flush()
 }
 
-// version tells what was built.
+// version returns the line that "podfqdn version" prints.
 func version() string {
 	number, revision := built()
 	if revision != "" {
@@ -50,7 +50,7 @@ func version() string {
 	return fmt.Sprintf("podfqdn %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// built gives the module's version and the commit, from the build itself.
+// built returns the module's version and the commit, from the build itself.
 func built() (number, revision string) {
 	number = "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -19,13 +19,13 @@ import (
 
 const (
 	installed  = "podfqdn"    // in the volume
-	unfinished = "..podfqdn-" // begins what nobody runs yet
+	unfinished = "..podfqdn-" // begins the name of a copy that nobody runs yet
 )
 
 // self is this program as it runs, whatever its file is called now.
 const self = "/proc/self/exe"
 
-// checkInstall refuses a directory for the program that is not one of its own.
+// checkInstall refuses a directory for the program that is not separate from PODFQDN_DIR.
 func (c config) checkInstall() error {
 	into := filepath.Clean(c.Install)
 	switch dir := filepath.Clean(c.Dir); {
@@ -43,10 +43,10 @@ func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// install makes the program in file what dir has as "podfqdn", for every uid to
-// run. A process that starts it meanwhile gets the old one or the new one, whole. If it
-// is there already nothing is written, and changed is false. step is called before
-// each change.
+// install copies the program in file to dir/podfqdn, executable by every uid. A
+// process that starts it meanwhile gets the old one or the new one, whole. If it is
+// there already, nothing is written and changed is false. step is called before each
+// change.
 func install(ctx context.Context, file, dir string, step func(string) error) (changed bool, err error) {
 	root, err := os.OpenRoot(dir + "/.") // for which the kernel refuses a FIFO
 	if errors.Is(err, fs.ErrNotExist) {
@@ -83,7 +83,7 @@ func install(ctx context.Context, file, dir string, step func(string) error) (ch
 	return true, nil
 }
 
-// write puts the program under name, and then, whole, under its own.
+// write writes the program as name, and renames it once it is whole.
 func write(root *os.Root, name string, program io.Reader, step func(string) error) error {
 	if err := step("create"); err != nil {
 		return err
@@ -112,7 +112,7 @@ func write(root *os.Root, name string, program io.Reader, step func(string) erro
 	return nil
 }
 
-// holds reports whether root has the very program, for every uid to run.
+// holds reports whether root has this very program, executable by every uid.
 func holds(root *os.Root, program *os.File) bool {
 	there, err := root.OpenFile(installed, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -137,7 +137,7 @@ func holds(root *os.Root, program *os.File) bool {
 	}
 }
 
-// lockDir takes a directory for one writer, and returns what lets the next one in.
+// lockDir locks a directory for one writer, and returns a function that unlocks it.
 func lockDir(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	const patience = 2 * time.Second // as for any volume
 	f, err := root.Open(".")
@@ -172,7 +172,7 @@ func lockDir(ctx context.Context, root *os.Root) (unlock func(), err error) {
 	}
 }
 
-// installError says what is to change.
+// installError adds what to change.
 func installError(dir, what string, err error) error {
 	if errors.As(err, new(exit)) { // a signal
 		return fmt.Errorf("PODFQDN_INSTALL: cannot %s %+q: %w", what, dir, err)
@@ -189,7 +189,7 @@ func installError(dir, what string, err error) error {
 	return fmt.Errorf("PODFQDN_INSTALL: cannot %s %+q: %w: %s", what, dir, cause(err), change)
 }
 
-// install puts this program into its volume, if it is to.
+// install copies this program to PODFQDN_INSTALL, if that is set.
 func (p *path) install(ctx context.Context) error {
 	if p.cfg.Install == "" {
 		return nil

@@ -16,7 +16,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// newLogger writes one line an event: JSON, or for people on a terminal.
+// newLogger returns a logger that writes one line per event: JSON, or console text on
+// a terminal.
 func newLogger(cfg config, w io.Writer) *zap.Logger {
 	format := zap.NewProductionEncoderConfig()
 	format.EncodeTime = zapcore.RFC3339NanoTimeEncoder
@@ -65,8 +66,8 @@ func escaped(fields []zapcore.Field) []zapcore.Field {
 }
 
 // writeTerminationLog leaves the reason in the Pod's status. The kubelet makes
-// the file (kuberuntime_container.go, terminationMessagePath); where there is
-// none, as outside a Pod, none is made. A FIFO is not waited for.
+// the file (kuberuntime_container.go, terminationMessagePath); if there is none, as
+// outside a Pod, none is made. A FIFO does not block it.
 func writeTerminationLog(root string, reason error) error {
 	file, err := os.OpenFile(filepath.Join(root, "dev/termination-log"), os.O_WRONLY|os.O_TRUNC|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {

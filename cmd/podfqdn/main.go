@@ -43,8 +43,8 @@ const (
 	exitSignal = 128 // and the signal's number
 )
 
-// run is the program: the process but for its arguments, environment, streams
-// and signals. ctx ends it; if its cause is an exit, with that exit's code.
+// run is the whole program, given its arguments, environment and streams, and
+// returns the exit code. ctx ends it; if its cause is an exit, with that exit's code.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	command := ""
 	if len(args) > 0 {
@@ -79,8 +79,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return exitRefused
 }
 
-// environment returns what execve(2) was given, whole, as "exec" passes it on;
-// package os leaves out an empty entry, and what is there twice.
+// environment returns all that execve(2) was given, for "exec" to pass on;
+// package os leaves out empty entries and duplicates.
 func environment() []string {
 	block, err := os.ReadFile("/proc/self/environ")
 	if err != nil || len(block) == 0 {
@@ -110,7 +110,7 @@ func exitCode(err error) int {
 	return exitUnexpected
 }
 
-// fail says on stderr what ended a command, and returns its exit code.
+// fail writes to stderr what ended a command, and returns its exit code.
 func fail(stderr io.Writer, err error) int {
 	fmt.Fprintf(stderr, "podfqdn: %s\n", shown.Printable(err.Error()))
 	return exitCode(err)
@@ -129,7 +129,7 @@ var signalNames = map[syscall.Signal]string{
 
 // untilSignal returns a context that SIGINT and SIGTERM end; for "exec" whatever
 // an image may have as its STOPSIGNAL, since that is what the kubelet sends then.
-// What is ignored stays so.
+// An ignored signal stays ignored.
 func untilSignal(args []string) context.Context {
 	ending := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if len(args) > 0 && args[0] == "exec" {

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// isReadOnly reports whether a directory is mounted so (statfs(2)). Nobody has to
-// be kept from its lock to find that out.
+// isReadOnly reports whether a directory is mounted read-only (statfs(2)). It needs no
+// lock, so it keeps nobody waiting.
 func isReadOnly(dir string) bool {
 	const readOnly = 1 // ST_RDONLY
 	var stat syscall.Statfs_t
@@ -18,7 +18,8 @@ func isReadOnly(dir string) bool {
 
 // mounted refuses a directory that is not on a volume, as the mount table of the
 // process says, since what a container keeps in its own layer is lost when it is
-// started again. Without a table it refuses nothing. name is what the volume is to be called.
+// started again. Without a table it refuses nothing. name is the volume's name in the
+// suggested change.
 func mounted(root fs.FS, dir, name string) error {
 	table, err := fs.ReadFile(root, "proc/self/mountinfo")
 	if err != nil {

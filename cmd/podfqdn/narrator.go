@@ -29,32 +29,33 @@ func (o *once) first(s string) bool {
 	return true
 }
 
-// forget has s said again.
+// forget lets s be said again.
 func (o *once) forget(s string) {
 	*o = slices.DeleteFunc(*o, func(said string) bool { return said == s })
 }
 
-// narrator tells of a wait: a new reason at once, the same again at growing
-// intervals, while a cached answer is waited out too. Once it has lasted, it tells
-// what was asked, what was answered and when that is asked again, and the likeliest
-// cause once what shows it was asked; after half a minute it warns, with the command
-// for the laptop and the time at which the wait ends. After an agreement the same is
-// told again when DNS has agreed meanwhile, and once an hour at most: of several
-// replicas one may never agree. It asks DNS only when the Walk wants witnesses.
+// narrator logs a wait: a new reason at once, the same reason again at growing
+// intervals, even while a cached answer is waited out. Once the reason has lasted, it
+// logs what was asked, what was answered and when that is asked again, and the
+// likeliest cause once the questions that show it were asked; after half a minute it
+// warns, with the command for the laptop and the time at which the wait ends. After an
+// agreement it logs the same reason again only if DNS has agreed meanwhile, and at
+// most once an hour: of several replicas one may never agree. It asks DNS only when
+// the Walk wants witnesses.
 type narrator struct {
 	log    *zap.Logger
 	facts  identity.Facts
 	claim  identity.Claim
-	dns    identity.Resolver // for the witnesses, whom the Walk asks
+	dns    identity.Resolver // for the witnesses, which the Walk asks for
 	stands func() bool       // what was published stands
 	ends   time.Time         // the end of the wait; the zero Time if it has none
 
 	mu     sync.Mutex         // of all below, as the timer has a goroutine of its own
-	timer  *time.Timer        // tells while the Walk pauses; nil if nothing is due
-	healed bool               // DNS has agreed since told was last forgotten
-	broken bool               // a reason was told since the last agreement
-	told   once               // reasons, since they were last forgotten
-	next   time.Duration      // when they are forgotten, since the walk began
+	timer  *time.Timer        // logs while the Walk pauses; nil if nothing is due
+	healed bool               // DNS has agreed since told was last cleared
+	broken bool               // a reason was logged since the last agreement
+	told   once               // reasons, since it was last cleared
+	next   time.Duration      // when told is cleared, since the walk began
 	firsts []identity.Finding // the first of each server
 
 	last     identity.Turn      // the last that did not agree,
@@ -65,15 +66,16 @@ type narrator struct {
 }
 
 const (
-	// hintAfter is how long a reason usually lasts when nothing is wrong.
+	// hintAfter is the longest that a reason usually lasts when nothing is wrong.
 	hintAfter = 3 * time.Second
-	// warnAfter is when somebody has to look.
+	// warnAfter is when a person has to look.
 	warnAfter = 30 * time.Second
-	// lateness is what a line may wait for the next turn, which knows more.
+	// lateness is how long a line may wait for the next turn, which knows more.
 	lateness = 2 * time.Second
 )
 
-// following returns when the same is told again, after so long a wait.
+// following returns after which wait the same reason is logged again, given the wait
+// so far.
 func following(waited time.Duration) time.Duration {
 	next := max(hintAfter, 2*waited)
 	if waited < warnAfter {
@@ -91,7 +93,7 @@ func (n *narrator) witnesses(ctx context.Context, m *identity.Mismatch) identity
 	return heard
 }
 
-// turn tells of a turn, or remembers it for later.
+// turn logs a turn, or remembers it for later.
 func (n *narrator) turn(t identity.Turn) {
 	n.asked(t.Unfinished)
 	n.asked(t.Report)
@@ -127,7 +129,7 @@ func (n *narrator) turn(t identity.Turn) {
 	}
 }
 
-// later sets the timer if the same is due long before the next turn.
+// later sets the timer if the same reason is due long before the next turn.
 func (n *narrator) later(m *identity.Mismatch) {
 	due, next := n.next-n.last.Waited, n.last.Pause
 	if due+lateness >= next {
@@ -144,7 +146,7 @@ func (n *narrator) later(m *identity.Mismatch) {
 	})
 }
 
-// quiet ends what would be told later.
+// quiet stops the timer.
 func (n *narrator) quiet() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -154,7 +156,7 @@ func (n *narrator) quiet() {
 	}
 }
 
-// tell tells m, the reason of the last turn, unless it was told lately.
+// tell logs m, the reason of the last turn, unless it was logged lately.
 func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 	reason, agreed := m.Error(), n.last.Agreed
 	if waited >= n.next && (!agreed || n.healed) {
@@ -189,13 +191,14 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 	}
 }
 
-// required reports whether a verdict is not about DNS and this Pod.
+// required reports whether a verdict is about a requirement, not about the Pod's own name.
 func required(v identity.Verdict) bool {
 	return v == identity.Keyless || v == identity.Peerless || v == identity.Uncertified
 }
 
 // details returns what was asked, what was answered and when it is asked again; the
-// cause, as far as what shows it was asked; and, once somebody has to look, how.
+// cause, once the questions that show it were asked; and, once a person has to look,
+// how.
 func (n *narrator) details(m *identity.Mismatch, waited time.Duration) (fields []zap.Field) {
 	if m.Answered() {
 		a := shown.Of(m.Answer)
@@ -233,7 +236,7 @@ func (n *narrator) details(m *identity.Mismatch, waited time.Duration) (fields [
 	return fields
 }
 
-// known reports whether all was asked that shows the cause of m.
+// known reports whether everything was asked that shows the cause of m.
 func (n *narrator) known(m *identity.Mismatch) bool {
 	switch m.Verdict {
 	case identity.Missing, identity.ForeignServer, identity.ReverseMissing, identity.ReverseForeign:
@@ -255,7 +258,7 @@ func (n *narrator) hint() string {
 	return diagnosis.Causes(n.facts, n.claim, report, n.last.Err)[0].String()
 }
 
-// asked logs each question, for somebody who wants to see all.
+// asked logs each question, at level debug.
 func (n *narrator) asked(r identity.Report) {
 	for _, f := range r.Findings() {
 		fields := []zap.Field{zap.Stringer("kind", f.Kind), zap.Stringer("server", f.Server),
@@ -268,13 +271,13 @@ func (n *narrator) asked(r identity.Report) {
 }
 
 // deadlineCodes are the exit codes of a wait that ends without success, by its last reason;
-// 11 where it has none here. That of Shared does not need to be the last.
+// 11 if it is not listed. Shared counts even if it was not the last.
 var deadlineCodes = map[identity.Verdict]int{
 	identity.Keyless: exitKeyless, identity.Peerless: exitPeerless, identity.Uncertified: exitUncertified,
 }
 
-// end returns why the wait ended without agreement: by its limit, or by a signal,
-// which is cause then; with its last reason, and with the likeliest cause.
+// end returns why the wait ended without agreement: at its limit, or by a signal,
+// which is then cause. The error has the last reason and the likeliest cause.
 func (n *narrator) end(cause error, limit, waited time.Duration) error {
 	n.quiet()
 	n.mu.Lock()

@@ -18,7 +18,7 @@ import (
 type outlet struct {
 	identity.Outlet
 	vol    *volume.Volume
-	stands atomic.Bool // what is this Pod's is published there, and not withdrawn; without a volume: it was met
+	stands atomic.Bool // what is published there is this Pod's and not withdrawn; without a volume: the need was met
 }
 
 // open takes the volume. What stands there stays if keeps accepts it.
@@ -43,7 +43,8 @@ func (o *outlet) open(ctx context.Context, keeps func([]identity.File) error) (e
 	return nil
 }
 
-// read reads what is published, and whether it was not withdrawn.
+// read returns what is published, and whether it stands, which means that it was not
+// withdrawn.
 func (o *outlet) read() (files []identity.File, stands bool, err error) {
 	if o.Signal == "" {
 		return volume.Read(o.Dir)
@@ -80,7 +81,7 @@ func (o *outlet) publish(g identity.Generation) (changed bool, err error) {
 	return changed, nil
 }
 
-// withdraw takes the start signal away.
+// withdraw removes the start signal.
 func (o *outlet) withdraw() error {
 	err := o.vol.Withdraw()
 	if err == nil {
@@ -102,9 +103,9 @@ type need struct {
 	identity.Requirement
 	outlet
 	path   *path
-	has    bool   // what is published with the name says that the need was met
-	warned string // of what its source lacks, while it lacks it; "" while it does not
-	found  string // what was told of it last
+	has    bool   // the files published with the name say that the need was met
+	warned string // the warning that its source lacks something, while it does; else ""
+	found  string // what was logged of it last
 }
 
 func newNeed(p *path, r *identity.Requirement) *need {
@@ -114,8 +115,8 @@ func newNeed(p *path, r *identity.Requirement) *need {
 // settled reports whether the need is met for as long as its files stand.
 func (n *need) settled() bool { return n.Once && !n.path.afresh && n.stands.Load() }
 
-// checked is Check; but what becomes of a source after its files were published
-// once is for the next Pod.
+// checked is Check, except that a change of a source after its files were published
+// once matters only to the next Pod.
 func (n *need) checked(ctx context.Context, dns identity.Resolver) error {
 	if n.Once && (n.Dir == "" && n.has || n.Dir != "" && n.holds()) {
 		return nil
@@ -123,7 +124,7 @@ func (n *need) checked(ctx context.Context, dns identity.Resolver) error {
 	return n.Check(ctx, dns)
 }
 
-// prepare reads what can be read before DNS is asked, and sees that it can be
+// prepare reads what can be read before DNS is asked, and checks that it can be
 // published.
 func (n *need) prepare() error {
 	if n.Prepare == nil || n.settled() {
@@ -155,7 +156,7 @@ func (o *outlet) check(keeps func([]identity.File) error) (unread, refused error
 	return nil, keeps(files)
 }
 
-// onDisk refuses a volume that is not in memory where it has to be.
+// onDisk refuses a volume that is not in memory although it has to be.
 func (n *need) onDisk() error {
 	memory, err := n.vol.InMemory()
 	if err == nil && !memory {
@@ -234,7 +235,7 @@ func (n *need) publish(g identity.Generation) error {
 	return err
 }
 
-// coreLimit is what hideMemory has changed, and showMemory gives back.
+// coreLimit is the limit before hideMemory; showMemory restores it.
 var coreLimit *syscall.Rlimit
 
 // hideMemory keeps keys out of core files, and this process's memory from
@@ -256,16 +257,16 @@ func hideMemory() error {
 	return nil
 }
 
-// showMemory takes back what an application would inherit of hideMemory: the limit
-// on core files, while this process's memory stays hidden until execve.
+// showMemory undoes what an application would inherit from hideMemory: the limit on
+// core files. This process's memory stays hidden until execve.
 func showMemory() {
 	if coreLimit != nil {
 		_ = syscall.Setrlimit(syscall.RLIMIT_CORE, coreLimit) // which it was before
 	}
 }
 
-// volumeError is what is wrong with a volume, but for what has an exit code of
-// its own: a signal, or a Refusal.
+// volumeError gives err the exit code for volumes, unless it has one of its own: a
+// signal, or a Refusal.
 func volumeError(err error) error {
 	if errors.As(err, new(exit)) || errors.As(err, new(*identity.Refusal)) {
 		return err

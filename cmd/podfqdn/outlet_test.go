@@ -448,7 +448,7 @@ func TestWithKerberosThereAreNoCoreDumps(t *testing.T) {
 	}
 }
 
-// onDisk gives an empty directory that is not in memory.
+// onDisk returns an empty directory that is not in memory.
 func onDisk(t *testing.T) string {
 	t.Helper()
 	cache, _ := os.UserCacheDir()

@@ -54,11 +54,11 @@ func runPath(ctx context.Context, command string, args, environ []string, stderr
 type path struct {
 	stderr io.Writer
 	dns    identity.Resolver // nil: the nameservers of the Pod
-	extra  []kind            // for tests: what the variables do not ask for
+	extra  []kind            // for tests: needs that the variables do not ask for
 
 	sidecar bool
 	app     *application // of "exec"; nil
-	afresh  bool         // what was rendered before is rendered again, from what its source says now
+	afresh  bool         // rendered files are rendered again, from what their source says now
 	cfg     config
 	log     *zap.Logger
 	warned  once
@@ -67,7 +67,7 @@ type path struct {
 	needs   []*need // what has to be there before it
 	health  *health.Health
 
-	// What this process knows to be published, withdrawn since or not: the
+	// What is published, as far as this process knows, even if withdrawn since: the
 	// addresses, and the files, unless an earlier process wrote them.
 	standing   []netip.Addr
 	generation identity.Generation
@@ -118,8 +118,8 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 		}
 	}
 
-	// Open: what another Pod or an earlier sandbox left is taken away before the
-	// first question to DNS. A sidecar that was started again goes on.
+	// Open: what another Pod or an earlier sandbox left is removed before the first
+	// question to DNS. A sidecar that was started again goes on.
 	defer p.close()
 	if err := p.open(ctx); err != nil {
 		return volumeError(err)
@@ -206,8 +206,8 @@ func (p *path) waitsFor(facts identity.Facts) []zap.Field {
 }
 
 // kind is a kind of Requirement. It makes what a claim needs, nil for nothing; the
-// directory is where everybody reads. variables are those of the lines that it may
-// add to identity.env.
+// directory is the one that everybody reads. variables are the names of the lines
+// that it may add to identity.env.
 type kind struct {
 	make      func(identity.Claim, string) (*identity.Requirement, error)
 	variables []string
@@ -231,7 +231,7 @@ func requiredVariables() (names []string) {
 	return names
 }
 
-// requirements makes what a claim needs, of each kind. Nothing of it is read.
+// requirements makes what a claim needs, of each kind. It reads no source.
 func (p *path) requirements(claim identity.Claim) (all []*identity.Requirement, err error) {
 	for _, k := range append(p.cfg.kinds(), p.extra...) {
 		r, err := k.make(claim, p.cfg.Dir)
@@ -305,8 +305,8 @@ func (p *path) additions() (all []identity.Addition) {
 	return all
 }
 
-// open takes the volumes. Where what the name needs does not stand next to it,
-// the name does not stand either.
+// open takes the volumes. If something that the name needs does not stand, the name
+// does not stand either.
 func (p *path) open(ctx context.Context) error {
 	names := identity.Files()
 	if p.app != nil {
@@ -328,7 +328,7 @@ func (p *path) open(ctx context.Context) error {
 	if err := take(ctx, p.name.Keeps); err != nil || p.name.vol == nil {
 		return err
 	}
-	stands := p.name.stands.Swap(false) // nobody is ready before what it needs was looked at
+	stands := p.name.stands.Swap(false) // nobody is ready before its needs were checked
 	if err := p.name.dropped(); err != nil {
 		p.log.Warn("an earlier identity was removed", zap.String("because", err.Error()))
 	}
@@ -384,7 +384,7 @@ func (p *path) open(ctx context.Context) error {
 	return nil
 }
 
-// published learns what is published now.
+// published updates what is known of the published files.
 func (p *path) published(files []identity.File) {
 	p.standing, _ = p.claim.Keeps(files)
 	for _, n := range p.needs {
@@ -454,7 +454,7 @@ func (p *path) publish(turn identity.Turn) error {
 	return nil
 }
 
-// withdraw takes the start signal and readiness away.
+// withdraw removes the start signal and readiness.
 func (p *path) withdraw(turn identity.Turn) {
 	if !p.name.stands.Load() {
 		return
@@ -467,7 +467,7 @@ func (p *path) withdraw(turn identity.Turn) {
 	p.log.Warn("withdrawn", zap.String("reason", turn.Err.Error()), zap.Duration("grace", time.Duration(p.cfg.Grace)))
 }
 
-// failed says that a volume could not be written.
+// failed reports that a volume could not be written.
 func (p *path) failed(err error) error {
 	p.health.VolumeFailed(err)
 	p.warn("the volume is not as it should be", err.Error())

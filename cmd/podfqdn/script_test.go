@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // Each script under testdata/script is one Pod: its files below pod/, an empty
-// volume at identity/, and these commands beside testscript's own.
+// volume at identity/, and these commands in addition to testscript's own.
 //
 //	dns start FILE               a nameserver with the records of FILE; its address is
 //	                             $PODFQDN_NAMESERVERS from then on
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 //	keytab FILE [ENTRY…]         replaces FILE by one with such entries, see keytab
 //	certificate DIR NAME…        replaces tls.crt and tls.key in DIR by a certificate for these DNS names
 //	forgets ENTRY…               waits until the sidecar in the background has published; then none of the keys
-//	                             of entries is in its memory, which is closed to whoever is not root
+//	                             of entries is in its memory, which only root can read
 //	published GOLDEN             the volume holds exactly testdata/golden/GOLDEN and its start signal
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -192,7 +192,7 @@ func cmdReason(ts *testscript.TestScript, _ bool, args []string) {
 
 func unprintable(r rune) bool { return r < ' ' || r > '~' }
 
-// logFields are those of each line, beside level, ts and msg.
+// logFields are those of each line, in addition to level, ts and msg.
 var logFields = map[string][]string{
 	"unknown variable is ignored":                  {"variable"},
 	"an earlier identity was removed":              {"because"},
@@ -427,7 +427,7 @@ func inMemory(ts *testscript.TestScript, process string, memory *os.File, entrie
 	return left
 }
 
-// names gives the names in a directory that are part of the contract, in order.
+// names returns the names in a directory that are part of the contract, in order.
 func names(ts *testscript.TestScript, dir string) []string {
 	entries, err := os.ReadDir(dir)
 	ts.Check(err)

@@ -38,7 +38,7 @@ func lost(identity.Question) identity.Answer { return denied }
 // broken is a DNS that cannot say.
 func broken(identity.Question) identity.Answer { return servfail }
 
-// dead is no DNS.
+// dead is DNS that never answers.
 func dead(identity.Question) identity.Answer {
 	return identity.Answer{Is: identity.Silent, Shown: shown.Answer{Wire: "nothing within 1s"}}
 }

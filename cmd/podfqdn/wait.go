@@ -98,7 +98,7 @@ func waitFor(ctx context.Context, cfg config, facts identity.Facts, args []strin
 	}
 }
 
-// ended is why a wait ended without the names: by a signal, or at its limit.
+// ended returns why a wait ended without the names: by a signal, or at its limit.
 func ended(cause error, last *peers.Missing, limit, waited time.Duration) error {
 	code, text := exitPeerless, fmt.Sprintf("gave up after %s", limit)
 	if signal, ok := errors.AsType[exit](cause); ok {
