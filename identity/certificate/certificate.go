@@ -13,10 +13,10 @@ import (
 	"github.com/podfqdn/podfqdn/identity/source"
 )
 
-// variable is who names the source, in errors.
+// variable is the variable that names the source, for errors.
 const variable = "PODFQDN_TLS"
 
-// Config is what a person says of a Pod's certificate. Without TLS there is none.
+// Config is what the variables say of a certificate. Without TLS none is required.
 type Config struct {
 	TLS source.Path `env:"PODFQDN_TLS" doc:"a TLS certificate that must cover the proven name before the name is published: a directory with tls.crt, tls.key and perhaps ca.crt, as in a Secret, or one file with certificate and key; words in braces as in PODFQDN_KRB5_SOURCE"`
 }
@@ -49,9 +49,10 @@ type need struct {
 	claim   identity.Claim
 	path    string
 	reading source.Reading[result]
-	// torn is since when the key has not been that of the certificate; zero while it is.
+	// torn is the time since which the key does not belong to the certificate; zero while
+	// it does.
 	torn time.Time
-	leaf *x509.Certificate // that met the requirement last; nil before
+	leaf *x509.Certificate // the last that met the requirement; nil until then
 	told string            // the certificate of which remark has warned
 
 	expires atomic.Int64 // of the certificate that was read last, a Unix time; 0 before
@@ -100,8 +101,7 @@ func (n *need) require(ctx context.Context, a identity.Agreement, _ identity.Res
 	return nil, n.check(ctx)
 }
 
-// again is how long it is useless to look at a source again: a person or the kubelet
-// changes it.
+// again is the pause before a source is read again: a person or the kubelet changes it.
 const again = time.Second
 
 // check is require without a proof.
@@ -114,8 +114,9 @@ func (n *need) check(ctx context.Context) error {
 }
 
 // A certificate and its key that are written one after the other do not belong
-// together for a moment: no reason to report before rotation is over. It is looked
-// at again each pause, and not up to a deadline, which would only say that time is up.
+// together for a moment: that is not reported before rotation has passed. They are read
+// again after each pause, but not up to a deadline, which would only say that time is
+// up.
 const (
 	rotation = 2 * time.Second
 	pause    = 100 * time.Millisecond
@@ -174,7 +175,8 @@ func (n *need) remark() (message, details string) {
 	return "the certificate expires soon", fmt.Sprintf("%s, in %+q: check whether what renews it works", n.told, n.path)
 }
 
-// found is the certificate that met the requirement last, in a line; "" before.
+// found describes the last certificate that met the requirement, in a line; "" until
+// then.
 func (n *need) found() string {
 	if n.leaf == nil {
 		return ""

@@ -17,12 +17,13 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// torn is that the key is not that of the certificate, as in the middle of a rotation.
+// torn says that the key does not belong to the certificate, as in the middle of a
+// rotation.
 type torn struct{ error }
 
 // judge returns why a server at the claim's name cannot use these files now: the first
-// thing that is wrong, in the order in which a person would mend it. It is a torn where
-// the key is another one's.
+// thing that is wrong, in the order in which a person would mend it. It is a torn if
+// the key does not belong to the leaf.
 func (f *files) judge(claim identity.Claim, now time.Time) error {
 	if err := f.paired(); err != nil {
 		return torn{err}
@@ -36,7 +37,7 @@ func (f *files) judge(claim identity.Claim, now time.Time) error {
 	return f.chains(now)
 }
 
-// paired says that the key is not that of the leaf.
+// paired returns an error if the key does not belong to the leaf.
 func (f *files) paired() error {
 	if same(f.leaf.PublicKey, f.key) {
 		return nil
@@ -67,7 +68,8 @@ func kindOf(key crypto.PublicKey) string {
 	return "another kind of key"
 }
 
-// covers says which of the leaf's DNS names comes nearest to the claim's, if none is it.
+// covers returns an error with the nearest of the leaf's DNS names if none covers the
+// claim's name.
 func (f *files) covers(claim identity.Claim) error {
 	name := claim.Name().String()
 	if f.leaf.VerifyHostname(name) == nil {
@@ -77,8 +79,8 @@ func (f *files) covers(claim identity.Claim) error {
 	return fmt.Errorf("the certificate in %+q %s: add %s or *.%s to its DNS names", f.certAt, miss(f.leaf, name, claim.Zone().String()), name, parent)
 }
 
-// valid says that the leaf is not valid now. The time is not in the sentence, which
-// stays the same.
+// valid returns an error if the leaf is not valid now. The sentence leaves out the
+// present time, so that it stays the same.
 func (f *files) valid(now time.Time) error {
 	switch {
 	case now.Before(f.leaf.NotBefore):
@@ -89,7 +91,7 @@ func (f *files) valid(now time.Time) error {
 	return nil
 }
 
-// chains says why the leaf does not lead to one of the roots, where there are any.
+// chains returns why the leaf does not chain to one of the roots; nil without roots.
 func (f *files) chains(now time.Time) error {
 	if len(f.roots) == 0 {
 		return nil
@@ -108,8 +110,8 @@ func (f *files) chains(now time.Time) error {
 	return fmt.Errorf("the certificate in %+q does not chain to %s: %s", f.certAt, fileCA, f.gap(now, err))
 }
 
-// gap says where the way from the leaf to a root ends, and what to change. err is what
-// package x509 says, where it is nothing that this knows.
+// gap says where the chain from the leaf to a root ends, and what to change. err is
+// package x509's error, for a reason that gap does not know.
 func (f *files) gap(now time.Time, err error) string {
 	var have []string
 	for _, c := range f.roots {

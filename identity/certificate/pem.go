@@ -140,7 +140,8 @@ func plain(err error) string {
 	return strings.TrimRight(strings.TrimPrefix(text, "x509: "), ": ")
 }
 
-// none says that a file does not have a thing, and what it looks like instead.
+// none returns the error that a file has no such thing, with what it looks like
+// instead.
 func (b *blocks) none(at, thing string) error {
 	switch {
 	case b.blank:

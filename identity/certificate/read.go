@@ -30,7 +30,7 @@ const (
 	tries    = 5       // to read a source that does not change meanwhile
 )
 
-// holds is what lies in the source, in errors.
+// holds is what the source holds, for errors.
 const holds = "certificate"
 
 // files is what a source has, read at one moment. It holds no private key.
@@ -72,7 +72,7 @@ func look(path string) (source.State, error) {
 	return s, nil
 }
 
-// ordinary refuses what is not a regular file, where a read may have no end.
+// ordinary refuses anything but a regular file, as a read of it may never end.
 func ordinary(f source.File) error {
 	if f.Mode.IsRegular() {
 		return nil
@@ -90,7 +90,7 @@ func ordinary(f source.File) error {
 		"name a directory with tls.crt and tls.key, or one file with certificate and key")
 }
 
-// lacks says that a directory does not have a file, and what it has.
+// lacks returns the error that a directory does not have a file, with what it has.
 func lacks(path, dir, name string) error {
 	if info, err := os.Lstat(filepath.Join(dir, name)); err == nil && info.Mode().Type() == fs.ModeSymlink {
 		return fmt.Errorf("%+q is a broken link: replace it, or create what it leads to", filepath.Join(path, name))
@@ -133,7 +133,7 @@ func read(path string) (*files, error) {
 	return nil, fmt.Errorf("%+q changed each of the %d times that it was read", path, tries)
 }
 
-// readAll reads what was looked at.
+// readAll reads the files of s.
 func readAll(s source.State) (*files, error) {
 	left := int64(maxBytes)
 	cert := s.Files[0]
@@ -172,7 +172,7 @@ func readAll(s source.State) (*files, error) {
 	}, nil
 }
 
-// readFile parses a file of at most so many bytes, which become fewer.
+// readFile parses a file of at most *left bytes, and subtracts its size from that.
 func readFile(f source.File, left *int64, withKey bool, into *blocks) error {
 	opened, err := f.Open(holds)
 	if err != nil {

@@ -34,8 +34,8 @@ func (k *KDCs) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// parseKDC gives it with the brackets that libkrb5 wants
-// (k5_parse_host_string).
+// parseKDC returns one KDC, with the brackets that libkrb5 wants around an IPv6
+// address (k5_parse_host_string).
 func parseKDC(word string) (string, error) {
 	bad := fmt.Errorf("%+q is not a KDC: write NAME, NAME:PORT, ADDRESS, ADDRESS:PORT or [IPv6]:PORT", word)
 	host, port := word, ""
@@ -82,8 +82,8 @@ func (m *Mode) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// checkPath holds a path to what neither a shell, nor the kubelet, nor libkrb5
-// reads anything else in: in KRB5_CONFIG a colon is between two files.
+// checkPath refuses a path with characters that a shell, the kubelet or libkrb5 might
+// read in another way: in KRB5_CONFIG a colon separates two files.
 func checkPath(p string) error {
 	bad := func(c rune) bool {
 		return c != '/' && c != '.' && c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
@@ -94,10 +94,10 @@ func checkPath(p string) error {
 	return nil
 }
 
-// conf is what a krb5.conf is made of. Each has been held to a form that
-// cannot end a line or a section.
+// conf is what a krb5.conf is made of. Each part was checked, and cannot end a line
+// or a section.
 type conf struct {
-	fqdn, zone identity.Name // zone is zero where nobody says
+	fqdn, zone identity.Name // zone is zero if it is unknown
 	realm      string
 	kdcs       KDCs
 }

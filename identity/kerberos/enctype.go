@@ -13,7 +13,7 @@ import (
 // Numbers; krb5.h, ENCTYPE_*).
 type Enctype int16
 
-// What is known of an encryption type: its name as klist shows it, other
+// enctype is what is known of an encryption type: its name as klist shows it, other
 // names of libkrb5 for it, the bytes of a key (0: not known), and why it is
 // not allowed ("": it may be).
 type enctype struct {
@@ -48,7 +48,7 @@ var enctypes = []enctype{
 	{8, []string{"des-hmac-sha1"}, 8, weakDES},
 }
 
-// find gives what is known of it.
+// find returns what is known of it; ok is false for an unknown number.
 func (e Enctype) find() (enctype, bool) {
 	i := slices.IndexFunc(enctypes, func(known enctype) bool { return known.number == e })
 	if i < 0 {
@@ -57,7 +57,7 @@ func (e Enctype) find() (enctype, bool) {
 	return enctypes[i], true
 }
 
-// String gives the name as klist shows it, or the number.
+// String returns the name as klist shows it, or the number.
 func (e Enctype) String() string {
 	if known, ok := e.find(); ok {
 		return known.names[0]
@@ -65,7 +65,7 @@ func (e Enctype) String() string {
 	return fmt.Sprintf("etype %d", int16(e))
 }
 
-// Enctypes are the encryption types whose keys a Pod is given. The zero value
+// Enctypes are the encryption types whose keys a Pod gets. The zero value
 // is AES of 128 and of 256 bits, with SHA-1 (RFC 3962) or SHA-2 (RFC 8009).
 type Enctypes struct{ list []Enctype }
 
@@ -105,7 +105,7 @@ func (e Enctypes) String() string {
 	return identity.Enumerate(list)
 }
 
-// allow reports whether such keys are to be had.
+// allow reports whether keys of this type may be published.
 func (e Enctypes) allow(number Enctype) bool {
 	if len(e.list) == 0 {
 		return slices.Contains(aes, number)

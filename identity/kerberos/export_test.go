@@ -24,7 +24,7 @@ func ClearKeys(entries []Entry) {
 	}
 }
 
-// Allow reports whether such keys are to be had.
+// Allow reports whether keys of this type may be published.
 func (e Enctypes) Allow(number Enctype) bool { return e.allow(number) }
 
 // Forget clears the bytes of entries.

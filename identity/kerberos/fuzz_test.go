@@ -220,7 +220,7 @@ func FuzzSettings(f *testing.F) {
 
 var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Encryption types and modes that are accepted are no weak ones, and let nobody
+// Encryption types and modes that are accepted are not weak, and let nobody
 // else write.
 func FuzzEnctypesAndMode(f *testing.F) {
 	f.Add("aes256-cts,aes128-cts", "0440")

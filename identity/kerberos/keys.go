@@ -24,11 +24,11 @@ const (
 	fileConf       = "krb5.conf"
 )
 
-// Files lists every name that Keys.Require may give, in order.
+// Files lists every file name that Keys.Require may return, in order.
 func Files() []string { return []string{fileKeytab, fileKeytabPath, fileConf, filePrincipals} }
 
-// Config is what a person says of a Pod's Kerberos. Without Principals there is
-// none; with them, Source and Dir are needed too.
+// Config is what the variables say about Kerberos. Without Principals nothing is
+// required; with them, Source and Dir are needed too.
 type Config struct {
 	Principals Templates `env:"PODFQDN_KRB5_PRINCIPALS" doc:"the principals whose keys this Pod needs, such as HTTP/{fqdn},…; also {hostname}, {HOSTNAME}, {service}, {namespace}, {ordinal}"`
 	Realm      Realm     `env:"PODFQDN_KRB5_REALM" doc:"the realm of krb5.conf and of principals without one; otherwise that of the first principal"`
@@ -42,11 +42,11 @@ type Config struct {
 	AllowDisk  bool      `env:"PODFQDN_KRB5_ALLOW_DISK" envDefault:"false" doc:"true allows keys on a disk"`
 }
 
-// InPlace publishes the path of the source, which is a keytab, and extracts
-// nothing.
+// InPlace is true to publish the path of the source, which is a keytab, and to
+// extract nothing.
 type InPlace bool
 
-// UnmarshalText reads whether to extract: true is not in place.
+// UnmarshalText reads whether to extract the keys: true means not in place.
 func (p *InPlace) UnmarshalText(text []byte) error {
 	extract, err := strconv.ParseBool(string(text))
 	if err != nil {
@@ -86,8 +86,8 @@ func (c Config) Requirement(claim identity.Claim, published string) (*identity.R
 	return r, nil
 }
 
-// remark returns that keys have no version, and then that files of a directory were
-// not read.
+// remark returns a warning about keys without a version, and then one about files of
+// the directory that were not read.
 func (k *Keys) remark() (message, details string) {
 	if len(k.unversioned) > 0 {
 		message, details = "a key has version 0", identity.Enumerate(k.unversioned)+
@@ -105,7 +105,7 @@ func (k *Keys) remark() (message, details string) {
 	return "a file of the source was not read", k.skipped[0] + details
 }
 
-// Keys are those of one Pod, to be had. It is for one goroutine.
+// Keys finds the keys of one Pod. It is for one goroutine.
 type Keys struct {
 	config     Config
 	claim      identity.Claim
@@ -115,8 +115,8 @@ type Keys struct {
 	published  []Entry // without keys
 	reading    source.Reading[reading]
 
-	// What remark has not returned yet: principals of which a key has version 0,
-	// and whether it has returned skipped.
+	// What remark has not returned yet: the principals that have a key of version 0;
+	// remarked says whether it has returned skipped.
 	unversioned []Principal
 	remarked    bool
 }
@@ -165,7 +165,7 @@ func (c Config) Keys(claim identity.Claim) (*Keys, error) {
 	return &Keys{config: c, claim: claim, principals: principals, source: keytabs{path: at}}, nil
 }
 
-// Principals gives the principals that are wanted, in the order given.
+// Principals returns the principals that are wanted, in the order given.
 func (k *Keys) Principals() []Principal { return slices.Clone(k.principals) }
 
 // Apart refuses a source that lies in Dir or in another directory that is
@@ -187,11 +187,11 @@ func (k *Keys) Apart(published string) error {
 	return nil
 }
 
-// again is how long it is useless to look at a source again: a person or the
-// kubelet, once a minute, changes it.
+// again is the pause before a source is read again: a person changes it, or the
+// kubelet, once a minute.
 const again = time.Second
 
-// Require looks for the keys of a Pod whose name was proven, and gives the
+// Require looks for the keys of a Pod whose name was proven, and returns the
 // files to publish, in the order of their names; the caller clears them when
 // they are published.
 //
@@ -216,7 +216,7 @@ func (k *Keys) Check(ctx context.Context, _ identity.Resolver) error {
 	return k.notYet(ctx, err)
 }
 
-// notYet makes a Mismatch of what time or a person may mend.
+// notYet turns an error that time or a person may mend into a Mismatch.
 func (k *Keys) notYet(ctx context.Context, err error) error {
 	if _, final := errors.AsType[*identity.Refusal](err); err == nil || final || ctx.Err() != nil {
 		return err
@@ -269,7 +269,7 @@ func (k *Keys) files(ctx context.Context) ([]identity.File, error) {
 
 // behind is a *Missing if the source has gone back to older keys than those that
 // are published: somebody restored an earlier Secret, or the newest of several
-// files is damaged. A smaller version that was written later is no older one.
+// files is damaged. A smaller version that was written later is not older.
 func (k *Keys) behind(picked []Entry) error {
 	missing := &Missing{Found: k.principals}
 	for _, p := range k.principals {
@@ -290,8 +290,9 @@ func (k *Keys) behind(picked []Entry) error {
 	return missing
 }
 
-// Published takes note of files, of Require or such that Keeps accepts, that are
-// published now. For Require a source with older keys only lacks them then.
+// Published records the files that are published now, from Require or accepted by
+// Keeps. After that, Require reports a source that has only older keys as lacking
+// keys.
 func (k *Keys) Published(files []identity.File) {
 	for _, f := range files {
 		if f.Name == fileKeytab {
@@ -303,7 +304,7 @@ func (k *Keys) Published(files []identity.File) {
 	}
 }
 
-// texts gives the files that hold no key, in the order of their names.
+// texts returns the files that hold no key, in the order of their names.
 func (k *Keys) texts() []identity.File {
 	const readable = 0o644
 	var lines []byte
@@ -318,10 +319,10 @@ func (k *Keys) texts() []identity.File {
 	return []identity.File{first, {Name: filePrincipals, Data: lines, Mode: readable}}
 }
 
-// Keeps tells why the files of an earlier generation are not, or not wholly,
-// what Require gives for this Pod; nil if they are. Whether the keys are the
-// newest, the source alone can tell, and another version of this program may
-// have written the krb5.conf in other words.
+// Keeps returns why the files of an earlier generation are not, or not wholly, what
+// Require returns for this Pod; nil if they are. Only the source shows whether the
+// keys are the newest, and another version of this program may have written the
+// krb5.conf in other words.
 func (k *Keys) Keeps(files []identity.File) error {
 	content := map[string][]byte{}
 	for _, f := range files {
@@ -352,7 +353,7 @@ func (k *Keys) Keeps(files []identity.File) error {
 	return nil
 }
 
-// Skipped gives the files of a directory that could not be read when Require
+// Skipped returns the files of a directory that could not be read when Require
 // looked last, each as a sentence: worth a warning.
 func (k *Keys) Skipped() []string { return slices.Clone(k.skipped) }
 

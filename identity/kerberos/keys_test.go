@@ -83,7 +83,7 @@ func (s settings) published(t *testing.T) []identity.File {
 	}
 	for _, f := range files {
 		if !slices.Contains(kerberos.Files(), f.Name) {
-			t.Errorf("%s is no file of the contract", f.Name)
+			t.Errorf("%s is not a file of the contract", f.Name)
 		}
 	}
 	for i, line := range keys.Environment() {
@@ -296,9 +296,9 @@ func TestOlderKeysThanThePublishedOnesAreNone(t *testing.T) {
 	m.set(map[string][]byte{"k": podtest.KeytabOf(aes256(db0, 1))})
 	_, err = keys.Require(t.Context(), agreement, nil)
 	checkKeyless(t, err, fmt.Sprintf("%q has no key for %s (its newest version is 1, and version 2 is published); it has keys for %s", m.dir, db0, db0))
-	anew := podtest.KeytabOf(aes256(db0, 1, func(e *podtest.Entry) { e.Time++ }))
-	m.set(map[string][]byte{"k": anew})
-	if files, err := keys.Require(t.Context(), agreement, nil); err != nil || !bytes.Equal(files[0].Data, anew) {
+	again := podtest.KeytabOf(aes256(db0, 1, func(e *podtest.Entry) { e.Time++ }))
+	m.set(map[string][]byte{"k": again})
+	if files, err := keys.Require(t.Context(), agreement, nil); err != nil || !bytes.Equal(files[0].Data, again) {
 		t.Errorf("%v, %v", files, err)
 	}
 }

@@ -8,14 +8,14 @@ import (
 	"strconv"
 )
 
-// A keytab of format 0x0502 is those two bytes and records, each with its
-// length before it as a signed 32-bit number: a negative one is that of a hole,
+// A keytab of format 0x0502 is those two bytes and records, each preceded by its
+// length as a signed 32-bit number: a negative one is that of a hole,
 // 0 ends the file. All numbers are big-endian. A record is
 //
 //	components (16 bits), realm, component..., name type (32 bits),
 //	time (32), key version (8), encryption type (16), key
 //
-// where realm, components and key have their length before them (16 bits); and
+// where realm, components and key are preceded by their length (16 bits); and
 // then, since krb5 1.14, the key version with 32 bits, unless they are 0. There
 // may be more bytes, from an earlier record in the same place.
 //
@@ -24,19 +24,19 @@ import (
 // takes a file that is cut off for one that ends; here it is an error.
 const (
 	formatByte = 5
-	format1    = 1 // in the byte order of whoever wrote it, and 8-bit key versions
+	format1    = 1 // in the byte order of the machine that wrote it, with 8-bit key versions
 	format2    = 2
 )
 
 // Entry is one key of a keytab. It prints without the key.
 type Entry struct {
 	Principal Principal
-	Version   uint32 // of the key; 0 fits every ticket, as libkrb5 takes it
+	Version   uint32 // of the key; 0 fits every ticket, in libkrb5
 	Enctype   Enctype
 	Time      uint32 // when it was written, in seconds since 1970
 
 	key    secret
-	record secret // as it stands in the file, trailing bytes too; nil where nobody wants the key
+	record secret // as it stands in the file, trailing bytes too; nil if the key is not wanted
 }
 
 // String names the key; a principal that is not printable as it stands is quoted.
@@ -48,7 +48,7 @@ func (e Entry) String() string {
 	return fmt.Sprintf("%s, version %d, %s", principal, e.Version, e.Enctype)
 }
 
-// clone gives the entry with bytes of its own.
+// clone returns the entry with bytes of its own.
 func (e Entry) clone() Entry {
 	record, key := e.record.bytes(), e.key.bytes()
 	own := make([]byte, len(record)+len(key))
@@ -63,8 +63,8 @@ func (e Entry) forget() {
 	clear(e.key.bytes())
 }
 
-// errNoKeytab is that a file does not begin like one, and errBase64 that what it
-// says is one in base64.
+// errNoKeytab says that a file does not begin like a keytab, and errBase64 that it is
+// one in base64.
 var (
 	errNoKeytab = errors.New("is not a keytab: a keytab begins with the bytes 0x05 0x02")
 	errBase64   = errors.New("is a keytab in base64: put the decoded bytes there (kubectl create secret --from-file encodes a file by itself; a template has to decode what it copies)")
@@ -83,8 +83,8 @@ func looksBase64(first []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(first, " \t\r\n\"'"), []byte(base64Begins))
 }
 
-// malformed is why a file cannot be read to its end as a keytab. It tells
-// where and what, and nothing that was read there: where a file is damaged, a
+// malformed is why a file cannot be read to its end as a keytab. It says
+// where and what, and shows nothing that was read there: where a file is damaged, a
 // length or a name may be bytes of a key.
 type malformed struct {
 	at   int // bytes from the beginning of the file
@@ -140,7 +140,7 @@ func ParseKeytab(data []byte) ([]Entry, error) {
 	return entries, nil
 }
 
-// reader reads one record. After its first error it gives nothing but zeros.
+// reader reads one record. After its first error it returns only zeros.
 type reader struct {
 	file []byte // to the end of the record
 	at   int
@@ -181,8 +181,8 @@ func (r *reader) entry() Entry {
 	return e
 }
 
-// part reads bytes with their length before them. libkrb5 reads none that are
-// empty, or longer than a signed length can say.
+// part reads bytes that are preceded by their length. libkrb5 reads none that are
+// empty, or longer than a signed length allows.
 func (r *reader) part(what string) []byte {
 	length := int(r.number(2, "the length of "+what))
 	if r.err == nil && (length == 0 || length > maxPart) {
@@ -191,7 +191,7 @@ func (r *reader) part(what string) []byte {
 	return r.take(length, what)
 }
 
-// number reads a number of so many bytes.
+// number reads a number of the given size in bytes.
 func (r *reader) number(bytes int, what string) (n uint32) {
 	for _, b := range r.take(bytes, what) {
 		n = n<<8 | uint32(b)
@@ -216,7 +216,7 @@ func (r *reader) fail(what string) {
 	}
 }
 
-// writeKeytab gives a keytab of the entries, each as it stood in its file. It
+// writeKeytab returns a keytab of the entries, each as it stood in its file. It
 // is made in one piece, so that no copy of a key is left behind.
 func writeKeytab(entries []Entry) []byte {
 	size := 2

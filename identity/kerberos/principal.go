@@ -14,7 +14,7 @@ const maxPart = 1<<15 - 1
 // Principal is the name of a service or a user, such as
 // HTTP/db-0.db.default.svc.cluster.local@EXAMPLE.COM. Two are the same, as
 // libkrb5 compares them (krb5_principal_compare), exactly when they are ==:
-// case counts, and a name type has no part in it. The zero value is none.
+// case counts, the name type does not. The zero value is no principal.
 type Principal struct {
 	name  string // the components, as String shows them
 	realm string // as String shows it; "" if none was given
@@ -76,7 +76,7 @@ func parsePrincipal(s string) (Principal, error) {
 	return newPrincipal(parts, realm), nil
 }
 
-// unescaped gives what a backslash and c stand for.
+// unescaped returns what a backslash and c stand for.
 func unescaped(c byte) byte {
 	switch c {
 	case 'n':
@@ -94,7 +94,7 @@ func unescaped(c byte) byte {
 // escape writes a component or a realm as libkrb5 does (krb5_unparse_name).
 var escape = strings.NewReplacer(`\`, `\\`, "/", `\/`, "@", `\@`, "\n", `\n`, "\t", `\t`, "\b", `\b`, "\x00", `\0`)
 
-// newPrincipal makes a principal of its parts, without escapes; no component is
+// newPrincipal makes a principal from its parts, without escapes; no component is
 // empty.
 func newPrincipal(components [][]byte, realm []byte) Principal {
 	// An escaped component has no bare slash in it, so that this is as good as
@@ -106,7 +106,7 @@ func newPrincipal(components [][]byte, realm []byte) Principal {
 	return Principal{strings.Join(name, "/"), escape.Replace(string(realm))}
 }
 
-// String gives the principal as libkrb5 shows it, with escapes; without @ if
+// String returns the principal as libkrb5 shows it, with escapes; without @ if
 // it has no realm. ParsePrincipal reads it again.
 func (p Principal) String() string {
 	if p.realm == "" {
@@ -115,7 +115,7 @@ func (p Principal) String() string {
 	return p.name + "@" + p.realm
 }
 
-// Realm gives the realm, "" if none was given.
+// Realm returns the realm, "" if none was given.
 func (p Principal) Realm() string { return p.realm }
 
 // host splits SERVICE/HOST; ok is false if the name has another form.

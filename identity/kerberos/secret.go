@@ -15,7 +15,7 @@ type secret func() []byte
 
 func newSecret(b []byte) secret { return func() []byte { return b } }
 
-// bytes gives the bytes themselves, for copying and clearing only.
+// bytes returns the bytes themselves, for copying and clearing only.
 func (s secret) bytes() []byte {
 	if s == nil {
 		return nil
@@ -26,7 +26,7 @@ func (s secret) bytes() []byte {
 // Format answers every verb of package fmt.
 func (secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// String is for who asks for it without fmt.
+// String is for callers that do not go through fmt.
 func (secret) String() string { return redacted }
 
 // MarshalText answers encoding/json, encoding/xml, log/slog and zap.

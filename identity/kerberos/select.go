@@ -9,7 +9,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Select gives the entries of the principals that are wanted, and of no
+// Select returns the entries of the principals that are wanted, and of no
 // others: those of the newest key version and of the one before, with which
 // tickets from before a rotation can be read for as long as the source has it.
 // They are in the order of the principals, the newest first, so that a client
@@ -48,7 +48,7 @@ func Select(entries []Entry, want []Principal, allowed Enctypes) ([]Entry, error
 	return nil, missing
 }
 
-// pick gives the keys to take of one principal's entries, or why there are
+// pick returns the keys to take from one principal's entries, or why there are
 // none.
 func pick(entries []Entry, allowed Enctypes) (keys []Entry, why string) {
 	var refused []string
@@ -83,7 +83,7 @@ func (e Entry) same(other Entry) bool {
 		string(e.key.bytes()) == string(other.key.bytes())
 }
 
-// newest gives the newest of the key versions and the one before, if there is
+// newest returns the newest of the key versions and the one before, if there is
 // one.
 func newest(entries []Entry) (versions []uint32) {
 	last := map[uint32]uint32{} // when each version was written last
@@ -124,7 +124,7 @@ func moreRecent(a, written uint32, b, before uint32) bool {
 	return a > b
 }
 
-// nearMiss tells of the principal that is there instead of p, if one is.
+// nearMiss describes a similar principal that is there instead of p; "" if none is.
 func nearMiss(p Principal, there map[Principal][]Entry) string {
 	var realm, letters, short []Principal
 	service, host, isHost := p.host()
@@ -157,17 +157,17 @@ func nearMiss(p Principal, there map[Principal][]Entry) string {
 	return ""
 }
 
-// Missing is that a source lacks keys. It holds names only.
+// Missing reports that a source lacks keys. It holds names only.
 type Missing struct {
 	Source      string // the file or directory
 	Lacks       []Lack
-	Found       []Principal // that there are keys for, those wanted too, in order
+	Found       []Principal // those that have keys, wanted or not, in order
 	Unprintable int         // how many more there are whose names cannot be shown
 	Skipped     []string    // files that could not be read, each with its reason
 	Passed      int         // how many files there are not keytabs, and were passed over
 }
 
-// Lack is a principal without a key, and why; "" where nothing is like it.
+// Lack is a principal without a key, and why; "" if nothing similar is there.
 type Lack struct {
 	Principal Principal
 	Why       string

@@ -71,7 +71,7 @@ func TestSelectTakesTheNewestKeyVersionAndTheOneBefore(t *testing.T) {
 		"no wrap at 240":    {[]podtest.Entry{v(1, at(11)), v(240, at(10))}, []string{"240 18", "1 18"}},
 		"the same twice":    {[]podtest.Entry{v(3, at(1)), v(3, at(2))}, []string{"3 18"}},
 		"an older weak one": {[]podtest.Entry{v(3), v(2, enctype(23, 16))}, []string{"3 18"}},
-		"weak ones beside":  {[]podtest.Entry{v(3, enctype(23, 16)), v(3), v(3, enctype(16, 24)), v(3, enctype(1, 8)), v(3, enctype(99, 8))}, []string{"3 18"}},
+		"weak ones as well": {[]podtest.Entry{v(3, enctype(23, 16)), v(3), v(3, enctype(16, 24)), v(3, enctype(1, 8)), v(3, enctype(99, 8))}, []string{"3 18"}},
 	} {
 		for range 2 {
 			if got := selected(t, podtest.KeytabOf(test.entries...), kerberos.Enctypes{}, db0); !slices.Equal(got, test.want) {

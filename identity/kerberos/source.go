@@ -25,12 +25,11 @@ const (
 // Source is where the keys come from: the path of a keytab, or of a directory of
 // keytabs, perhaps with words in braces, as in Templates.
 //
-// In a directory every file that begins like a keytab is read; others lie in
-// Secrets too, and are passed over. One that cannot be read to its end counts
-// for nothing and stops nobody: in a directory with everybody's keys it is most
+// In a directory every file that begins like a keytab is read; a Secret may have
+// other files too, which are passed over. One that cannot be read to its end is
+// ignored: in a directory with everybody's keys it is most
 // likely another Pod's. Where keys are missing the error names it, and one that is
-// a keytab in base64, and counts what was passed over. Directories in the directory are
-// not looked into.
+// a keytab in base64, and counts what was passed over. Subdirectories are not read.
 type Source struct{ source.Path }
 
 // keytabs is a Source whose path is known.
@@ -73,9 +72,9 @@ func (s *keytabs) stat() (source.State, error) {
 		}
 		f, err := source.Stat(filepath.Join(l.Dir, name), filepath.Join(s.path, name))
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // a link that leads nowhere, or the directory is being replaced
+		case errors.Is(err, fs.ErrNotExist): // a broken link, or the directory is being replaced
 		case err != nil:
-			l.Files = append(l.Files, f) // to read it will tell why not
+			l.Files = append(l.Files, f) // reading it will say why not
 		case f.Mode.IsRegular():
 			l.Files = append(l.Files, f)
 		}
@@ -83,9 +82,9 @@ func (s *keytabs) stat() (source.State, error) {
 	return l, nil
 }
 
-// read gives the source's entries, all from one state of it: of the principals
-// that are wanted with bytes of their own, of all others without. It tells of
-// files in a directory that could not be read. The error is a *identity.Refusal
+// read returns the source's entries, all from one state of it: those of the wanted
+// principals with bytes of their own, all others without. skipped names the files of
+// a directory that could not be read. The error is a *identity.Refusal
 // where only another Pod spec can help.
 func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, skipped []string, err error) {
 	var failed error
@@ -111,8 +110,8 @@ func (s *keytabs) read(ctx context.Context, want []Principal) (entries []Entry, 
 	return nil, nil, fmt.Errorf("%+q changed each of the %d times that it was read", s.path, tries)
 }
 
-// readAll reads what was looked at. passed is how many files of a directory do not begin
-// like a keytab.
+// readAll reads the files of l. passed is the number of files of a directory that do
+// not begin like a keytab.
 func readAll(ctx context.Context, l source.State, want []Principal) (entries []Entry, skipped []string, passed int, err error) {
 	left := int64(maxBytes)
 	var denied error
@@ -144,7 +143,7 @@ func readAll(ctx context.Context, l source.State, want []Principal) (entries []E
 	return entries, skipped, passed, nil
 }
 
-// readFile reads one keytab of at most so many bytes, which become fewer.
+// readFile reads one keytab of at most *left bytes, and subtracts its size from that.
 func readFile(f source.File, left *int64, want []Principal) ([]Entry, error) {
 	opened, err := f.Open(holds)
 	if err != nil {
@@ -188,7 +187,7 @@ func forget(entries []Entry) {
 	}
 }
 
-// explain says what to change where a path cannot be read.
+// explain adds what to change if a path cannot be read.
 func explain(path string, err error) error { return source.Explain(path, err, holds) }
 
 // holds is what lies in the source, in errors.

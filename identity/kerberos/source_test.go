@@ -320,7 +320,7 @@ func TestAFileThatMayNotBeReadIsToldWithItsModeAndTheUser(t *testing.T) {
 		checkRefusal(t, err, fmt.Sprintf("uid %d, gid %d, groups %v may not read %q, as %q has uid %d, gid %d and mode 0100: set the Pod's fsGroup, or a defaultMode or runAsUser that allows reading it",
 			os.Geteuid(), os.Getegid(), groups, filepath.Join(path, "closed/a"), filepath.Join(path, "closed"), owner.Uid, owner.Gid))
 	}
-	// Another Pod's file beside ours.
+	// Another Pod's file next to ours.
 	entries, skipped, err := kerberos.NewReader(filepath.Join(path, "some")).Read(t.Context(), principals(t, db0)...)
 	if err != nil || !slices.Equal(names(entries), []string{db0 + " 1"}) || !slices.Equal(skipped, []string{sentence("some/a", "0200")}) {
 		t.Errorf("%q, %q, %v", names(entries), skipped, err)
@@ -350,7 +350,7 @@ func TestAChangeOfTheSourceIsNoticed(t *testing.T) {
 		{"a file comes", dir, func() { write(t, path("c"), ours) }},
 		{"a file goes", dir, func() { _ = os.Remove(path("c")) }},
 		{"a file grows", dir, func() { write(t, path("b"), slices.Concat(theirs, hole(1))) }},
-		{"a file is written anew", file, func() {
+		{"a file is written again", file, func() {
 			write(t, path("new"), ours)
 			_ = os.Rename(path("new"), path("a"))
 		}},

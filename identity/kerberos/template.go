@@ -20,7 +20,7 @@ func (t Templates) IsZero() bool { return len(t.texts) == 0 }
 
 // UnmarshalText reads principals with commas between them, such as
 // "HTTP/{fqdn},hdfs/{fqdn}@EXAMPLE.COM", as ParsePrincipal would; a comma that
-// is part of a name has a backslash before it, and so has a brace or a space.
+// is part of a name has a backslash in front of it, and so has a brace or a space.
 // An empty text is none.
 func (t *Templates) UnmarshalText(text []byte) error {
 	*t = Templates{}
@@ -48,7 +48,7 @@ func (t *Templates) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// splitUnescaped splits at each sep that no backslash stands before.
+// splitUnescaped splits at each sep that has no backslash in front of it.
 func splitUnescaped(text string, sep byte) (parts []string) {
 	start := 0
 	for i := 0; i < len(text); i++ {
@@ -63,7 +63,7 @@ func splitUnescaped(text string, sep byte) (parts []string) {
 	return append(parts, text[start:])
 }
 
-// resolve makes one principal of a template.
+// resolve makes one principal from a template.
 func resolve(template string, words source.Words, realm Realm) (Principal, error) {
 	if !printable(template) {
 		return Principal{}, fmt.Errorf("%+q is not a principal: only printable ASCII is allowed (RFC 4120, 5.2.1)", template)
@@ -86,7 +86,7 @@ func resolve(template string, words source.Words, realm Realm) (Principal, error
 	return p, nil
 }
 
-// principals makes the principals of the templates, each once, in the order
+// principals makes the principals from the templates, each once, in the order
 // given.
 func (t Templates) principals(words source.Words, realm Realm) (all []Principal, err error) {
 	for _, text := range t.texts {

@@ -19,7 +19,7 @@ const maxMembers = 1000
 //	1..3                       the same with the ordinals 1, 2 and 3
 //	zk-{0..2},jn-0.journal     these names, where a range in braces is several
 //
-// The zero value is none.
+// The zero value has no members.
 type Members struct {
 	own         bool   // the Pod's own name with ordinals
 	first, last int    // of own
@@ -136,8 +136,8 @@ func number(s string) (int, error) {
 	return int(n), nil
 }
 
-// names returns the members' names for a Pod, in their order, and where it is among
-// them itself; -1 if it is not. The error is a *identity.Refusal.
+// names returns the members' names for a Pod, in their order, and the index of the Pod
+// itself among them; -1 if it is not one of them. The error is a *identity.Refusal.
 func (m Members) names(c identity.Claim) (names []identity.Name, self int, err error) {
 	self = -1
 	var texts []string

@@ -8,7 +8,7 @@ import (
 )
 
 // Named returns a Roll of names of any kind, of Pods, of Services or of neither,
-// such as "other-service", "zk-{0..2}.zk" or "db.example.com", of which so many must
+// such as "other-service", "zk-{0..2}.zk" or "db.example.com"; wait says how many must
 // be there. A short name is completed as the cluster's own domains in a search list
 // would do it, with the most specific first; one with a root dot is whole. A name
 // that is there twice counts once. Only names that have the form of a Pod's are looked

@@ -128,8 +128,8 @@ func (c Config) Waits(claim identity.Claim) (others []identity.Name, need int, e
 	return others, need, err
 }
 
-// others returns those among whom is waited, and for how many of them, this Pod
-// included where it is one of them. The error is a *identity.Refusal.
+// others returns the members that count, and how many of them must be there, this Pod
+// included if it is one of them. The error is a *identity.Refusal.
 func (c Config) others(claim identity.Claim, names []identity.Name, self int) (others []identity.Name, need int, err error) {
 	switch {
 	case c.Wait.none():
@@ -149,7 +149,7 @@ func (c Config) others(claim identity.Claim, names []identity.Name, self int) (o
 	return names, c.Wait.number, nil
 }
 
-// waiting returns who is waited for. The error is a *identity.Refusal.
+// waiting returns the members to wait for. The error is a *identity.Refusal.
 func (c Config) waiting(claim identity.Claim, names []identity.Name, self int) (*waiting, error) {
 	others, need, err := c.others(claim, names, self)
 	if err != nil {
@@ -179,7 +179,7 @@ type waiting struct {
 	total, need int // of the set, and how many of them must be there, this Pod included
 }
 
-// wants says what is waited for.
+// wants describes what is waited for.
 func (w *waiting) wants(wait Wait) string {
 	names := w.Roll.Written()
 	if len(names) == 0 {
@@ -196,7 +196,7 @@ func (w *waiting) require(ctx context.Context, a identity.Agreement, dns identit
 	return nil, w.notYet(w.Look(ctx, dns))
 }
 
-// notYet makes a Mismatch of who is missing.
+// notYet turns a *Missing into a Mismatch.
 func (w *waiting) notYet(err error) error {
 	m, ok := errors.AsType[*Missing](err)
 	if !ok {

@@ -12,14 +12,14 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// How fast is asked. A process asks one question at a time.
+// The pace of the questions. A process asks one at a time.
 const (
 	// setRate is how many questions a second all members of a set ask together, who
 	// all wait for each other: a fraction of what a CoreDNS with a fifth of a core
 	// answers.
 	setRate = 300
-	// setBurst is how many they ask together when they have not asked for a while: so
-	// many that a set of 40 need not wait for setRate while it forms.
+	// setBurst is how many they ask together when they have not asked for a while: enough
+	// that a set of 40 need not wait for setRate while it forms.
 	setBurst = 6000
 	// processRate is how many one process asks for names that it was given, and how
 	// many at once.
@@ -29,7 +29,7 @@ const (
 	// look and a report for each.
 	sip = 100 * time.Millisecond
 
-	// breath is for how long one look may last, so that it is told how far it is.
+	// breath is how long one look may last, so that progress is reported.
 	breath = time.Second
 	// idle is the least pause for a name on which nothing depends at the moment.
 	idle = 5 * time.Second
@@ -61,7 +61,7 @@ type member struct {
 	why     error         // a *identity.Mismatch
 }
 
-// newRoll returns a Roll for which so many processes ask: they share setRate and
+// newRoll returns a Roll of which askers processes ask; they share setRate and
 // setBurst.
 func newRoll(noun string, need, askers int) *Roll {
 	n := float64(askers)
@@ -84,11 +84,11 @@ func (r *Roll) add(search *identity.Search, written string, names ...identity.Na
 
 // Missing is why a Roll is not complete yet.
 type Missing struct {
-	Names       []identity.Name // who was asked for and is missing, in order
-	There, Need int             // who need not be asked for included
+	Names       []identity.Name // that were asked for and are missing, in order
+	There, Need int             // including those that need not be asked for
 	Unasked     int
 	Topic       string        // the same as long as little has changed
-	Again       time.Duration // how long it is useless to look again
+	Again       time.Duration // the pause before the next look
 	noun        string
 	why         error           // of the first,
 	spellings   []identity.Name // and what it may stand for
@@ -185,14 +185,14 @@ func (r *Roll) Look(ctx context.Context, dns identity.Resolver) error {
 		return nil
 	}
 	if r.there > there {
-		again = 0 // who can wait longer is another now
+		again = 0 // another member can wait longer now
 	}
 	return r.missing(max(again, time.Millisecond))
 }
 
-// due returns those that are missing, in the order in which to ask for them: first
-// those for whom nobody has asked yet, who may be there. Of the others as many can
-// be waited for as have to come, and one more; the rest can wait longer.
+// due returns the missing members, in the order in which to ask for them: first those
+// that were not asked for yet, as they may be there. Of the others, as many as still
+// have to come and one more keep their pace; the rest can wait longer.
 func (r *Roll) due() []*member {
 	var missing []*member
 	asked := 0
@@ -293,7 +293,7 @@ func (r *Roll) sweep(ctx context.Context, dns identity.Resolver) error {
 	return r.missing(0)
 }
 
-// missing says who is missing.
+// missing returns what is missing.
 func (r *Roll) missing(again time.Duration) *Missing {
 	e := &Missing{There: r.there, Need: r.need, Again: again, noun: r.noun}
 	for _, m := range r.members {
@@ -328,8 +328,8 @@ func (r *Roll) missing(again time.Duration) *Missing {
 // There returns how many are there.
 func (r *Roll) There() int { return r.there }
 
-// Written returns who is on the roll, in order, as it was written, or by the whole
-// name.
+// Written returns the names on the roll, in order: each as a person wrote it, or else
+// the whole name.
 func (r *Roll) Written() []string {
 	var all []string
 	for _, m := range r.members {

@@ -17,9 +17,9 @@
 //	{ordinal}      the number behind the hostname's last hyphen
 //	{ordinal+N}    the sum, as above
 //
-// and every other byte of it stays, but for what must be a slip: a brace in front of
-// a letter begins a word, and there are no others. It stays in front of anything
-// else, and behind a "$". FORMAT has no parenthesis and no line's end: the
+// and every other byte of it stays, except what must be a slip: a brace in front of a
+// letter begins a word, and only these words exist. In front of anything else, and
+// after a "$", a brace stays. FORMAT has no parenthesis and no line's end: the
 // first ")" ends it. SEP is any bytes but "]", and may be empty; in it \n is a line's
 // end, \t a tab and \\ a backslash, and no other backslash may be there.
 //
@@ -118,7 +118,7 @@ func (t Text) At(variable string) int {
 	return 0
 }
 
-// Unfit is a reference whose variable has no value, or none that fits.
+// Unfit is a reference whose variable has no value, or one that does not fit.
 type Unfit struct {
 	Line int    // from 1
 	Why  string // "POD_FQDN has no value"
@@ -177,7 +177,7 @@ func (t Text) Bytes(values map[string]string) ([]byte, error) {
 	return append(b, t.text[end:]...), nil
 }
 
-// filling is what stands in place of references. The list is read once it is needed.
+// filling holds the values that replace references. The list is read when it is needed.
 type filling struct {
 	values map[string]string
 	list   *list

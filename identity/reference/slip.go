@@ -2,7 +2,7 @@ package reference
 
 import "strings"
 
-// Slip is what looks like a reference and is none, so that it stays in the text.
+// Slip is text that looks like a reference and is not one, so it stays as it is.
 type Slip struct {
 	Line    int    // from 1
 	Written string // such as $(POD_FQND), without what follows the name
@@ -14,7 +14,7 @@ const maxSlips = 8
 
 // Slips returns what stays in the text, and is a reference but for a slip in the
 // name, for blanks, or for lower case; at most 8. What has one more "$" in front is
-// left out: it is to stay.
+// left out, as it is meant to stay.
 func (t Text) Slips() (all []Slip) {
 	for from := 0; len(all) < maxSlips; {
 		i := strings.Index(t.text[from:], "$(")
@@ -35,7 +35,7 @@ func (t Text) Slips() (all []Slip) {
 	return all
 }
 
-// Nearest returns the name of which another is a slip, "" for none: one letter that
+// Nearest returns the one of names that name is a slip of, "" for none: one letter that
 // is wrong, too many or missing, or two that are swapped; two such slips in a name of
 // more than nine letters.
 func Nearest(name string, names []string) string {

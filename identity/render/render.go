@@ -19,11 +19,12 @@ import (
 	"github.com/podfqdn/podfqdn/identity/reference"
 )
 
-// signal is the file that stands for all that was rendered. It holds the lines of
-// identity.env for which that was.
+// signal is the file that marks the rendered files as complete. It holds the lines of
+// identity.env that they were rendered with.
 const signal = "..rendered"
 
-// Pairs are sources and where they are rendered into. The zero value is none.
+// Pairs are sources and the volumes that they are rendered into. The zero value has
+// none.
 type Pairs struct{ pairs []pair }
 
 type pair struct{ src, dst string }
@@ -91,7 +92,7 @@ type rendering struct {
 	documented, has []string // variables
 	additions       []identity.Addition
 	known           map[string]string // what additions say: DNS is not needed for it
-	slips           []string          // which nobody has been told of yet
+	slips           []string          // not returned by remark yet
 	files           []file            // nil: not read, or not needed any more
 }
 
@@ -195,7 +196,7 @@ func lines(g identity.Generation) []byte {
 
 const fileEnv = "identity.env"
 
-// keeps tells why files were not rendered for this Pod, with the addresses that it
+// keeps returns why files were not rendered for this Pod, with the addresses that it
 // has now; nil if they were.
 func (r *rendering) keeps(files []identity.File) error {
 	i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == signal })

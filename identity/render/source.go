@@ -57,8 +57,8 @@ func readWhile(src string, meanwhile func()) ([]file, error) {
 		fmt.Errorf("PODFQDN_RENDER: %+q changed each of the %d times that it was read", src, tries), "stop what writes to it")
 }
 
-// readOnce reads a source. changed says that it was replaced meanwhile, and what was
-// read counts for nothing.
+// readOnce reads a source. changed says that it was replaced meanwhile, and that what
+// was read must not be used.
 func readOnce(src string, meanwhile func()) (files []file, changed bool, err error) {
 	root, err := os.OpenRoot(src + "/.") // for which the kernel refuses a FIFO before it opens it
 	switch {
@@ -123,8 +123,8 @@ func (s *source) directory(prefix string, above []fs.FileInfo) error {
 	return nil
 }
 
-// list returns the names in dir that do not begin with "..", in order; of too many
-// only more than may be.
+// list returns the names in dir that do not begin with "..", in order. It stops
+// reading once there are more than are allowed.
 func (s *source) list(dir *os.File) (names []string, err error) {
 	for len(names) <= 2*maxFiles {
 		some, err := dir.Readdirnames(256)
@@ -177,8 +177,8 @@ func (s *source) entry(name string, above []fs.FileInfo) error {
 
 const fewer = "name a directory with less in it"
 
-// read reads one file of at most as many bytes as are left. Whatever else stands
-// there by now is opened without waiting for anybody, and not read.
+// read reads one file of at most as many bytes as are left. Anything else that is
+// there by now is opened without blocking, and not read.
 func (s *source) read(name string) (string, fs.FileMode, error) {
 	f, err := s.in.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -205,12 +205,12 @@ func (s *source) read(name string) (string, fs.FileMode, error) {
 	return b.String(), info.Mode().Perm(), nil
 }
 
-// refuse makes the Refusal of what stands at a path.
+// refuse returns a Refusal of what is at a path.
 func refuse(at string, why error, change string) error {
 	return identity.Refuse(identity.Misconfigured, fmt.Errorf("PODFQDN_RENDER: %+q %w", at, why), change)
 }
 
-// explain makes a Refusal of why a path cannot be read.
+// explain returns a Refusal with why a path cannot be read.
 func explain(at string, err error) error {
 	errno, system := errors.AsType[syscall.Errno](err)
 	switch {
@@ -228,7 +228,7 @@ func explain(at string, err error) error {
 	return refuse(at, fmt.Errorf("cannot be read: %w", err), "replace it")
 }
 
-// kind is what has a mode that is neither a file's nor a directory's.
+// kind names what has a mode that is not a regular file's.
 func kind(mode fs.FileMode) string {
 	switch mode.Type() {
 	case fs.ModeNamedPipe:

@@ -12,7 +12,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Path is an absolute path, perhaps with words in braces. The zero value is none.
+// Path is an absolute path, perhaps with words in braces. The zero value is no path.
 type Path struct{ template string }
 
 // UnmarshalText reads a path; "" is none.
@@ -37,9 +37,9 @@ func (p Path) IsZero() bool { return p.template == "" }
 // Of returns the path of the Pod that has these words. The error is one of Expand.
 func (p Path) Of(w Words) (string, error) { return w.Expand(p.template) }
 
-// Explain says what to change where a path cannot be read, which holds the "keys" or
-// the "certificate". A file's mode is the Pod spec's: that it is wrong, time does not
-// mend, and the error is a *identity.Refusal.
+// Explain returns err with what to change so that a path can be read; holds is "keys"
+// or "certificate". A wrong file mode comes from the Pod's spec, and time does not mend
+// it: then the error is a *identity.Refusal.
 func Explain(path string, err error, holds string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
@@ -53,7 +53,7 @@ func Explain(path string, err error, holds string) error {
 	return fmt.Errorf("%+q cannot be read: %w", path, err)
 }
 
-// denied says who was refused what.
+// denied says which user was denied which file.
 func denied(path string) error {
 	groups, _ := os.Getgroups()
 	who := fmt.Sprintf("uid %d, gid %d, groups %v may not read %+q", os.Geteuid(), os.Getegid(), groups, path)

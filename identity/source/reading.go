@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// patience is how long a source is waited for; but that it hangs is told notice
-// before a deadline, which would only say that time is up. What takes less than least
-// does not hang: there the reason from before is the better one.
+// patience is how long a read may take. A read that hangs is reported notice earlier
+// than a deadline, which would only say that time is up. One that takes less than least
+// does not hang: then the earlier reason is the better one.
 const (
 	patience = 5 * time.Second
 	notice   = 100 * time.Millisecond
 	least    = time.Second
 )
 
-// Reading reads a source in a goroutine of its own, of which there is one: a file
-// system that hangs, as NFS does, holds that and nobody else. The zero value is
-// ready; it is for one goroutine.
+// Reading reads a source in a single goroutine of its own: a file system that hangs,
+// as NFS does, blocks that and nothing else. The zero value is ready; it is for one
+// goroutine.
 type Reading[T any] struct{ done chan T }
 
-// Read returns what read returns. While an earlier one hangs, that is waited for, and
-// read is not called. The error says that the path hangs, or is the end of ctx.
+// Read returns what read returns. While an earlier read hangs, Read waits for that and
+// does not call read. The error says that the path hangs, or is the end of ctx.
 func (r *Reading[T]) Read(ctx context.Context, path string, read func() T) (found T, err error) {
 	if r.done == nil {
 		done := make(chan T, 1)

@@ -9,9 +9,8 @@ import (
 	"syscall"
 )
 
-// State is what was looked at, and not read yet. Two that are Equal are at the same
-// bytes, as far as a file system can tell: what is read between two looks that are,
-// is of one version.
+// State is what stat(2) says of a source. Two that are Equal have the same bytes, as far
+// as a file system can tell: what is read between two Equal states is of one version.
 type State struct {
 	Dir   string // that holds the files; "" where the source is one file
 	Files []File
@@ -22,8 +21,7 @@ func (s State) Equal(other State) bool {
 	return s.Dir == other.Dir && slices.Equal(s.Files, other.Files)
 }
 
-// File is a file as it was looked at. Of one that could not be looked at only Path and
-// Shown are known.
+// File is what stat(2) says of a file. If that failed, only Path and Shown are known.
 type File struct {
 	Path  string // to open it
 	Shown string // to people: without what "..data" stands for
@@ -34,7 +32,7 @@ type File struct {
 	mtime, ctime syscall.Timespec
 }
 
-// Stat looks at a file, which it does not open. The error is that of os.Stat.
+// Stat returns the state of a file without opening it. The error is that of os.Stat.
 func Stat(path, shown string) (File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -44,11 +42,11 @@ func Stat(path, shown string) (File, error) {
 	return File{path, shown, info.Size(), info.Mode(), uint64(s.Dev), s.Ino, s.Mtim, s.Ctim}, nil
 }
 
-// There reports whether the file could be looked at.
+// There reports whether Stat succeeded.
 func (f File) There() bool { return f.ino != 0 }
 
-// Open opens a regular file for reading, which never waits. That it is another file by
-// now is for a second look to see. The error is one of Explain.
+// Open opens a regular file for reading, and never blocks. It does not check that this
+// is still the same file: a second State shows that. The error is one of Explain.
 func (f File) Open(holds string) (*os.File, error) {
 	opened, err := os.OpenFile(f.Path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -61,8 +59,8 @@ func (f File) Open(holds string) (*os.File, error) {
 	return opened, nil
 }
 
-// Data returns where the files of a directory lie. One that the kubelet or a CSI driver
-// writes is entered through its "..data", which is replaced by one rename when anything
+// Data returns the directory in which the files of dir really are. One that the kubelet
+// or a CSI driver writes is entered through its "..data", which is replaced by one rename when anything
 // in it changes (Kubernetes, pkg/volume/util/atomic_writer.go).
 func Data(dir string) string {
 	target, err := os.Readlink(filepath.Join(dir, "..data"))

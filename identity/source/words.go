@@ -8,19 +8,19 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Words are what the words in braces stand for, in a Pod. One that it does not have
-// stands for "".
+// Words maps the words in braces to their values in a Pod; "" for one that the Pod
+// does not have.
 type Words map[string]string
 
-// words are all that there are. HOSTNAME is in upper case, as in the computer accounts
+// words lists all of them. HOSTNAME is in upper case, as in the computer accounts
 // of Active Directory.
 var words = []string{"fqdn", "hostname", "HOSTNAME", "service", "namespace", "ordinal"}
 
 // wordList is for people.
 const wordList = "{fqdn}, {hostname}, {HOSTNAME}, {service}, {namespace} and {ordinal}"
 
-// WordsOf returns those of a claim. A name of another form than Kubernetes gives has
-// neither Service nor namespace, and not every Pod has an ordinal.
+// WordsOf returns the words of a claim. A name that does not have the form of
+// Kubernetes has neither Service nor namespace, and not every Pod has an ordinal.
 func WordsOf(claim identity.Claim) Words {
 	fqdn := claim.Name().String()
 	hostname, _, _ := strings.Cut(fqdn, ".")
@@ -33,9 +33,9 @@ func Example() Words {
 	return Words{"fqdn": "db-0.db.default.svc.cluster.local", "hostname": "db-0", "HOSTNAME": "DB-0", "service": "db", "namespace": "default", "ordinal": "0"}
 }
 
-// Expand replaces the words in braces. What a backslash stands before, and the
-// backslash, stay as they are. The error says what is wrong with the text; it is a
-// *identity.Refusal where a word stands for nothing in this Pod.
+// Expand replaces the words in braces. A backslash and the character after it stay as
+// they are. The error says what is wrong with the text; it is a *identity.Refusal if a
+// word has no value in this Pod.
 func (w Words) Expand(text string) (string, error) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -68,7 +68,7 @@ func (w Words) Expand(text string) (string, error) {
 	return b.String(), nil
 }
 
-// absent refuses a word that stands for nothing in this Pod.
+// absent refuses a word that has no value in this Pod.
 func (w Words) absent(word, text string) error {
 	why, change := w["fqdn"]+" is not a name of the form HOSTNAME.SERVICE.NAMESPACE.svc.CLUSTERDOMAIN", "write it out, or use {fqdn} or {hostname}"
 	if word == "ordinal" {
