@@ -13,7 +13,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
-// added is an Addition with so many bytes in its line.
+// added returns an Addition whose line has the given number of bytes.
 func added(size int) identity.Addition {
 	list := strings.Repeat("a", size-len("POD_PEERS=''"))
 	return identity.Addition{

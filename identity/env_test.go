@@ -16,7 +16,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// kubeletEnv gives the value of a key of an env file as the kubelet reads it
+// kubeletEnv returns the value of a key of an env file as the kubelet reads it
 // for fileKeyRef (KEP-3721; pkg/kubelet/util/env/env_util.go): "" where the
 // key is absent, which the kubelet takes for missing.
 func kubeletEnv(text []byte, key string) (string, error) {
@@ -103,7 +103,7 @@ func TestTheGrammarOfEnvFilesIsTheKubelets(t *testing.T) {
 	}
 }
 
-// environment gives the variables that identity.env must hold, by the other
+// environment returns the variables that identity.env must hold, by the other
 // files of a generation.
 func environment(files []identity.File) map[string]string {
 	variables := make(map[string]string)

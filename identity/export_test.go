@@ -8,7 +8,7 @@ import (
 // ParseResolvConf reads the text of a resolv.conf.
 var ParseResolvConf = parseResolvConf
 
-// HostsLines gives the lines of a hosts file that say something of the Pod, as
+// HostsLines returns the lines of a hosts file that say something about the Pod, as
 // "ADDRESS NAME NAME…", and whether the file is a node's.
 func HostsLines(text string) (lines []string, hostNetwork bool) {
 	h := parseHosts(text)
@@ -22,7 +22,7 @@ func HostsLines(text string) (lines []string, hostNetwork bool) {
 	return lines, h.hostNetwork
 }
 
-// HostsRead gives what the first line of a hosts file says of the Pod.
+// HostsRead returns what the first line of a hosts file says of the Pod.
 func HostsRead(text string) string {
 	for _, line := range parseHosts(text).own("") {
 		p := line.says
@@ -32,8 +32,8 @@ func HostsRead(text string) string {
 	return ""
 }
 
-// CheckOwn tells why an address cannot be a Pod's.
+// CheckOwn says why an address cannot be a Pod's.
 func CheckOwn(addr netip.Addr) error { return checkOwn(addr) }
 
-// Instead gives the names that DNS may publish in place of the one claimed.
+// Instead returns the names that DNS may publish instead of the one claimed.
 func (c Claim) Instead() []Name { return c.instead }

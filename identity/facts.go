@@ -88,7 +88,7 @@ func Look(root fs.FS, given Given, ifaces func() ([]netip.Addr, error)) (Facts, 
 	h := parseHosts(hostsText)
 	self, _ := selfIn(root, h)
 	if ifaces == nil && len(h.own(short(self.Value))) == 0 {
-		self = Fact{} // no interface tells which of the files is wrong: DNS has the last word
+		self = Fact{} // no interface shows which of the files is wrong: DNS decides
 	}
 	f, mistakes, gaps := look(root, given, h, short(self.Value), ifaces)
 	return f, errors.Join(mistakes, gaps)

@@ -17,7 +17,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
-// Beside the seeds that the targets add from the corpus of Pods and from the
+// In addition to the seeds that the targets add from the corpus of Pods and from the
 // contract, each has some in testdata/fuzz.
 func TestEveryFuzzTargetHasSeeds(t *testing.T) {
 	text, err := os.ReadFile("fuzz_test.go")
@@ -39,7 +39,7 @@ func TestEveryFuzzTargetHasSeeds(t *testing.T) {
 	}
 }
 
-// filesOf gives the different files of one path in the corpus of Pods.
+// filesOf returns the different files of one path in the corpus of Pods.
 func filesOf(t testing.TB, path string) (texts []string) {
 	for _, p := range corpus(t) {
 		if f := p.Root[path]; f != nil && !slices.Contains(texts, string(f.Data)) {
@@ -79,7 +79,7 @@ func FuzzHosts(f *testing.F) {
 				t.Errorf("got %q, with HostAliases %q", lines, got)
 			}
 		}
-		// No hosts file makes a claim that is no name, nor a refusal that says nothing.
+		// No hosts file makes a claim that is not a name, nor a refusal that says nothing.
 		root := fstest.MapFS{
 			"etc/hosts":       {Data: []byte(text)},
 			"etc/resolv.conf": {Data: []byte("search default.svc.cluster.local\nnameserver 10.96.0.10\n")},
@@ -95,7 +95,7 @@ func FuzzHosts(f *testing.F) {
 	})
 }
 
-// A resolv.conf never gives more than glibc would use, and its settings
+// A resolv.conf never has more than glibc would use, and its settings
 // written down give the same settings again.
 func FuzzResolvConf(f *testing.F) {
 	for _, text := range filesOf(f, "etc/resolv.conf") {

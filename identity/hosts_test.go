@@ -20,7 +20,7 @@ const (
 	aliases = "\n# Entries added by HostAliases.\n"
 )
 
-func TestHostsGivesTheKubeletsOwnLines(t *testing.T) {
+func TestHostsReturnsTheKubeletsOwnLines(t *testing.T) {
 	for _, test := range []struct {
 		name, text  string
 		want        []string
@@ -131,7 +131,7 @@ func TestLookDoesNotWaitForAHostsFileThatIsNotThere(t *testing.T) {
 	})
 }
 
-func TestLookReadsOnlyOrdinaryFilesOfBoundedSize(t *testing.T) {
+func TestLookReadsOnlyRegularFilesOfBoundedSize(t *testing.T) {
 	good := func() fstest.MapFS {
 		return podtest.DB0.Files("cluster.local", "10.244.0.27")
 	}

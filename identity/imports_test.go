@@ -10,7 +10,7 @@ import (
 )
 
 // What knows neither sockets nor other people's code cannot ask a public
-// resolver, nor /etc/hosts, behind anybody's back.
+// resolver, nor /etc/hosts, unnoticed.
 func TestIdentityImportsTheStandardLibraryWithoutNet(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", "{{.ImportPath}} {{.Standard}}", ".").Output()
 	if err != nil {

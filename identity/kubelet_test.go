@@ -108,11 +108,11 @@ func TestEveryCombinationOfHostnameFieldsIsClaimedOrRefused(t *testing.T) {
 			t.Errorf("row %d:\ngot  %s\nwant %s", i, got, row.want)
 		}
 
-		// What a refusal tells to set leads to what DNS publishes, and so does
+		// What a refusal says to set leads to what DNS publishes, and so does
 		// every claim, or else to the name that is looked out for.
 		given.Hostname, given.Service = spec.Hostname, "bb"
 		if given.Hostname == "" && err != nil {
-			continue // not to be had but by spec.Hostname
+			continue // only possible with spec.Hostname
 		}
 		claim, err = claimOf(root, given)
 		if err != nil {
@@ -146,7 +146,7 @@ func TestAnOverrideOf64CharactersArrivesAs63(t *testing.T) {
 
 // The kubelet cuts a Pod's long name wherever its 63rd character stands, and
 // takes trailing hyphens and dots away.
-func TestEveryCutNameIsToldByThePodsName(t *testing.T) {
+func TestThePodsNameShowsEveryCutName(t *testing.T) {
 	for _, name := range []string{
 		strings.Repeat("a", 64),
 		strings.Repeat("a", 62) + "-b",
@@ -162,7 +162,7 @@ func TestEveryCutNameIsToldByThePodsName(t *testing.T) {
 		}
 		checkRefusal(t, err)
 	}
-	// A hostname of its own is no cut name, however the Pod's name begins.
+	// A hostname of its own is not a cut name, however the Pod's name begins.
 	for _, hostname := range []string{"a", strings.Repeat("a", 62), strings.Repeat("a", 63)} {
 		spec := podtest.Pod{Name: hostname + strings.Repeat("b", 64), Namespace: "default", Subdomain: "bb", Hostname: hostname}
 		claim, err := claimOf(spec.Files("cluster.local", "10.244.0.27"), identity.Given{PodName: spec.Name})

@@ -52,10 +52,10 @@ func TestTheOrdinalIsTheNumberAtTheEndOfTheHostname(t *testing.T) {
 		"web-8-99999":                               "",
 		"web-bcdf456789-22222":                      "",
 		"my-web-456789-24567":                       "",
-		"web-5f46b79f5f-24563":                      "24563", // 3 is no random character
+		"web-5f46b79f5f-24563":                      "24563", // 3 is not a random character
 		"web-5f46b79f5f-24":                         "24",
 		"web-5f46b79f5f-0":                          "0",
-		"web-5f46b79f5a-24567":                      "24567", // an a is no hash's
+		"web-5f46b79f5a-24567":                      "24567", // an a is not in a hash
 		"web-5f46b79f5fb-24567":                     "24567", // eleven characters
 		"web-2-24567":                               "24567",
 		strings.Repeat("a", 53) + "-4567" + "24567": "", // cut: web-4567…
@@ -107,7 +107,7 @@ func TestARandomSuffixOfDigitsIsNotAnOrdinal(t *testing.T) {
 	}
 }
 
-func TestAnOrdinalThatIsToldIsHeldToItsForm(t *testing.T) {
+func TestAGivenOrdinalMustHaveItsForm(t *testing.T) {
 	for _, text := range []string{"-1", "+1", "01", "00", " 1", "1 ", "1\n", "0x1", "1e3", "1_000", "2147483648", "db-0", "١"} {
 		claim, err := numbered("db-0", text, identity.Policy{})
 		if err == nil {

@@ -31,7 +31,7 @@ func TestPodsClaimTheirNameOrSayWhichFieldToSet(t *testing.T) {
 }
 
 // The corpus is an input of other tests too; an empty one would let them pass.
-func TestTheCorpusOfPodsHoldsClaimsAndRefusals(t *testing.T) {
+func TestTheCorpusOfPodsHasClaimsAndRefusals(t *testing.T) {
 	claims, refusals := 0, 0
 	for name, p := range corpus(t) {
 		if p.Comment == "" {
@@ -58,7 +58,7 @@ func corpus(t testing.TB) map[string]podtest.Case {
 	return pods
 }
 
-// describe gives the whole claim as text.
+// describe returns the whole claim as text.
 func describeCase(t testing.TB, p podtest.Case) (string, error) {
 	facts, err := p.Look(t)
 	if err != nil {
@@ -106,7 +106,7 @@ func describe(f identity.Facts, c identity.Claim) string {
 	return b.String()
 }
 
-// show gives things with commas between.
+// show returns things separated by commas.
 func show[T fmt.Stringer](things []T) string {
 	var words []string
 	for _, thing := range things {
@@ -121,12 +121,12 @@ var (
 )
 
 // checkRefusal holds a refusal to its form: one line of printable ASCII that
-// tells which field or variable to set.
+// says which field or variable to set.
 func checkRefusal(t testing.TB, err error) {
 	t.Helper()
 	var refusal *identity.Refusal
 	if !errors.As(err, &refusal) {
-		t.Errorf("%v is no refusal", err)
+		t.Errorf("%v is not a refusal", err)
 		return
 	}
 	var mismatch *identity.Mismatch

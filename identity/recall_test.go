@@ -161,7 +161,7 @@ func TestAPublishedIdentityIsRecalledWhateverTheFilesSay(t *testing.T) {
 	}
 }
 
-// With setHostnameAsFQDN the hostname tells the Service and the namespace, whoever has had the address before.
+// With setHostnameAsFQDN the hostname shows the Service and the namespace, whichever Pod had the address before.
 func TestAFullHostnameIsAnotherPodsUnlessAllOfItIsTheSame(t *testing.T) {
 	files := identityOf(t, podtest.DB0, identity.Given{}, "10.244.0.27")
 	for hostname, want := range map[string]string{

@@ -31,7 +31,7 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 			want: `the namespace "a\nb\x1b[31m\u00e9" (from POD_NAMESPACE) cannot be part of a DNS name: the label "a\nb\x1b[31m\u00e9" contains "\n"; only letters, digits and hyphens are allowed: set POD_NAMESPACE`},
 		{name: "cluster domain", given: identity.Given{ClusterDomain: evil},
 			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" contains "\n"; only letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
-		{name: "cluster domain beside the whole name", given: identity.Given{ClusterDomain: evil, FQDN: name4},
+		{name: "cluster domain in addition to the whole name", given: identity.Given{ClusterDomain: evil, FQDN: name4},
 			want: `the cluster domain (from PODFQDN_CLUSTER_DOMAIN): "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" contains "\n"; only letters, digits and hyphens are allowed: set PODFQDN_CLUSTER_DOMAIN, usually cluster.local`},
 		{name: "the whole name", given: identity.Given{FQDN: evil},
 			want: `PODFQDN_FQDN: "a\nb\x1b[31m\u00e9" is not a DNS name: the label "a\nb\x1b[31m\u00e9" contains "\n"; only letters, digits and hyphens are allowed: write a name such as db-0.db.default.svc.cluster.local`},
@@ -41,7 +41,7 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 			want: `POD_IP="fd00::1%a\nb\x1b[31m\u00e9": "fd00::1%a\nb\x1b[31m\u00e9" is valid only on one link: set POD_IP from status.podIP`},
 		{name: "two addresses of different variables", given: identity.Given{PodIP: "10.1.2.3,10.1.2.4", PodIPs: ip4},
 			want: `POD_IP="10.1.2.3,10.1.2.4" is not among POD_IPS="10.244.0.27": set POD_IPS from status.podIPs and leave POD_IP out`},
-		{name: "an address that is none beside addresses", given: identity.Given{PodIP: evil, PodIPs: ip4},
+		{name: "a value that is not an address, next to addresses", given: identity.Given{PodIP: evil, PodIPs: ip4},
 			want: `POD_IP="a\nb\x1b[31m\u00e9": "a\nb\x1b[31m\u00e9" is not an IP address: set POD_IP from status.podIP`},
 		{name: "an ordinal", given: identity.Given{PodOrdinal: evil},
 			want: `POD_ORDINAL="a\nb\x1b[31m\u00e9" is not a whole number from 0 to 2147483647 without leading zeros: set POD_ORDINAL from metadata.labels['apps.kubernetes.io/pod-index'], or leave it out`},
@@ -83,7 +83,7 @@ func TestRefusalsEscapeForeignText(t *testing.T) {
 
 // The interfaces are the system's; when they cannot be read, no field of the
 // spec is to blame.
-func TestLookTellsWhyTheInterfacesCannotBeRead(t *testing.T) {
+func TestLookSaysWhyTheInterfacesCannotBeRead(t *testing.T) {
 	root := fstest.MapFS{"etc/resolv.conf": {Data: []byte("nameserver 10.96.0.10\n")}}
 	_, err := identity.Look(root, identity.Given{}, func() ([]netip.Addr, error) { return nil, errors.New("netlink: permission denied") })
 	const want = "read the addresses of the network interfaces: netlink: permission denied"
@@ -93,7 +93,7 @@ func TestLookTellsWhyTheInterfacesCannotBeRead(t *testing.T) {
 }
 
 // Who must correct two things is told of both at once.
-func TestLookTellsOfAddressesAndNameserversAtOnce(t *testing.T) {
+func TestLookReportsAddressesAndNameserversTogether(t *testing.T) {
 	_, err := identity.Look(fstest.MapFS{}, identity.Given{PodIP: "10.1.2", Nameservers: "dns"}, nil)
 	const want = `POD_IP="10.1.2": "10.1.2" is not an IP address: set POD_IP from status.podIP` + "\n" +
 		`PODFQDN_NAMESERVERS="dns": "dns" is not a nameserver address: write ADDRESS, ADDRESS:PORT or [IPV6]:PORT`
@@ -103,7 +103,7 @@ func TestLookTellsOfAddressesAndNameserversAtOnce(t *testing.T) {
 	checkRefusal(t, err)
 }
 
-func TestEnumerateShowsSixAtMost(t *testing.T) {
+func TestEnumerateShowsAtMostSix(t *testing.T) {
 	var names []identity.Name
 	for _, want := range []string{
 		"", "a", "a and b", "a, b and c", "a, b, c and d", "a, b, c, d and e", "a, b, c, d, e and f",

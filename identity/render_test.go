@@ -27,7 +27,7 @@ func agreed(t testing.TB, c identity.Claim) identity.Agreement {
 	return agreement
 }
 
-// rendered gives the files of a claim that was proven.
+// rendered returns the files of a claim that was proven.
 func rendered(t testing.TB, c identity.Claim) []identity.File {
 	t.Helper()
 	generation, err := identity.Render(agreed(t, c))
@@ -37,8 +37,8 @@ func rendered(t testing.TB, c identity.Claim) []identity.File {
 	return generation.Files()
 }
 
-// contract are the Pods whose files stand in testdata/contract, each in a
-// directory of its own.
+// contract are the Pods whose files are in testdata/contract, each in its own
+// directory.
 var contract = []struct {
 	dir, ips, fqdn string
 	policy         identity.Policy
@@ -72,7 +72,7 @@ func TestRenderWritesTheFilesOfTheContract(t *testing.T) {
 			}
 			for _, f := range got {
 				if !slices.Contains(identity.Files(), f.Name) {
-					t.Errorf("%s is no file of the contract", f.Name)
+					t.Errorf("%s is not a file of the contract", f.Name)
 				}
 			}
 		})
@@ -170,7 +170,7 @@ func TestRenderRefusesTheZeroAgreement(t *testing.T) {
 	}
 }
 
-func TestRenderGivesTheSameBytesForTheSameAgreement(t *testing.T) {
+func TestRenderReturnsTheSameBytesForTheSameAgreement(t *testing.T) {
 	policy := identity.Policy{Rounds: 2}
 	first := rendered(t, db0(t, policy, dual, ""))
 	for range 10 {
@@ -203,7 +203,7 @@ func TestRenderLeavesOutWhatWasNotProven(t *testing.T) {
 	}
 }
 
-// file gives the content of one of the files.
+// file returns the content of one of the files.
 func file(files []identity.File, name string) []byte {
 	for _, f := range files {
 		if f.Name == name {
@@ -220,7 +220,7 @@ func TestKeepsAcceptsWhatWasRendered(t *testing.T) {
 		if _, err := claim.Keeps(files); err != nil {
 			t.Errorf("%s: %v", test.dir, err)
 		}
-		// Whatever else stands beside it, in whatever order.
+		// With any other files, in any order.
 		files = append(files, identity.File{Name: "krb5.keytab"})
 		slices.Reverse(files)
 		if _, err := claim.Keeps(files); err != nil {
@@ -232,7 +232,7 @@ func TestKeepsAcceptsWhatWasRendered(t *testing.T) {
 func TestKeepsSaysWhyAGenerationIsNotThisPods(t *testing.T) {
 	policy := identity.Policy{Rounds: 2}
 	claim := db0(t, policy, dual, "")
-	// edit gives the files with one value of identity.json changed.
+	// edit returns the files with one value of identity.json changed.
 	edit := func(name string, value any) []identity.File {
 		files := slices.Clone(rendered(t, claim))
 		i := slices.IndexFunc(files, func(f identity.File) bool { return f.Name == "identity.json" })
@@ -418,7 +418,7 @@ func TestKeepsAcceptsMoreLinesOfIdentityEnv(t *testing.T) {
 	}
 }
 
-func TestFilesAreReadableByEverybody(t *testing.T) {
+func TestFilesAreReadableByAll(t *testing.T) {
 	policy := identity.Policy{}
 	for _, f := range rendered(t, db0(t, policy, ip4, "")) {
 		if f.Mode != fs.FileMode(0o644) {
@@ -427,7 +427,7 @@ func TestFilesAreReadableByEverybody(t *testing.T) {
 	}
 }
 
-func TestNoVerbShowsWhatAGenerationHolds(t *testing.T) {
+func TestNoVerbShowsTheContentOfAGeneration(t *testing.T) {
 	generation, err := identity.Render(agreed(t, db0(t, identity.Policy{}, ip4, "")), identity.Addition{Environment: []string{"KEY='canary'"}})
 	if err != nil {
 		t.Fatal(err)

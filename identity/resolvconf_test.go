@@ -33,7 +33,7 @@ func TestResolvConfIsReadAsGlibcReadsIt(t *testing.T) {
 			func(c *identity.ResolvConf) {
 				c.Nameservers, c.Ignored = servers("10.0.0.1", "fd00::2", "10.0.0.3"), []string{"10.0.0.4"}
 			}},
-		{"a nameserver that is no address takes no place", "nameserver dns\nnameserver 10.0.0.1\nnameserver 10.0.0.300\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
+		{"a nameserver that is not an address does not count", "nameserver dns\nnameserver 10.0.0.1\nnameserver 10.0.0.300\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
 			func(c *identity.ResolvConf) {
 				c.Nameservers = servers("10.0.0.1", "10.0.0.2", "10.0.0.3")
 				c.Ignored = []string{"dns", "10.0.0.300"}
@@ -46,7 +46,7 @@ func TestResolvConfIsReadAsGlibcReadsIt(t *testing.T) {
 		{"a nameserver line without a word", "nameserver\nnameserver \n", func(c *identity.ResolvConf) {}},
 		{"leading blanks mean no keyword", " nameserver 10.0.0.1\n\tsearch a\n", func(c *identity.ResolvConf) {}},
 		{"a longer keyword is another", "nameservers 10.0.0.1\nsearching a\n", func(c *identity.ResolvConf) {}},
-		{"upper case is no keyword", "NAMESERVER 10.0.0.1\n", func(c *identity.ResolvConf) {}},
+		{"upper case is not a keyword", "NAMESERVER 10.0.0.1\n", func(c *identity.ResolvConf) {}},
 		{"tabs", "nameserver\t10.0.0.1\nsearch\ta\tb\noptions\tndots:2\tuse-vc\n", func(c *identity.ResolvConf) {
 			c.Nameservers, c.Search, c.Ndots, c.UseVC = servers("10.0.0.1"), []string{"a", "b"}, 2, true
 		}},

@@ -148,7 +148,7 @@ var verifications = []verification{
 		asked: "exists", verdicts: "missing", verdict: identity.Missing, says: "kdc1.example.org: 10.96.0.10 says NXDOMAIN",
 	},
 	{
-		name: "no zone is foreign where the cluster's is unknown", fqdn: "nowhere:kdc1.example.org", script: "exists: nxdomain zone=.",
+		name: "no zone is foreign where the cluster's is unknown", fqdn: "unknown:kdc1.example.org", script: "exists: nxdomain zone=.",
 		asked: "exists", verdicts: "missing", verdict: identity.Missing, says: "kdc1.example.org: 10.96.0.10 says NXDOMAIN",
 	},
 	{
@@ -302,7 +302,7 @@ var verifications = []verification{
 		asked: "exists, sibling, A, AAAA, AAAA " + kubernetes, verdicts: "agrees agrees unanswered", verdict: identity.Unanswered, says: name4 + ": 10.96.0.10 says SERVFAIL to AAAA",
 	},
 
-	// A family that the server gives of no name.
+	// A family that the server has for no name.
 	{
 		name: "AAAA is denied of every name", script: "AAAA: nxdomain\n" + noAAAA,
 		asked: "exists, sibling, A, AAAA, " + askAAAA + ", PTR 10.244.0.27", proven: ip4, verdicts: "agrees agrees family-withheld agrees",
@@ -370,7 +370,7 @@ var verifications = []verification{
 		says: name4 + ": 10.96.0.10 says no data to A",
 	},
 	{
-		name: "ipv4 alone, whoever holds the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Rounds: 2}, script: "AAAA: fd00:10:244::99",
+		name: "ipv4 alone, whatever has the name in IPv6", ips: dual, policy: identity.Policy{Families: identity.FamiliesIPv4, Rounds: 2}, script: "AAAA: fd00:10:244::99",
 		asked:  "exists, sibling, A, PTR 10.244.0.27 | exists, A, PTR 10.244.0.27",
 		proven: ip4, verdicts: "agrees agrees agrees agrees agrees agrees",
 	},
@@ -411,11 +411,11 @@ var verifications = []verification{
 		says: name4 + ": 10.96.0.10 says 2001:db8:af4:1b::1; another Pod holds this name: 2001:db8:af4:1b::1",
 	},
 	{
-		name: "translated beside our own", ips: dual, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
+		name: "translated in addition to our own", ips: dual, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
 		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27, PTR fd00:10:244::1b", proven: dual,
 	},
 	{
-		name: "translated beside our own, IPv6 primary", ips: ip6 + "," + ip4, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
+		name: "translated in addition to our own, IPv6 primary", ips: ip6 + "," + ip4, script: "AAAA: 64:ff9b::10.244.0.27 fd00:10:244::1b",
 		asked: "exists, sibling, A, AAAA, PTR fd00:10:244::1b, PTR 10.244.0.27", proven: ip6 + "," + ip4,
 	},
 	{
@@ -454,13 +454,13 @@ var verifications = []verification{
 		says: "10.244.0.27: 10.96.0.10 says " + vip4 + ", not " + name4,
 	},
 	{
-		name: "reverse other beside a foreign one", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal " + vip4,
+		name: "reverse other in addition to a foreign one", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal " + vip4,
 		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal and " + vip4,
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal and " + vip4 + ", not " + name4,
 	},
 	{
-		name: "reverse other where the zone is unknown", fqdn: "nowhere:kdc1.example.org", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
+		name: "reverse other where the zone is unknown", fqdn: "unknown:kdc1.example.org", script: "PTR 10.244.0.27: ip-10-244-0-27.ec2.internal",
 		asked: "exists, sibling, A, AAAA, PTR 10.244.0.27", verdicts: "agrees agrees absent reverse-other",
 		verdict: identity.ReverseOther, others: "ip-10-244-0-27.ec2.internal",
 		says: "10.244.0.27: 10.96.0.10 says ip-10-244-0-27.ec2.internal, not kdc1.example.org",
@@ -593,7 +593,7 @@ func (test verification) run(t *testing.T) {
 }
 
 // The report is shown to people as it is.
-func TestReportTellsEveryAnswerInASentence(t *testing.T) {
+func TestReportShowsEveryAnswerAsASentence(t *testing.T) {
 	policy := identity.Policy{Rounds: 2, Forward: identity.ForwardContains}
 	claim := db0(t, policy, ip4, "")
 	s := podtest.Agreeing(t, claim).Script("A: 10.244.0.27 | 10.244.0.27 10.244.0.28\nPTR 10.244.0.27: " + name4 + " | nxdomain")
@@ -698,7 +698,7 @@ func TestOurAddressBehindADNS64PrefixIsNobodyElses(t *testing.T) {
 	}
 }
 
-// What nobody has filled in claims nothing, proves nothing and asks nobody.
+// Zero values claim nothing, prove nothing and ask nobody.
 func TestZeroValuesWork(t *testing.T) {
 	var c identity.Claim
 	if c.Dashed() || !c.Name().IsZero() || len(c.Addrs()) > 0 || c.Rounds() != 2 {
@@ -795,7 +795,7 @@ func TestATypeThatIsRefusedIsNotBelieved(t *testing.T) {
 }
 
 // Nothing is known of a nameserver from what another said in the round before.
-func TestAnotherNameserverIsProbedAnew(t *testing.T) {
+func TestAnotherNameserverIsProbedAgain(t *testing.T) {
 	claim := db0(t, identity.Policy{Rounds: 2}, ip4, "")
 	first, second := podtest.Agreeing(t, claim), podtest.Agreeing(t, claim).Script("sibling: nodata\nA: nodata")
 	_, _, err := identity.Verify(t.Context(), resolverFunc(func(ctx context.Context) (identity.Exchange, error) {
@@ -814,8 +814,8 @@ func TestAnotherNameserverIsProbedAnew(t *testing.T) {
 	}
 }
 
-// Somebody who looks once does not take one packet that was lost for a server that answers plain questions only.
-func TestWhoLooksOnceAsksPlainlyOnlyWhereTwoTypesHaveNoAnswer(t *testing.T) {
+// A single look does not mistake one lost packet for a server that answers only plain questions.
+func TestASingleLookAsksPlainlyOnlyIfTwoTypesHaveNoAnswer(t *testing.T) {
 	claim := db0(t, identity.Policy{}, ip4, "")
 	for says, want := range map[string]string{
 		"nodata": "exists, A " + kubernetes + ", exists " + kubernetes,
@@ -829,7 +829,7 @@ func TestWhoLooksOnceAsksPlainlyOnlyWhereTwoTypesHaveNoAnswer(t *testing.T) {
 }
 
 // Who hides what does not exist denies one family of every name.
-func TestAFamilyThatIsDeniedOfEveryNameIsToldWhereNothingElseIsDenied(t *testing.T) {
+func TestAFamilyThatIsDeniedForEveryNameIsReportedIfNothingElseIsDenied(t *testing.T) {
 	for _, ips := range []string{ip6, dual} {
 		claim := db0(t, identity.Policy{Rounds: 2}, ips, "")
 		s := podtest.Agreeing(t, claim).Script("sibling: nodata\nA: nxdomain\n" + noA)

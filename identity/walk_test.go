@@ -153,7 +153,7 @@ func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothingOrKeys(t *testing.T) {
 		"exists: silent\nA " + kubernetes + ": silent",
 		"exists: silent\nA " + kubernetes + ": nodata\nAAAA " + kubernetes + ": nxdomain zone=.",
 		"exists: silent\nA " + kubernetes + ": nodata\nAAAA " + kubernetes + ": nodata",
-		// As CoreDNS that has not heard of its API server.
+		// Like a CoreDNS that has not reached its API server.
 		"exists: servfail\nexists " + kubernetes + ": nodata\nA " + kubernetes + ": 10.96.0.1",
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -180,7 +180,7 @@ func TestWalkAsksNothingPlainlyOfAServerThatAnswersNothingOrKeys(t *testing.T) {
 	}
 }
 
-func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {
+func TestWalkWaitsAsLongAsASlowServerTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local")
@@ -200,7 +200,7 @@ func TestWalkGivesASlowServerAsLongAgain(t *testing.T) {
 	})
 }
 
-func TestWalkDoesNotTakeAMissingKeyForTrouble(t *testing.T) {
+func TestWalkDoesNotMistakeAMissingKeyForTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var opened []time.Time
 		s := resolverFunc(func(context.Context) (identity.Exchange, error) {
@@ -260,7 +260,7 @@ func TestWalkEndsWithTheFirstAgreement(t *testing.T) {
 	})
 }
 
-// Where what is required was slow to be had, DNS is asked twice in one turn.
+// If a requirement took long, DNS is asked twice in one turn.
 func TestWalkReportsEveryQuestionOfATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
@@ -336,7 +336,7 @@ func TestATurnReportsWhatWasAskedSinceTheOneBefore(t *testing.T) {
 		if reported != asked {
 			t.Errorf("%d questions were asked, %d reported", asked, reported)
 		}
-		if rounds := len(turns[0].Report); rounds != 2 { // the others are no evidence of this turn
+		if rounds := len(turns[0].Report); rounds != 2 { // the others say nothing about this turn
 			t.Errorf("a turn of %d rounds", rounds)
 		}
 	})
@@ -391,7 +391,7 @@ func TestWitnessesAreAskedRarelyAndReportedWithTheirTurn(t *testing.T) {
 }
 
 // A requirement that says no more than that something is missing has its turns.
-func TestARequirementWithoutAReasonIsToldOf(t *testing.T) {
+func TestARequirementWithoutAReasonIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		for _, missing := range []error{
@@ -423,8 +423,8 @@ func TestWalkEndsWhenItsReaderStops(t *testing.T) {
 	})
 }
 
-// A deadline in the middle of a question is no answer of DNS.
-func TestWalkGivesNoTurnThatItsDeadlineCutOff(t *testing.T) {
+// A deadline in the middle of a question is not an answer of DNS.
+func TestWalkYieldsNoTurnThatItsDeadlineCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		s := podtest.Agreeing(t, claim)
@@ -438,7 +438,7 @@ func TestWalkGivesNoTurnThatItsDeadlineCutOff(t *testing.T) {
 
 const neverNamed = name4 + ": DNS publishes this Pod as " + dash4 + ", as for a Pod without spec.hostname: set spec.hostname, or PODFQDN_NAME_FORM=address if a name that changes with the address will do"
 
-func TestWalkEndsWhenTheDashedNameIsSeenTwiceASecondApart(t *testing.T) {
+func TestWalkEndsWhenTheDashedNameIsThereTwiceASecondApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(t, identity.Policy{}, ip4, "")
 		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=cluster.local\nexists " + dash4 + ": nodata")
@@ -463,7 +463,7 @@ func TestWalkEndsWhenTheDashedNameIsSeenTwiceASecondApart(t *testing.T) {
 
 // A predecessor without hostname may have left its address to this Pod, and
 // its record for a moment.
-func TestWalkGoesOnWhenTheDashedNameIsSeenOnce(t *testing.T) {
+func TestWalkGoesOnWhenTheDashedNameIsThereOnce(t *testing.T) {
 	for _, ours := range []time.Duration{time.Second, 10 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			claim := db0(t, identity.Policy{}, ip4, "")
@@ -493,7 +493,7 @@ func TestWalkForgetsASightingThatWasContradicted(t *testing.T) {
 	})
 }
 
-// sightings gives when the dashed name was seen.
+// sightings returns when the dashed name was seen.
 func sightings(turns []turn) (at []time.Duration) {
 	for _, turn := range turns {
 		for _, f := range turn.Report.Findings() {
@@ -505,7 +505,7 @@ func sightings(turns []turn) (at []time.Duration) {
 	return at
 }
 
-// spent is a resolver whose keys are spent until a moment of the walk, and
+// spent is a resolver whose probe types are used up until a moment of the walk, and
 // that denies the name otherwise.
 type spent struct{ from, until time.Time }
 
@@ -518,7 +518,7 @@ func (s spent) Ask(_ context.Context, q identity.Question) identity.Answer {
 	return identity.Answer{Question: q, Is: identity.Denied}
 }
 
-func TestWalkGivesNoTurnWithoutAFreeKey(t *testing.T) {
+func TestWalkYieldsNoTurnWithoutAFreeProbeType(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		keys := spent{start.Add(time.Second), start.Add(20 * time.Second)}
@@ -591,10 +591,10 @@ func TestAfterAnAgreementThereIsNoRefusal(t *testing.T) {
 // twoFamilies is a claim of two addresses.
 const ip4And6 = ip4 + "," + ip6
 
-// losing is how a DNS that is asked over so many sockets, for so long, answers.
+// losing is how a DNS answers over a number of sockets, for a time.
 type losing func(since time.Duration, socket int, q identity.Question) (answer string)
 
-// says gives a Resolver that answers in the words of a script.
+// says returns a Resolver that answers in the words of a script.
 func (l losing) resolver(t *testing.T, latency time.Duration) identity.Resolver {
 	start, socket := time.Now(), -1
 	return resolverFunc(func(context.Context) (identity.Exchange, error) {
@@ -621,9 +621,9 @@ func whole(q identity.Question) string {
 
 func gone(identity.Question) string { return "nxdomain zone=cluster.local" }
 
-func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
+func TestAPodIsNotLostWhileAnAnswerHasIt(t *testing.T) {
 	const grace = 5 * time.Minute
-	// blips gives another DNS but for a moment at the beginning and one an hour later.
+	// blips returns another DNS except for a moment at the beginning and one an hour later.
 	blips := func(between func(socket int, q identity.Question) string) losing {
 		return func(since time.Duration, socket int, q identity.Question) string {
 			if since < 30*time.Second || since > time.Hour && since < time.Hour+2*time.Minute {
@@ -705,9 +705,9 @@ func TestAPodIsNotLostWhileAnAnswerHoldsIt(t *testing.T) {
 }
 
 // By which Service a cluster is known cannot be said where its zone is unknown.
-func TestAPodIsNotLostWhereTheClusterDomainIsUnknown(t *testing.T) {
+func TestAPodIsNotLostIfTheClusterDomainIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		claim := db0(t, identity.Policy{}, ip4, "nowhere:kdc1.example.org")
+		claim := db0(t, identity.Policy{}, ip4, "unknown:kdc1.example.org")
 		s := podtest.Agreeing(t, claim).Script("exists: nxdomain zone=example.org")
 		turns, end := walk(t, identity.Walk{Claim: claim, Resolver: s, Every: time.Minute, Agreed: true, Grace: 5 * time.Minute}, time.Hour)
 		if len(turns) < 60 || end != time.Hour || turns[0].Err == nil {
@@ -719,7 +719,7 @@ func TestAPodIsNotLostWhereTheClusterDomainIsUnknown(t *testing.T) {
 	})
 }
 
-func TestAPodIsLostWhenDNSHasDoneWithoutItForItsGrace(t *testing.T) {
+func TestAPodIsLostWhenDNSHasAnsweredWithoutItForItsGrace(t *testing.T) {
 	const every, grace = time.Minute, 5 * time.Minute
 	for what, c := range map[string]struct {
 		ips     string

@@ -60,7 +60,7 @@ type scene struct {
 	policy identity.Policy
 	script string // what differs from a server on which everything agrees
 
-	witnesses string // who was asked
+	witnesses string // which were asked
 	causes    string // the kinds, each with a ? if it is a guess
 	line      string // the first for behind a reason
 	command   string // of the first
@@ -217,7 +217,7 @@ var scenes = []scene{
 		causes:    "not-ready-hidden? service-missing? selector-mismatch?", line: see,
 	},
 	{
-		name: "nobody publishes a name that is no Pod's", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org\n" + known,
+		name: "nothing publishes a name that is not a Pod's", fqdn: "kdc1.example.org", script: "exists: nxdomain zone=example.org\n" + known,
 		witnesses: "A kubernetes.default.svc.cluster.local",
 		causes:    "unexplained?", line: "check that something publishes this name in DNS",
 	},
@@ -266,7 +266,7 @@ var scenes = []scene{
 		line:      `10.96.0.10 knows the cluster but lets unknown names fall through; Service "db" has no address in DNS either: ` + see,
 	},
 	{
-		name:      "the claim's evil twin in a PTR is no cluster domain",
+		name:      "the claim's evil twin in a PTR is not a cluster domain",
 		script:    "exists: nxdomain zone=.\nA kubernetes.default.svc.cluster.local: nxdomain zone=.\nPTR " + api + `: kubernetes.default.svc.\027[31m.example`,
 		witnesses: "A kubernetes.default.svc.cluster.local, PTR " + api,
 		causes:    "dns-policy?", line: "10.96.0.10 does not know kubernetes.default.svc.cluster.local either: " + policy,
@@ -464,7 +464,7 @@ var scenes = []scene{
 	},
 }
 
-func TestDiagnoseTellsTheLikeliestCauseFirstAndMarksGuesses(t *testing.T) {
+func TestDiagnosePutsTheLikeliestCauseFirstAndMarksGuesses(t *testing.T) {
 	for _, d := range scenes {
 		t.Run(d.name, d.run)
 	}
@@ -517,13 +517,13 @@ func (d scene) run(t *testing.T) {
 			t.Errorf("%s has the command %s", c.Kind, c.Command)
 		}
 	}
-	// Where the wait has not lasted, no witness was asked; a cause there is all the same.
+	// After a short wait no witness was asked; there is a cause all the same.
 	if causes := diagnosis.Causes(facts, claim, nil, err); len(causes) == 0 {
 		t.Error("without a report there is no cause")
 	}
 }
 
-// kinds gives the causes in short, "a? b": a guess has a question mark.
+// kinds returns the causes in short, "a? b": a guess has a question mark.
 func kinds(causes []diagnosis.Cause) string {
 	var all []string
 	for _, c := range causes {
@@ -562,7 +562,7 @@ func TestAWitnessIsNotAskedPlainlyBeforeItIsSeen(t *testing.T) {
 	}
 }
 
-// A port on which nobody listens is that of a sidecar that does not run yet, or of
+// A port on which nothing listens is that of a sidecar that is not running yet, or of
 // a Service without Pods; one server that answers shows that it is neither.
 func TestDNSThatIsCapturedRefusesEveryPacketOfEveryServer(t *testing.T) {
 	claim := db0(identity.Policy{})
@@ -598,7 +598,7 @@ func TestDNSThatIsCapturedRefusesEveryPacketOfEveryServer(t *testing.T) {
 	}
 }
 
-func TestTheCommandForTheLaptopHasNothingOfOthersInIt(t *testing.T) {
+func TestTheCommandForTheLaptopHasNoForeignText(t *testing.T) {
 	for want, f := range map[string]identity.Facts{
 		"kubectl podfqdn doctor -n default db-0":  {PodName: "db-0", Namespace: identity.Fact{Value: "default"}},
 		"kubectl podfqdn doctor -n default POD":   {PodName: "x; reboot", Namespace: identity.Fact{Value: "default"}},
@@ -692,7 +692,7 @@ func TestEveryRefusalOfTheCorpusIsACauseWithAChange(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRefusalAndNoMismatchIsNotExplained(t *testing.T) {
+func TestAnErrorThatIsNeitherRefusalNorMismatchIsNotExplained(t *testing.T) {
 	got := diagnosis.Causes(identity.Facts{}, identity.Claim{}, nil, errors.New("read /etc/hosts: permission denied"))
 	if kinds(got) != "unexplained" || got[0].Why != "read /etc/hosts: permission denied" {
 		t.Errorf("%+v", got)
@@ -730,7 +730,7 @@ func TestWithoutTheAPIServersAddressAnotherClusterDomainIsAGuess(t *testing.T) {
 	}
 }
 
-func TestAnExaminationThatIsCutOffTellsWhatItHasSeen(t *testing.T) {
+func TestAnExaminationThatIsCutOffReturnsWhatItHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		claim := db0(identity.Policy{})
 		s := podtest.Agreeing(t, claim)
@@ -814,7 +814,7 @@ func TestAVerdictHasItsCauseWhateverElseIsKnown(t *testing.T) {
 	}
 }
 
-func TestTheFactsShowWhatIsRarelyThere(t *testing.T) {
+func TestTheFactsShowRareOnes(t *testing.T) {
 	files := podtest.DB0.Files("cluster.local", ip4)
 	files["etc/resolv.conf"].Data = append(files["etc/resolv.conf"].Data, "\noptions use-vc\n"...)
 	facts, err := identity.Look(files, identity.Given{Kubernetes: api}, nil)
@@ -900,7 +900,7 @@ func TestAVariableThatContradictsTheKubeletComesFirst(t *testing.T) {
 }
 
 // A Pod cannot see whether a StatefulSet makes its Pods in order: that is a guess, and only where nothing speaks against it.
-func TestWhoIsMissingTellsWhetherTheWaitMayNeverEnd(t *testing.T) {
+func TestTheMissingPeersShowWhetherTheWaitMayNeverEnd(t *testing.T) {
 	set := func(of string, ordinals ...int) (all []string) {
 		for _, n := range ordinals {
 			all = append(all, fmt.Sprintf("%s-%d.db.default.svc.cluster.local", of, n))

@@ -48,7 +48,7 @@ func dialled(t *testing.T, address, request string) *net.TCPConn {
 
 // Who asks for much and reads nothing must not hold up the walk, nor the
 // kubelet's probe.
-func TestAReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
+func TestAReaderThatDoesNotReadBlocksNobody(t *testing.T) {
 	t.Parallel()
 	p, address := serving(t)
 	// As long as an answer gets in time.
@@ -69,7 +69,7 @@ func TestAReaderThatDoesNotReadHoldsUpNobody(t *testing.T) {
 	if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 		t.Fatal(err)
 	}
-	// Until nobody takes any more: then an answer cannot be written.
+	// Until the reader takes no more: then an answer cannot be written.
 	_ = conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	many := strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 1000)
 	for {
@@ -116,7 +116,7 @@ func TestAConnectionEndsWithItsAnswer(t *testing.T) {
 }
 
 // Nobody can make a metric grow by what DNS says.
-func TestWhatDNSSaysIsNoLabel(t *testing.T) {
+func TestNothingFromDNSBecomesALabel(t *testing.T) {
 	p := New(func() bool { return false }, "v1", "abc")
 	for i := range 1000 {
 		answer := identity.Answer{Question: identity.Question{Kind: identity.Kind(i % 4)}, Is: identity.Failed,

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Certificate is one to issue. The zero value is that of Pod db-0, signed by its own
-// ECDSA key, and valid for 90 days since an hour ago.
+// Certificate describes a certificate to issue. The zero value is that of Pod db-0,
+// signed by its own ECDSA key, and valid for 90 days from an hour ago.
 type Certificate struct {
 	Names      []string // among the subject alternative names; nil for db-0's
 	CommonName string
@@ -24,7 +24,7 @@ type Certificate struct {
 	CA         bool
 	Issuer     *Issued       // nil for itself
 	Key        crypto.Signer // nil for a new one
-	Padding    int           // bytes of an extension that nobody knows
+	Padding    int           // bytes of an unknown extension
 	Change     func(*x509.Certificate)
 }
 
@@ -34,7 +34,7 @@ type Issued struct {
 	Key crypto.Signer
 }
 
-// Issue issues a certificate. It panics where package x509 refuses.
+// Issue issues a certificate. It panics if package x509 refuses it.
 func (c Certificate) Issue() *Issued {
 	now := time.Now().Truncate(time.Second)
 	if c.NotBefore.IsZero() {

@@ -126,7 +126,7 @@ func readPolicy(text string) (p identity.Policy, err error) {
 	return p, nil
 }
 
-// Look returns what the Pod sees.
+// Look returns the Facts that the Pod would see.
 func (p Case) Look(t T) (identity.Facts, error) {
 	return identity.Look(p.Root, p.Given, func() ([]netip.Addr, error) {
 		if !p.looked {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Entry is one of a keytab, of format 2 (MIT krb5, doc/formats/keytab_file_format).
+// Entry is an entry of a keytab, in format 2 (MIT krb5, doc/formats/keytab_file_format).
 // Package kerberos writes keytabs too; its reader is held to this writer.
 type Entry struct {
 	Realm      string
@@ -39,7 +39,7 @@ func (e Entry) Record() []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
-// KeytabOf writes entries one behind the other.
+// KeytabOf writes entries one after the other.
 func KeytabOf(entries ...Entry) []byte {
 	file := []byte{5, 2}
 	for _, e := range entries {

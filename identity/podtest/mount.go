@@ -15,7 +15,7 @@ type Mount struct {
 	turn int
 }
 
-// Set makes the files those of the mount.
+// Set replaces the files of the mount.
 func (m *Mount) Set(files map[string][]byte) error {
 	m.turn++
 	name := fmt.Sprintf("..2026_01_02_03_04_05.%d", m.turn)

@@ -15,7 +15,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Pod is what the kubelet makes names of, of a Pod's spec.
+// Pod is the part of a Pod's spec from which the kubelet makes names.
 type Pod struct {
 	Name, Namespace     string
 	Hostname, Subdomain string
@@ -75,7 +75,7 @@ func (p Pod) Files(clusterDomain string, ips ...string) fstest.MapFS {
 	}
 }
 
-// Lay writes files below a directory, over those that are there.
+// Lay writes files below a directory, replacing those that are there.
 func Lay(root string, files fstest.MapFS) error {
 	for name, file := range files {
 		path := filepath.Join(root, name)
@@ -86,7 +86,8 @@ func Lay(root string, files fstest.MapFS) error {
 	return nil
 }
 
-// Managed begins each hosts file of the kubelet's, but for those of a node.
+// Managed is the first line of every hosts file that the kubelet writes, except a copy
+// of the node's.
 const Managed = "# Kubernetes-managed hosts file.\n"
 
 // Hosts returns the hosts file that the kubelet writes (managedHostsFileContent):
@@ -101,8 +102,8 @@ func Hosts(names string, ips ...string) string {
 	return hosts
 }
 
-// Claim returns what a Pod with these files and variables claims. It panics
-// where that is refused.
+// Claim returns what a Pod with these files and variables claims. It panics if Look
+// or Claim refuses.
 func Claim(root fstest.MapFS, given identity.Given, p identity.Policy) identity.Claim {
 	facts, err := identity.Look(root, given, nil)
 	if err != nil {
@@ -115,8 +116,8 @@ func Claim(root fstest.MapFS, given identity.Given, p identity.Policy) identity.
 	return claim
 }
 
-// Proven returns the agreement on a claim, of a DNS on which everything agrees
-// with it. It panics where there is none.
+// Proven returns the agreement on a claim, from a DNS whose answers all agree with it.
+// It panics if there is none.
 func Proven(c identity.Claim) identity.Agreement {
 	agreement, _, err := identity.Verify(context.Background(), Agreeing(program{}, c), c, 0)
 	if err != nil {

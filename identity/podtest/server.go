@@ -39,10 +39,10 @@ type Server struct {
 	Closed int        // exchanges
 }
 
-// Nameserver is who answers.
+// Nameserver is the address of the server that answers.
 var Nameserver = netip.MustParseAddrPort("10.96.0.10:53")
 
-// Agreeing returns a server on which everything agrees with a claim.
+// Agreeing returns a server whose answers all agree with a claim.
 func Agreeing(t T, c identity.Claim) *Server {
 	s := &Server{t: t, name: c.Name(), start: time.Now(), answers: map[string][]string{
 		"exists": {"nodata"}, "sibling": {"nxdomain zone=cluster.local"}, "A": {"nodata"}, "AAAA": {"nodata"},

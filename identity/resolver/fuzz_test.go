@@ -11,7 +11,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// FuzzAnswer gives arbitrary packets to a question for A, for AAAA and for PTR.
+// FuzzAnswer answers with arbitrary packets a question for A, for AAAA and for PTR.
 // Whatever they hold, an answer comes only of a response with the question's ID
 // and the question itself, and what it says is consistent.
 func FuzzAnswer(f *testing.F) {
@@ -42,7 +42,7 @@ func FuzzAnswer(f *testing.F) {
 		raw := pack(seed.m)
 		if seed.m != seed.q {
 			if _, ok := resolver.Read(raw, seed.q); !ok {
-				f.Fatalf("the seed %v is no answer", seed.m)
+				f.Fatalf("the seed %v is not an answer", seed.m)
 			}
 		}
 		f.Add(raw)

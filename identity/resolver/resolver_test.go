@@ -42,7 +42,7 @@ func name(s string) identity.Name {
 }
 
 // wire is a network in memory. What answers is up to the test: it gets the
-// question and gives the packets that come back, in order; none is silence.
+// question and returns the packets that come back, in order; none is silence.
 type wire struct {
 	answer func(network, server string, q *dns.Msg) [][]byte
 
@@ -179,7 +179,7 @@ func TestAnAnswerIsReadAsWhatItSays(t *testing.T) {
 		{"owner in other case", a, dns.RcodeSuccess, []string{"DB-0.db.DEFAULT.svc.cluster.local. 30 A 10.244.0.17"}, identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
 		{"a foreign owner is nobody's answer", a, dns.RcodeSuccess, []string{"db-1.db.default.svc.cluster.local. 30 A 10.244.0.17"}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
 		{"a CNAME in the same message", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example.", "x.example. 30 CNAME y.example.", "y.example. 30 A 10.244.0.17"}, identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
-		{"a CNAME that leads nowhere", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example."}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
+		{"a dangling CNAME", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example."}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
 		{"a CNAME in a circle", a, dns.RcodeSuccess, []string{owner + " 30 CNAME x.example.", "x.example. 30 CNAME " + owner}, identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
 		{"eight CNAMEs", a, dns.RcodeSuccess, chain(owner, 8), identity.Found, "10.244.0.17", "[10.244.0.17]", "[]", "", 0},
 		{"nine CNAMEs", a, dns.RcodeSuccess, chain(owner, 9), identity.NoData, "no data", "[]", "[]", "", 30 * time.Second},
@@ -450,7 +450,7 @@ func TestALostQuestionIsSentOnceMoreToAServerThatHasAnswered(t *testing.T) {
 	})
 }
 
-func TestASlowServerIsGivenFourTimesItsUsualTime(t *testing.T) {
+func TestASlowServerHasFourTimesItsUsualTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var takes, asked atomic.Int64
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -619,7 +619,7 @@ func TestATruncatedAnswerIsFetchedByTCPFromTheSameServer(t *testing.T) {
 	}
 }
 
-func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
+func TestAnAnswerTruncatedByTCPTooIsNotAnAnswer(t *testing.T) {
 	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 		m := reply(q, dns.RcodeSuccess, "db-0.db.default.svc.cluster.local. 30 A 10.244.0.17")
 		m.Truncated = true
@@ -636,7 +636,7 @@ func TestWhatIsTruncatedByTCPTooIsNoAnswer(t *testing.T) {
 	}
 }
 
-func TestSilenceByTCPTellsHowLongItWas(t *testing.T) {
+func TestSilenceByTCPSaysHowLongItWas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(network, _ string, q *dns.Msg) [][]byte {
 			if network == "tcp" {
@@ -654,7 +654,7 @@ func TestSilenceByTCPTellsHowLongItWas(t *testing.T) {
 	})
 }
 
-func TestATCPPortThatIsClosedIsToldFromADeadServer(t *testing.T) {
+func TestAClosedTCPPortIsDistinguishedFromADeadServer(t *testing.T) {
 	w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 		m := reply(q, dns.RcodeSuccess)
 		m.Truncated = true
@@ -794,7 +794,7 @@ func TestAServerThatCannotBeDialledLosesItsTurn(t *testing.T) {
 	}
 }
 
-func TestExistenceIsNeverAskedTwiceByAProbeTypeThatACacheMayHold(t *testing.T) {
+func TestExistenceIsNeverAskedTwiceByAProbeTypeThatACacheMayHave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		denied := map[string]time.Time{}
 		private := map[uint16]bool{dns.TypeA: false, dns.TypeAAAA: false, dns.TypePTR: false, dns.TypeCNAME: false, dns.TypeNS: false, dns.TypeANY: false}
@@ -882,7 +882,7 @@ func TestTheConfirmingRoundsAskTheSameProbeType(t *testing.T) {
 	})
 }
 
-func TestATTLThatCountsDownTellsHowLongTheAnswerStays(t *testing.T) {
+func TestATTLThatCountsDownShowsHowLongTheAnswerStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ttl := uint32(30)
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -942,7 +942,7 @@ func TestTheReverseNameIsThatOfTheAddress(t *testing.T) {
 	}
 }
 
-func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
+func TestAnAnswerShowsPeopleHowItCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			time.Sleep(3 * time.Millisecond)
@@ -958,7 +958,7 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 		if got.Type != "A" || got.Rcode != "NXDOMAIN" || !got.AA || got.TTL != 17*time.Second || got.Full != 30*time.Second || got.Cached || got.Renewed || got.Took != 3*time.Millisecond || got.At != time.Now() || got.NSID != "" {
 			t.Errorf("got %+v", got)
 		}
-		// What nobody vouches for has no TTL.
+		// A denial without SOA has no TTL.
 		if got := ask(t, r, exists); !strings.HasPrefix(got.Probe, got.Type+", and ") || got.Rcode != "NOERROR" || got.TTL != 0 || got.Full != 0 || got.Cached {
 			t.Errorf("got %+v", got)
 		}
@@ -972,14 +972,14 @@ func TestAnAnswerTellsPeopleHowItCame(t *testing.T) {
 // fresh is the SOA of a denial that no cache has had.
 const fresh = "cluster.local. 30 SOA a. b. 1 2 3 4 30"
 
-// beside returns a resolver of a bystander.
+// beside returns a resolver of a bystander, made by Beside.
 func (w *wire) beside() *resolver.Resolver {
 	r := resolver.Beside(server, false)
 	r.Dial = w.dial
 	return r
 }
 
-func TestABystanderTakesOtherProbeTypesThanWhoWaitsAndEachTimeOthers(t *testing.T) {
+func TestABystanderTakesOtherProbeTypesThanTheWaitingProcessAndEachTimeOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return [][]byte{pack(reply(q, dns.RcodeNameError, fresh))} }}
 		waiting := w.resolver()
@@ -1011,7 +1011,7 @@ func TestABystanderTakesOtherProbeTypesThanWhoWaitsAndEachTimeOthers(t *testing.
 }
 
 // What comes again when its TTL has run out is what the server says now, and not left in a cache from before.
-func TestADenialThatComesAgainIsToldFromACachesOwn(t *testing.T) {
+func TestADenialThatComesAgainIsDistinguishedFromACachedOne(t *testing.T) {
 	type seen struct {
 		after       time.Duration // since the one before
 		says        string        // "TTL MINIMUM", or an address
@@ -1052,7 +1052,7 @@ func TestADenialThatComesAgainIsToldFromACachesOwn(t *testing.T) {
 
 // Two bystanders, one after the other, may come to the same probe type, and the second must not take for news what a cache
 // kept for the first. Where every denial's TTL is cut, there is an end to it.
-func TestABystanderTakesAnotherProbeTypeWhereADenialComesFromACache(t *testing.T) {
+func TestABystanderTakesAnotherProbeTypeIfADenialComesFromACache(t *testing.T) {
 	for cut, want := range map[int]int{0: 1, 1: 2, 3: 4, 5: 6, 100: 6} {
 		n := 0
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
@@ -1086,7 +1086,7 @@ func TestABystanderAsksWhichReplicaAnswers(t *testing.T) {
 	}
 }
 
-func TestWhoDropsWhatAsksForTheReplicaIsAskedWithoutThat(t *testing.T) {
+func TestAServerThatDropsQuestionsForTheReplicaIsAskedWithoutThat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			if len(q.IsEdns0().Option) > 0 {
@@ -1118,7 +1118,7 @@ func TestABystanderWaitsTwoSecondsForASilentServer(t *testing.T) {
 
 // Who looks at other names for a second, while a walk waits, must not send the
 // walk to the next server.
-func TestAQuestionThatItsAskerCutOffTellsNothingOfTheServer(t *testing.T) {
+func TestAQuestionThatItsAskerCutOffSaysNothingAboutTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte {
 			time.Sleep(700 * time.Millisecond)

@@ -101,7 +101,7 @@ func TestOpenRemovesALeftoverDataTmp(t *testing.T) {
 	expect(t, dir, "")
 }
 
-func TestOpenSaysWhatToMountWhereNoDirectoryIs(t *testing.T) {
+func TestOpenSaysWhatToMountIfThereIsNoDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	refused(t, filepath.Join(dir, "missing"), "does not exist: mount an emptyDir there")
@@ -161,7 +161,7 @@ func ordinary(t *testing.T) bool {
 
 // tmpfs mounts a little file system in a name space of the test's own, which
 // needs no right. Where the system forbids even that it says so and false:
-// TestAFailureOfAnyStepBeforeTheTurnLeavesNoTrace and
+// TestAFailureOfAnyStepBeforeTheFlipLeavesNoTrace and
 // TestErrorsSayWhatToChange then stand alone, with errors that are made up.
 func tmpfs(t *testing.T, options string) (dir string, ok bool) {
 	t.Helper()
@@ -220,7 +220,7 @@ func TestAFullVolumeKeepsTheOldGeneration(t *testing.T) {
 	if err := errors.Join(v.Withdraw(), v.Close()); err != nil {
 		t.Fatal(err)
 	}
-	v, err = volume.Open(t.Context(), dir, names, keepNone) // what is dropped gives its space back
+	v, err = volume.Open(t.Context(), dir, names, keepNone) // what is dropped frees its space
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestLinksOfAnotherUidUnderAStickyBitAreRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf(`belongs to uid %d and the sticky bit of this volume (medium: Memory has it) keeps uid %d`, os.Geteuid(), other)) {
 		t.Fatal(err)
 	}
-	open(t, dir) // our own are no trouble
+	open(t, dir) // our own are accepted
 }
 
 // Root can also try it with two processes that really have two uids.
@@ -396,7 +396,7 @@ func TestSwappedSymlinksNeverLeadTheWriterOutside(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()
 	dir, outside := filepath.Join(base, "volume"), filepath.Join(base, "outside")
-	foreign := filepath.Join(dir, "foreign") // a directory of somebody else inside
+	foreign := filepath.Join(dir, "foreign") // another owner's directory inside
 	for _, made := range []string{dir, outside, foreign} {
 		if err := os.Mkdir(made, 0o700); err != nil {
 			t.Fatal(err)
@@ -547,8 +547,8 @@ func TestAFilePlantedInTheNewGenerationIsNotWrittenTo(t *testing.T) {
 	}
 }
 
-// Nobody finds what was published in a directory that is there no more.
-func TestADirectoryThatIsNotThereAnyMoreIsNotPublishedIn(t *testing.T) {
+// Nobody finds files that were published in a directory that is gone.
+func TestADirectoryThatIsGoneIsNotPublishedIn(t *testing.T) {
 	t.Parallel()
 	for name, replace := range map[string]func(dir string) error{
 		"another is": func(dir string) error { return os.Mkdir(dir, 0o777) },

@@ -25,7 +25,7 @@ import (
 // each of them.
 
 // kind is the name of the start signal: that of a contract, or of a tree, whose
-// signal has a content and whose names nobody knows beforehand.
+// signal has content and whose names are not known beforehand.
 type kind string
 
 const (
@@ -54,7 +54,7 @@ func (t tree) content(dir, path string) (string, bool) {
 	return strings.CutPrefix(t[dir+"/"+path], "=")
 }
 
-// open opens a visible name, as a reader does who knows nothing of "..data".
+// open opens a visible name, as a reader does that does not know "..data".
 func (t tree) open(name string) (string, bool) {
 	if t.target(name) != "..data/"+name {
 		return "", false
@@ -284,7 +284,7 @@ func life(k kind, t tree, r run, flaw string) []moment {
 }
 
 // first is the number of the first generation that a run makes. What it finds
-// has smaller ones: canonical gives them out, so that directories that differ by
+// has smaller ones: canonical assigns them, so that directories that differ by
 // these names alone are explored once.
 const first = 10
 
@@ -361,7 +361,7 @@ func (r reader) advance(m moment) (next reader, done bool) {
 	return r, false
 }
 
-// violation is the invariant of the readers: whoever was satisfied has one
+// violation is the invariant of the readers: a reader that was satisfied has one
 // whole generation; and if the signal stood and Open had returned before, then
 // it is one of this Pod.
 func (r reader) violation(pod byte) error {
@@ -430,7 +430,7 @@ func beginnings(k kind) map[string]*situation {
 }
 
 // explore lets every run follow on every situation, with a kill at every
-// moment, and gives the situations after it.
+// moment, and returns the situations after it.
 func explore(k kind, from map[string]*situation, flaw string) (to map[string]*situation, moments int, err error) {
 	to = make(map[string]*situation)
 	for _, s := range from {
@@ -652,7 +652,7 @@ func record(t *testing.T, k kind, start tree, r run) (trace []moment) {
 	return trace
 }
 
-// look gives the real directory as a tree, its generations numbered in the order
+// look returns the real directory as a tree, its generations numbered in the order
 // in which they appeared.
 func look(t *testing.T, dir string, numbers map[string]string, next *int) tree {
 	t.Helper()

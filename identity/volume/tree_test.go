@@ -43,7 +43,7 @@ func readTree(t *testing.T, dir string) (files []identity.File, stands bool) {
 	return files, stands
 }
 
-// shown gives what a program sees that reads a directory and passes over hidden names.
+// shown returns what a program gets that reads a directory and passes over hidden names.
 func shown(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -57,7 +57,7 @@ func shown(t *testing.T, dir string) map[string]string {
 		}
 		path := filepath.Join(dir, entry.Name())
 		if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			continue // a link that leads nowhere is as good as none
+			continue // a dangling link is as good as none
 		} else if err != nil {
 			t.Fatal(err)
 		} else if info.IsDir() {
@@ -264,7 +264,7 @@ func TestATornTreeIsDropped(t *testing.T) {
 			return errors.Join(os.WriteFile(g+"/conf.d/large", nil, 0o644), os.Truncate(g+"/conf.d/large", 1<<40))
 		},
 		"there are more than 1001 files":           func(g string) error { return fill(g, 1010) },
-		`"dangling": no such file or directory`:    func(g string) error { return os.Symlink("nowhere", g+"/dangling") },
+		`"dangling": no such file or directory`:    func(g string) error { return os.Symlink("missing", g+"/dangling") },
 		`"loop": is a directory`:                   func(g string) error { return os.Symlink(".", g+"/loop") },
 		`"conf.d/host": openat host: path escapes`: func(g string) error { return os.Symlink("/etc/passwd", g+"/conf.d/host") },
 	} {
@@ -295,7 +295,7 @@ func fill(dir string, n int) error {
 }
 
 // Each name that the writer has made is replaced before each of its steps, by a link
-// that leads out or to somebody else's directory.
+// that leads out or to another owner's directory.
 func TestASwapBetweenTwoStepsNeverLeadsTheWriterOfATreeOutside(t *testing.T) {
 	t.Parallel()
 	for _, target := range []string{"outside", "link", "other"} {

@@ -57,7 +57,7 @@ func publish(t *testing.T, v *volume.Volume, files []identity.File, wantChanged 
 	}
 }
 
-// published is a directory where files stand and nobody writes.
+// published is a directory with published files and no writer.
 func published(t *testing.T, files []identity.File) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -69,8 +69,8 @@ func published(t *testing.T, files []identity.File) string {
 	return dir
 }
 
-// listing gives every name below dir, sorted, with its mode and its content or
-// target. Of the random names it gives "CURRENT", or else "OTHER".
+// listing returns every name below dir, sorted, with its mode and its content or
+// target. For the random names it has "CURRENT", or else "OTHER".
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	current, _ := os.Readlink(filepath.Join(dir, "..data"))
@@ -157,7 +157,7 @@ func expect(t *testing.T, dir, want string) {
 	}
 }
 
-// read is what a reader of the whole sees: the content of fqdn, "" if none.
+// read is what a reader of all files gets: the content of fqdn, "" if none.
 func read(t *testing.T, dir string) (fqdn string, verified bool) {
 	t.Helper()
 	files, verified, err := volume.Read(dir)
@@ -242,7 +242,7 @@ func TestAnUnchangedPublicationWritesNothing(t *testing.T) {
 	}
 }
 
-// stamps gives inode and times of everything below dir.
+// stamps returns inode and times of everything below dir.
 func stamps(t *testing.T, dir string) string {
 	t.Helper()
 	var all strings.Builder
@@ -265,7 +265,7 @@ func stamps(t *testing.T, dir string) string {
 }
 
 // Of the containers of a Pod one may be of a newer version.
-func TestWhatANewerVersionPublishedStandsAsLongAsItHoldsWhatIsPublished(t *testing.T) {
+func TestWhatANewerVersionPublishedStaysWhileItHasWhatIsPublished(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	newer := append(slices.Clone(db0[:2]), file("identity.json", "{\"more\": 1}\n"), file("peers", "db-1\n"))
@@ -291,7 +291,7 @@ func TestWhatANewerVersionPublishedStandsAsLongAsItHoldsWhatIsPublished(t *testi
 	expect(t, dir, before)
 
 	// What differs is published. The link to what this version does not know stays,
-	// and leads nowhere until a newer one publishes again.
+	// and is a dangling link until a newer one publishes again.
 	publish(t, v, web0, true)
 	if target, err := os.Readlink(filepath.Join(dir, "peers")); err != nil || target != "..data/peers" {
 		t.Errorf("peers -> %q, %v", target, err)
@@ -328,7 +328,7 @@ func TestOtherBytesOrAnotherModeAreAChange(t *testing.T) {
 	publish(t, v, []identity.File{{Name: "fqdn", Data: []byte("b"), Mode: 0o440}}, false)
 }
 
-func TestPublishMendsWhatSomebodyTookAway(t *testing.T) {
+func TestPublishRestoresWhatWasRemoved(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
 		take    string
@@ -352,7 +352,7 @@ func TestPublishMendsWhatSomebodyTookAway(t *testing.T) {
 	}
 }
 
-func TestWithdrawTakesTheSignalAndPublishBringsItBack(t *testing.T) {
+func TestWithdrawRemovesTheSignalAndPublishRestoresIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	v := open(t, dir)
@@ -410,7 +410,7 @@ func TestOpenDropsWhatKeepRefuses(t *testing.T) {
 	expect(t, dir, web0Listing)
 }
 
-func TestOpenWithNobodyToAskKeepsNothing(t *testing.T) {
+func TestOpenWithoutKeepKeepsNothing(t *testing.T) {
 	t.Parallel()
 	dir := published(t, db0)
 	v, err := volume.Open(t.Context(), dir, names, nil)
@@ -549,7 +549,7 @@ func TestOpenRefusesNamesThatCannotBeShown(t *testing.T) {
 	}
 }
 
-func TestReadOfAnEmptyVolumeGivesNothing(t *testing.T) {
+func TestReadOfAnEmptyVolumeReturnsNothing(t *testing.T) {
 	t.Parallel()
 	if files, verified, err := volume.Read(t.TempDir()); files != nil || verified || err != nil {
 		t.Fatalf("%v, %v, %v", files, verified, err)
@@ -569,7 +569,7 @@ func TestReadNeedsNoLock(t *testing.T) {
 // A stop is a kill as far as the directory can tell: from then on nothing is done.
 var errStop = errors.New("stopped")
 
-// until gives a step function that lets n steps pass.
+// until returns a step function that lets n steps pass.
 func until(n int, count *int) func(string) error {
 	return func(string) error {
 		if *count++; *count > n {
@@ -610,7 +610,7 @@ func TestAStopBeforeAnyStepLeavesTheOldOrTheNewWholeAndTheNextRunSucceeds(t *tes
 	}
 }
 
-func TestAFailureOfAnyStepBeforeTheTurnLeavesNoTrace(t *testing.T) {
+func TestAFailureOfAnyStepBeforeTheFlipLeavesNoTrace(t *testing.T) {
 	t.Parallel()
 	var steps []string
 	for n := 0; n == 0 || n <= len(steps); n++ { // the last one without a failure
@@ -657,7 +657,7 @@ func TestAFailureOfAnyStepBeforeTheTurnLeavesNoTrace(t *testing.T) {
 	}
 }
 
-// TestHelperThatIsKilled is no test but the process of the next one.
+// TestHelperThatIsKilled is not a test but the process of the next one.
 func TestHelperThatIsKilled(t *testing.T) {
 	dir, left := os.Getenv("VOLUME_TEST_DIR"), 0
 	if dir == "" {
@@ -748,7 +748,7 @@ func TestASecondWriterWaitsForTheFirstOrSaysSo(t *testing.T) {
 	})
 }
 
-func TestAFailedOpenGivesTheLockBack(t *testing.T) {
+func TestAFailedOpenReleasesTheLock(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if _, err := volume.OpenAs(t.Context(), dir, names, keepAll, os.Geteuid(), func(string) error { return errStop }); !errors.Is(err, errStop) {
@@ -757,7 +757,7 @@ func TestAFailedOpenGivesTheLockBack(t *testing.T) {
 	open(t, dir)
 }
 
-func TestALockIsGivenBackThoughAProcessThatIsBeingStartedHasIt(t *testing.T) {
+func TestALockIsReleasedThoughAProcessThatIsBeingStartedHasIt(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	v, err := volume.Open(t.Context(), dir, names, keepAll)
@@ -775,7 +775,7 @@ func TestALockIsGivenBackThoughAProcessThatIsBeingStartedHasIt(t *testing.T) {
 	open(t, dir)
 }
 
-func TestBusyReadersNeverSeeAMixWithinOneGeneration(t *testing.T) {
+func TestBusyReadersNeverGetAMixWithinOneGeneration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	v := open(t, dir)
