@@ -217,7 +217,7 @@ func (w *world) of(set string) (pods []*corev1.Pod) {
 	return pods
 }
 
-// until waits until all Pods of a set, of this number, are as said.
+// until waits until this number of Pods of a set meet a condition.
 func (w *world) until(ctx context.Context, set string, pods int, is func(*corev1.Pod) bool) error {
 	return eventually(ctx, set, func() (bool, error) {
 		n := 0

@@ -12,7 +12,7 @@ import (
 // maxBinary is what the binary in the Pod may have, in bytes.
 const maxBinary = 9 << 20
 
-// broken returns what is not as it has to be on any machine: times are none of it.
+// broken returns what is wrong on any machine; times are not part of it.
 func (r report) broken() (err error) {
 	for _, f := range r.Startup {
 		if f.Program != podfqdn {
@@ -20,7 +20,7 @@ func (r report) broken() (err error) {
 		}
 		there, later := statsOf(f.Packets).worst, statsOf(f.Later).worst
 		if there != 8 || later > 27 {
-			err = errors.Join(err, fmt.Errorf("%.0f packets for a record that is there and %.0f after a wait of 2 s: want 8, and 27 at most", there, later))
+			err = errors.Join(err, fmt.Errorf("%.0f packets for an existing record and %.0f after a wait of 2 s: want 8, and 27 at most", there, later))
 		}
 		if f.Binary > maxBinary {
 			err = errors.Join(err, fmt.Errorf("the binary has %d bytes: want %d at most", f.Binary, maxBinary))

@@ -106,7 +106,7 @@ func TestRunningTable(t *testing.T) {
 		t.Log(text)
 	}
 	if strings.Contains(text, "reached") {
-		t.Error("it says what was reached, and no six Pods were started at once")
+		t.Error("it reports what was reached, but six Pods were never started at once")
 	}
 }
 

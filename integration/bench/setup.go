@@ -73,7 +73,7 @@ func (s setup) nameserver() string {
 // require reports what is missing here for the setups.
 func require(setups []setup) error {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "CGO_ENABLED", Value: "1"}) {
-		return errors.New("this program runs in Pods, where no C library is: build it with CGO_ENABLED=0")
+		return errors.New("this program runs in Pods without a C library: build it with CGO_ENABLED=0")
 	}
 	for _, s := range setups {
 		if strings.HasPrefix(s.title, "unbound") {
@@ -246,7 +246,7 @@ func ours(kubeconfig string) (*cluster.Cluster, error) {
 	}
 	c, err := cluster.Of(kubeconfig)
 	if errors.Is(err, cluster.ErrForeign) {
-		return nil, errors.New("KUBECONFIG is somebody's cluster, whose DNS is not to be changed: make bench brings one up")
+		return nil, errors.New("KUBECONFIG is not a cluster of make bench, which must not change its DNS: unset it, and make bench brings one up")
 	}
 	return c, err
 }

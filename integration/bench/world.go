@@ -144,7 +144,7 @@ func (w *world) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := w.restart(ctx, w.corefile, 2); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: cluster DNS is not as it was:", err)
+		fmt.Fprintln(os.Stderr, "bench: cluster DNS is not restored:", err)
 	}
 	os.RemoveAll(w.dir)
 }
@@ -258,7 +258,7 @@ func (c *counters) add(text string, requests bool) {
 	}
 }
 
-// since returns what came to c after before.
+// since returns what c counted after before.
 func (c counters) since(before counters) counters {
 	d := counters{Requests: map[string]float64{}, Denials: c.Denials - before.Denials}
 	for qtype, n := range c.Requests {

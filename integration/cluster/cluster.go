@@ -58,7 +58,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	o.Domain = cmp.Or(o.Domain, defaultDomain)
 	if !validDomain.MatchString(o.Domain) {
-		return nil, fmt.Errorf("cluster domain %q: want labels of a-z, 0-9 and -, with a dot between each two", o.Domain)
+		return nil, fmt.Errorf("cluster domain %q: want labels of a-z, 0-9 and -, separated by dots", o.Domain)
 	}
 	if err := require(dir); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		if errors.Is(err, os.ErrExist) {
-			return nil, fmt.Errorf("cluster %s is there already, or what is left of it (%s): take it down first", o.ID, dir)
+			return nil, fmt.Errorf("cluster %s exists already, or is left over (%s): take it down first", o.ID, dir)
 		}
 		return nil, err
 	}

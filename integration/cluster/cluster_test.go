@@ -26,7 +26,7 @@ import (
 //
 //	go test -tags cluster -timeout 30m -v ./cluster
 
-// id returns a cluster id of this run and test, and looks that all is gone in the end.
+// id returns a cluster id of this run and test, and checks that nothing is left in the end.
 func id(t *testing.T, name string) string {
 	t.Helper()
 	id := fmt.Sprintf("%s-%d", name, os.Getpid())
@@ -248,7 +248,7 @@ func TestAClusterRunsPodsAndLeavesNoTrace(t *testing.T) {
 		}
 		for deadline := time.Now().Add(30 * time.Second); c.Node.alive(); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Fatal("the node goes on without kube-scheduler")
+				t.Fatal("the node runs on without kube-scheduler")
 			}
 		}
 		if b, err := os.ReadFile(c.nodeLog()); err != nil || !strings.Contains(string(b), "kube-scheduler ended") {
@@ -318,13 +318,13 @@ func killedOnce(t *testing.T, program string) {
 		t.Fatal(err)
 	}
 	if err := <-ended; err == nil {
-		t.Errorf("up was done before it was killed, which shows little")
+		t.Errorf("up had finished before it was killed")
 	}
 	if err := Down(id); err != nil {
 		t.Error(err)
 	}
 	assertGone(t, id)
-	t.Logf("killed once %s ran: %d things stood, none after down", program, len(left))
+	t.Logf("killed once %s ran: %d things existed, none after down", program, len(left))
 }
 
 // command builds the command once and returns its path.
@@ -416,7 +416,7 @@ func TestATerminatedRunEndsItsCommandAndTheCluster(t *testing.T) {
 		t.Errorf("exit %d, want that of a command that was terminated", code)
 	}
 	if p.alive() {
-		t.Errorf("the command's process %d goes on", p.PID)
+		t.Errorf("the command's process %d still runs", p.PID)
 	}
 	assertGone(t, id)
 }

@@ -109,7 +109,7 @@ func processesOf(id, dir string) ([]string, error) {
 		}
 	}
 	for _, ns := range []string{"pid", "net", "mnt"} {
-		// This process's are everybody's.
+		// Every process shares those of this one.
 		if link, err := os.Readlink("/proc/self/ns/" + ns); err == nil {
 			delete(namespaces, link)
 		}

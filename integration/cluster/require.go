@@ -130,7 +130,7 @@ func requireFilesystem(dir string) error {
 		dir = filepath.Dir(dir)
 	}
 	if s.Type == overlayfs {
-		return fmt.Errorf("a cluster can't lie in %s, an overlay itself: set XDG_CACHE_HOME to a directory of another file system", dir)
+		return fmt.Errorf("a cluster can't be in %s, which is an overlay itself: set XDG_CACHE_HOME to a directory of another file system", dir)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func run(binary string, out io.Writer) error {
 	defer server.Stop()
 
 	fmt.Fprintf(out, "CoreDNS with kubeadm's Corefile listens on %s and does not know the Pod yet.\n", server.Addr())
-	fmt.Fprint(out, "The Pod is db-0 of the StatefulSet db, and has what a kubelet gives it:\n\n")
+	fmt.Fprint(out, "The Pod is db-0 of the StatefulSet db, and has the files that a kubelet writes:\n\n")
 	for _, name := range []string{"etc/hosts", "etc/resolv.conf"} {
 		show(out, "/"+name, string(pod[name].Data))
 	}

@@ -32,7 +32,7 @@ func TestTheDemoShowsTheWaitAndThePublishedName(t *testing.T) {
 	} {
 		found := regexp.MustCompile(want).FindStringIndex(out.String()[at:])
 		if found == nil {
-			t.Fatalf("after byte %d nothing shows %s:\n%s", at, want, out.String())
+			t.Fatalf("the output after byte %d does not show %s:\n%s", at, want, out.String())
 		}
 		at += found[1]
 	}

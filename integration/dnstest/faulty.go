@@ -12,7 +12,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Fault decides what becomes of a reply on its way to the client. n counts the replies of that network, "udp" or
+// Fault decides what happens to a reply on its way to the client. n counts the replies of that network, "udp" or
 // "tcp", from 0. It returns the packets to send instead, in order: none drops the reply, two of the same duplicate
 // it. It is called on a goroutine of its own for each reply, so it may sleep to delay one, and others overtake it.
 type Fault func(network string, n int, reply []byte) [][]byte
@@ -22,7 +22,7 @@ func Truncated(reply []byte) []byte {
 	return alter(reply, func(m *dns.Msg) { m.Truncated, m.Answer, m.Ns, m.Extra = true, nil, nil, nil })
 }
 
-// WrongID is the reply to somebody else's question.
+// WrongID is the reply to another client's question.
 func WrongID(reply []byte) []byte { return alter(reply, func(m *dns.Msg) { m.Id++ }) }
 
 func alter(reply []byte, f func(*dns.Msg)) []byte {

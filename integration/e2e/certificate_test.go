@@ -8,7 +8,7 @@ import (
 )
 
 // certified is podfqdn in Pods whose certificate is not there, or not right, when
-// they start. The kubelet needs up to two minutes for what becomes of a Secret.
+// they start. The kubelet needs up to two minutes to bring a changed Secret.
 func certified(t *testing.T, w world) {
 	w.parallel(t, "it comes after the Pods", func(s *space) {
 		s.example("certificate.yaml")

@@ -282,7 +282,7 @@ func (s *space) server53(plugins string) string {
 	return s.until("server", "it answers", ready).Status.PodIP + ":1053"
 }
 
-// atNight is what somebody needs who knows none of this.
+// atNight checks what somebody needs who does not know podfqdn.
 func atNight(s *space) {
 	s.headless("zk", "zk", func(spec *corev1.ServiceSpec) { spec.PublishNotReadyAddresses = false })
 	s.stateful(1, "zk", s.podOf("zk"))

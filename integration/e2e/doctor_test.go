@@ -545,7 +545,7 @@ endpoints: [{addresses: [10.244.255.1], hostname: db-0, targetRef: {kind: Pod, n
 		free := s.silent("db")
 		s.headless("db", "db")
 		if c := s.finds("db", diagnosis.DNSSilent, "no NetworkPolicy", "Pods of cluster DNS are ready", "packet filter"); !c.Guess || c.Command != "" {
-			s.Errorf("nobody can know who is silent: %+v", c)
+			s.Errorf("it cannot be known which server is silent: %+v", c)
 		}
 		free()
 		s.published("db", s.fqdn("db-0", "db"))

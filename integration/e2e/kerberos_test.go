@@ -77,7 +77,7 @@ func kerberized(t *testing.T, w world) {
 		for _, pod := range pods {
 			s.holdsKeys(pod, 2)
 			if files := s.onNode(pod, "krb5"); !strings.Contains(files, "/keytab\n") {
-				s.Errorf("%s: the node sees %q", pod, files)
+				s.Errorf("%s: the node has %q", pod, files)
 			}
 		}
 		s.accept("web-0")

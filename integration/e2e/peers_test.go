@@ -18,7 +18,7 @@ import (
 )
 
 // peered is podfqdn in the Pods of a set that wait for each other's names: the
-// examples, and what becomes of a set.
+// examples, and what happens to a set.
 func peered(t *testing.T, w world) {
 	w.parallel(t, "a majority, and two are gone for good", quorum)
 	w.parallel(t, "one after the other", ordered)
@@ -225,10 +225,10 @@ func (s *space) byFileKeyRef(many string, n int, more ...string) {
 	sourced := s.shell("db", ". /identity/identity.env; "+show)
 	referred, _ := s.exec("db", "other", "sh", "-c", show)
 	if sourced != referred || strings.Count(sourced, "\n") != len(all) || !strings.HasPrefix(sourced, s.fqdn("db-0", "db")+"\n") {
-		s.Errorf("a shell reads %q, fileKeyRef gives %q", sourced, referred)
+		s.Errorf("a shell reads %q, fileKeyRef sets %q", sourced, referred)
 	}
 	if peers := strings.Join(s.peers, ",") + "\n"; strings.HasSuffix(referred, "\n"+peers) != (len(more) > 0) {
-		s.Errorf("fileKeyRef gives %.300q", referred)
+		s.Errorf("fileKeyRef sets %.300q", referred)
 	}
 }
 

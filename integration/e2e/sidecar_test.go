@@ -64,7 +64,7 @@ func (s *space) verified(pod string) bool {
 }
 
 // needsOperator installs the CustomResourceDefinitions of the Prometheus Operator, as its Go module has them, in the
-// version whose types package examples uses. It changes nothing in somebody's cluster, which has them or does not.
+// version whose types package examples uses. It changes nothing in a cluster of the user's, which has them or does not.
 func (s *space) needsOperator() {
 	s.Helper()
 	if s.own == nil {
@@ -255,7 +255,7 @@ func sidecars(t *testing.T, w world) {
 		s.kubectl("patch", "service/db", "--patch", `{"spec":{"selector":{"app":"another"}}}`)
 		s.until("goes", "it is not ready", func(p *corev1.Pod) bool { return !ready(p) })
 		if s.verified("goes") {
-			s.Error("verified still stands")
+			s.Error("verified is still there")
 		}
 		if files, err := s.files("goes", "app"); err != nil || files["fqdn"] != fqdn["fqdn"] || len(files) != len(fqdn)-1 {
 			s.Errorf("the volume holds %q, %v", files, err)

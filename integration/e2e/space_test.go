@@ -54,7 +54,7 @@ func (w world) space(t *testing.T, level string) *space {
 	return w.create(t, level, metav1.ObjectMeta{GenerateName: fmt.Sprintf("e2e-%d-", of(t).number)})
 }
 
-// called makes a namespace of this name, which somebody's cluster may have
+// called makes a namespace of this name, which a cluster of the user's may have
 // already.
 func (w world) called(t *testing.T, name string) *space {
 	t.Helper()
@@ -68,7 +68,7 @@ func (w world) create(t *testing.T, level string, as metav1.ObjectMeta) *space {
 	as.Labels = map[string]string{"pod-security.kubernetes.io/enforce": level}
 	made, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: as}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		notShown(t, "there is a namespace "+as.Name+" already")
+		notShown(t, "the namespace "+as.Name+" exists already")
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func (w world) create(t *testing.T, level string, as metav1.ObjectMeta) *space {
 			t.Error(err)
 		}
 	})
-	// A Pod that comes before its account is refused.
+	// A Pod that is created before its account is refused.
 	s.kubectl("wait", "--for=create", "serviceaccount/default", "--timeout=1m")
 	return s
 }
@@ -168,7 +168,7 @@ func (s *space) example(name string, changes ...string) {
 			}
 			return m[1] + s.static
 		}
-		s.Fatalf("examples/%s: image %s is not known here", name, m[2])
+		s.Fatalf("examples/%s: unknown image %s", name, m[2])
 		return ""
 	})
 	s.kubectlInput(text, "apply", "--filename=-")
@@ -176,7 +176,7 @@ func (s *space) example(name string, changes ...string) {
 
 // podOf is the object of a Pod that publishes in a volume, with an application
 // and, first of all, an observer of the volume. It has the label app and no
-// name for DNS; what else it needs is for the caller to set.
+// name for DNS; the caller sets what else it needs.
 func (s *space) podOf(app string) *corev1.Pod {
 	no, yes, always, grace := false, true, corev1.ContainerRestartPolicyAlways, int64(5)
 	shell := func(name, script string) corev1.Container {

@@ -35,7 +35,7 @@ var (
 	domainFlag = flag.String("domain", "cluster.local", "the cluster's `domain`; a cluster of package cluster knows it")
 )
 
-// scenarios are all that is shown, by the numbers in the table at the end.
+// scenarios returns all scenarios, with their numbers in the table at the end.
 func scenarios() []scenario {
 	return []scenario{
 		{number: 1, title: "one Deployment per instance", run: instances},
@@ -82,13 +82,13 @@ type world struct {
 	kubeconfig string
 	config     *rest.Config
 	kube       *kubernetes.Clientset
-	own        *cluster.Cluster // nil: somebody's, and its nodes are out of reach
+	own        *cluster.Cluster // nil: a cluster of the user's, whose nodes are out of reach
 	domain     string
 	image      string // podfqdn's
 	server     string // the application's: a shell that ends when told to
 	etcd       string // with a shell and etcd
 	krb5       string // the application's, with MIT krb5
-	static     string // the application's, with nothing but package server as /my-server; "" in somebody's cluster
+	static     string // the application's, with nothing but package server as /my-server; "" in a cluster of the user's
 }
 
 // theWorld is the one that make e2e starts.
@@ -147,7 +147,7 @@ func (s scenario) show(t *testing.T) {
 	s.run(t, theWorld)
 }
 
-// notShown ends a test of what somebody's cluster cannot show. A cluster of
+// notShown ends a test of what a cluster of the user's cannot show. A cluster of
 // package cluster shows everything.
 func notShown(t *testing.T, why string) {
 	t.Helper()
@@ -162,7 +162,7 @@ func notShown(t *testing.T, why string) {
 // into it if it is one of package cluster.
 func open(ctx context.Context, kubeconfig string) (world, error) {
 	if kubeconfig == "" {
-		return world{}, errors.New("KUBECONFIG is not set: make e2e brings a cluster up; or name one of yours")
+		return world{}, errors.New("KUBECONFIG is not set: make e2e brings a cluster up; or set it to your own")
 	}
 	w := world{kubeconfig: kubeconfig, domain: *domainFlag, image: *imageFlag, server: *toolsFlag}
 	var err error

@@ -43,7 +43,7 @@ func volumes(t *testing.T, w world) {
 		sourced := s.shell("db", ". /identity/identity.env; "+show)
 		referred, _ := s.exec("db", "other", "sh", "-c", show)
 		if sourced != referred || strings.Count(sourced, "\n") != len(keys) || !strings.HasPrefix(sourced, s.fqdn("db-0", "db")+"\n") {
-			s.Errorf("a shell reads %q, fileKeyRef gives %q", sourced, referred)
+			s.Errorf("a shell reads %q, fileKeyRef sets %q", sourced, referred)
 		}
 	})
 	for _, medium := range []corev1.StorageMedium{corev1.StorageMediumDefault, corev1.StorageMediumMemory} {

@@ -75,7 +75,7 @@ var stateMetrics = map[string][]string{
 	"kube_pod_init_container_status_restarts_total":    {"namespace", "pod", "uid", "container"},
 }
 
-// sidecarPod is a sidecar under test: what it publishes, and what becomes of it each minute.
+// sidecarPod is a sidecar under test: whether its identity stands, and when its certificate expires.
 type sidecarPod struct {
 	*health.Health
 	stands  bool

@@ -35,7 +35,7 @@ const pluginToken = "eyJhbGciOiJub25lIn0.canary-of-a-plugin"
 //	user JSON, cluster JSON     parts of it; both know ${SERVER}, ${CA}, ${OTHER_CA}, ${TOKEN}, ${DIR}, ${CERT}, ${KEY}
 //	file NAME "TEXT"            what can be run as ${DIR}/NAME
 //	server WORD                 what is wrong with the server as a whole, see begin
-//	break PATH WHICH: OP; OP…   what becomes of the answers to what ends in PATH, or to any, see op; WHICH is "always", N or N-M
+//	break PATH WHICH: OP; OP…   what happens to answers to paths that end in PATH, or to any, see op; WHICH is "always", N or N-M
 //	interrupt                   by the user, when something breaks
 //	ends CODE [WORDS…]          the exit code, and what is said
 //	says WORDS…                 that is said too
@@ -224,7 +224,7 @@ func (l *laptop) invariants(a answer) {
 			l.Errorf("exit code %d, and not one sentence: %q%q", a.code, a.stdout, a.stderr)
 		}
 	default:
-		l.Errorf("exit code %d is none of those that are documented: %s", a.code, out)
+		l.Errorf("exit code %d is not a documented one: %s", a.code, out)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -239,7 +239,7 @@ func (l *laptop) invariants(a answer) {
 		}
 		for _, cause := range causes.FindAllString(a.stdout, -1) {
 			if !strings.Contains(cause, ". perhaps ") {
-				l.Errorf("a cause from half an answer, and not marked as a guess:\n%s", a.stdout)
+				l.Errorf("a cause from half an answer, which is not marked as a guess:\n%s", a.stdout)
 			}
 		}
 	}
@@ -274,7 +274,7 @@ func (l *laptop) invariants(a answer) {
 // secretPassword is in a case's URL.
 const secretPassword = "canary-of-a-password"
 
-// leaked returns a part of a secret that is in a text; all secrets begin and end with what everybody knows.
+// leaked returns a part of a secret that is in a text; all secrets begin and end with a known text.
 func leaked(text, secret string) string {
 	const enough = 16
 	secret = strings.NewReplacer("-----BEGIN EC PRIVATE KEY-----", "", "-----END EC PRIVATE KEY-----", "", "\n", "").Replace(secret)

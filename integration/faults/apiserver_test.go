@@ -217,7 +217,7 @@ func (s *api) hurt(path string) {
 	s.broken.Do(func() { close(s.breaks) })
 }
 
-// ops returns what is to become of the answer to a path.
+// ops returns what to do to the answer to a path.
 func (s *api) ops(path string) (ops []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,7 +298,7 @@ func quotedText(s string) ([]byte, error) {
 //	drips                          the body comes a byte at a time
 //	endless                        it comes again and again
 //	reset                          the connection does not outlive the request
-//	elsewhere                      a redirect to a server of somebody else's, without TLS
+//	elsewhere                      a redirect to another server, without TLS
 //	pages                          there is always another page
 //	stdout "TEXT", stderr "TEXT"   what the doctor in the Pod says
 //	exit CODE                      and how it ends

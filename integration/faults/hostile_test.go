@@ -175,7 +175,7 @@ func (t thing) planted(name string) (code int) {
 	return 13
 }
 
-// What somebody has put under a name of podfqdn's is refused, or is removed as a leftover; nothing behind it is touched.
+// What another process has put under a name of podfqdn's is refused, or is removed as a leftover; nothing behind it is touched.
 func TestWhatStandsUnderItsNamesIsNotWrittenTo(t *testing.T) {
 	t.Parallel()
 	for volume, names := range map[string][]string{

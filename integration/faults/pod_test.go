@@ -293,7 +293,7 @@ func (p *pod) needs() (forward, reverse []dns.Question) {
 }
 
 // right reports whether these are the Pod's addresses of a family, if it has one to publish, or its name, and nobody else's
-// where none may be there. Records of other names are not an answer, except by way of a CNAME.
+// where none may be there. Records of other names are not an answer, except through a CNAME.
 func (p *pod) right(asked dns.Question, records []dns.RR) bool {
 	owners := []string{asked.Name}
 	var says, ours []string
@@ -394,7 +394,7 @@ func (s *said) String() string {
 	return s.Buffer.String()
 }
 
-// start starts podfqdn, perhaps by way of another program, in the Pod.
+// start starts podfqdn in the Pod, perhaps through another program.
 func (p *pod) start(cmd *exec.Cmd, environ ...string) *running {
 	p.Helper()
 	p.write("dev/termination-log", "")
@@ -595,7 +595,7 @@ func agree(dir string) (hostname, ordinal, peers string, err error) {
 	}
 	for _, entry := range entries {
 		if _, ok := want[entry.Name()]; !ok {
-			return "", "", "", fmt.Errorf("%s/%s is there, and identity.json says nothing of it", dir, entry.Name())
+			return "", "", "", fmt.Errorf("%s/%s is there, but not in identity.json", dir, entry.Name())
 		}
 	}
 	for name, want := range want {

@@ -106,7 +106,7 @@ func TestWhatTheSystemRefusesIsTold(t *testing.T) {
 	}
 }
 
-// swept are calls with which podfqdn itself looks at files and at DNS, and what becomes of each. write is none of them,
+// swept are calls with which podfqdn itself reads files and asks DNS, and what happens to each. write is none of them,
 // nor are epoll_ctl and fcntl: Go's runtime needs them for itself, is never refused them and does not outlive it.
 var swept = map[string]string{
 	"openat": "EMFILE", "newfstatat": "EIO", "fstat": "EIO", "readlinkat": "EIO", "getdents64": "EIO", "read": "EIO", "pread64": "EIO",

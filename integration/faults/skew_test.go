@@ -35,7 +35,7 @@ const three = "db-0.db.default.svc.cluster.local\ndb-1.db.default.svc.cluster.lo
 // commas is the variable that lists them.
 var commas = strings.ReplaceAll(strings.TrimSpace(three), "\n", ",")
 
-// step is one run of a Pod's life, and what becomes of the volume.
+// step is one run of a Pod's life, and what happens to the volume.
 type step struct {
 	of      version
 	command string // a sidecar runs until it has published or has looked twice

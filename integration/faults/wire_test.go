@@ -32,7 +32,7 @@ type wire struct {
 	long    bool // it waits for long
 }
 
-// fault is what becomes of some answers.
+// fault is what happens to some answers.
 type fault struct {
 	kind    string // "existence", "A", "AAAA", "PTR"; "any"
 	network string // "udp", "tcp"; "any"; "own": any, and about the Pod's name only
@@ -128,7 +128,7 @@ func kindOf(qtype uint16) string {
 	return "existence"
 }
 
-// ops returns what is to become of the next answer of a kind.
+// ops returns what to do to the next answer of a kind.
 func (b *breaker) ops(kind, network string, own bool) (ops []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

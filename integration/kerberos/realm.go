@@ -30,7 +30,7 @@ var tools = []tool{
 	{"kvno", "krb5-user"},
 }
 
-// Tool returns the path of a program of MIT krb5. Those for administrators lie in /usr/sbin, which is not in everybody's
+// Tool returns the path of a program of MIT krb5. Those for administrators lie in /usr/sbin, which is not in every user's
 // PATH.
 func Tool(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
@@ -76,7 +76,7 @@ func Start(dir, name string, on netip.Addr) (*Realm, error) {
 		return nil, err
 	}
 	r := &Realm{Name: name, dir: dir}
-	// The port is free when it is chosen; somebody else may take it before the KDC does.
+	// The port is free when it is chosen; another process may take it before the KDC does.
 	const tries = 5
 	for try := range tries {
 		port, err := freePort(on)

@@ -54,7 +54,7 @@ func (p *pod) doctor(args ...string) (out string, code int) {
 	return string(text), cmd.ProcessState.ExitCode()
 }
 
-// diagnosis runs podfqdn doctor -o json, and holds it to the type.
+// diagnosis runs podfqdn doctor -o json, and parses it strictly.
 func (p *pod) diagnosis() diagnosis.Diagnosis {
 	p.t.Helper()
 	out, code := p.doctor("-o", "json")
@@ -149,7 +149,7 @@ func TestDoctorTellsTheCauseThatDNSShows(t *testing.T) {
 	for name, test := range map[string]struct {
 		conf    dnstest.CoreDNS
 		publish []dnstest.Endpoint
-		early   func(t *testing.T, s netip.AddrPort) // what somebody asks before the publication
+		early   func(t *testing.T, s netip.AddrPort) // what another client asks before the publication
 		ips     []string
 		policy  identity.Policy
 		causes  string

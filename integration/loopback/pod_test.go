@@ -344,7 +344,7 @@ func (e end) stopped(t *testing.T, sentence string) {
 func (e end) told(t *testing.T, sentence string) {
 	t.Helper()
 	if !slices.ContainsFunc(e.reasons, func(r string) bool { return strings.Contains(r, sentence) }) {
-		t.Errorf("the reasons were %q; none says %q", e.reasons, sentence)
+		t.Errorf("the reasons were %q; none has %q", e.reasons, sentence)
 	}
 }
 

@@ -249,7 +249,7 @@ func (l *lies) about(replica int, qtype uint16) bool {
 	return l.nth < 0 || l.nth < len(l.types) && l.types[l.nth] == qtype
 }
 
-// tell lies where it is to.
+// tell lies if it must.
 func (l *lies) tell(replica int, m *dns.Msg) {
 	qtype := m.Question[0].Qtype
 	l.mu.Lock()
@@ -341,7 +341,7 @@ func (s *stage) publish(when time.Duration) {
 	s.at(when, func(c *dnstest.Cluster) { c.Publish(endpoints("db-0", s.ips...)...) })
 }
 
-// somebody asks a plain question at a time, of a replica, as an application or a peer does.
+// somebody asks a replica a plain question at a time, as an application or a peer does.
 func (s *stage) somebody(when time.Duration, replica int, name string, qtype uint16) {
 	if s.replicas == nil {
 		s.open()

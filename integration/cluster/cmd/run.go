@@ -33,7 +33,7 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 
 // runWithin brings a cluster up, runs args in its environment and takes the
 // cluster down. It takes nothing down after an error of Up, which may be that
-// the cluster is somebody else's.
+// the cluster belongs to another run.
 func runWithin(ctx context.Context, o cluster.Options, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	// From now on: one that is too late to end Up is the command's.
 	signals := make(chan os.Signal, 1)

@@ -75,7 +75,7 @@ func TestTheStatusIsTheCommandsAsAShellTellsIt(t *testing.T) {
 		}
 	}
 	if _, err := runGroup(exec.Command("no-such-command"), nil, patience); err == nil {
-		t.Error("a command that is not there: no error")
+		t.Error("a command that does not exist: no error")
 	}
 }
 

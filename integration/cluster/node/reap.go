@@ -103,7 +103,7 @@ func (r *reaper) start(s Step, ended func(syscall.WaitStatus)) error {
 		return err
 	}
 	defer null.Close()
-	// Locked until its end is of interest to somebody: it may end at once.
+	// Locked until something waits for its end: it may end at once.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, err := os.StartProcess(path, s.Args, &os.ProcAttr{

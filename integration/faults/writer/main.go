@@ -1,5 +1,5 @@
 // Command writer opens a volume and publishes in it, as podfqdn does when DNS has agreed, on one thread and without
-// DNS: what becomes of each of its calls is to be decided from outside, but for those between two marks, with which it
+// DNS: what happens to each of its calls is decided from outside, except for those between two marks, with which it
 // looks for another Pod's identity where podfqdn would ask DNS.
 //
 //	writer DIR [LINE]
