@@ -15,7 +15,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/podtest"
 )
 
-// Beside the seeds that the targets add, of keytabs that MIT krb5 wrote and of
+// In addition to the seeds that the targets add, of keytabs that MIT krb5 wrote and of
 // the contract, each has some in testdata/fuzz.
 func TestEveryFuzzTargetHasSeeds(t *testing.T) {
 	text, err := os.ReadFile("fuzz_test.go")

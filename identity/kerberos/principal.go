@@ -14,7 +14,7 @@ const maxPart = 1<<15 - 1
 // Principal is the name of a service or a user, such as
 // HTTP/db-0.db.default.svc.cluster.local@EXAMPLE.COM. Two are the same, as
 // libkrb5 compares them (krb5_principal_compare), exactly when they are ==:
-// case counts, the name type does not. The zero value is no principal.
+// case counts, the name type does not. The zero value is not a principal.
 type Principal struct {
 	name  string // the components, as String shows them
 	realm string // as String shows it; "" if none was given

@@ -12,7 +12,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// Path is an absolute path, perhaps with words in braces. The zero value is no path.
+// Path is an absolute path, perhaps with words in braces. The zero value is not a path.
 type Path struct{ template string }
 
 // UnmarshalText reads a path; "" is none.
