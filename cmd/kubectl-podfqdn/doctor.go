@@ -24,7 +24,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/kube"
 )
 
-// command returns the whole command line. code is what a good end exits with.
+// command returns the whole command line. It sets *code, the exit code of a run
+// without an error.
 func command(stdout io.Writer, code *int) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kubectl-podfqdn",
@@ -51,7 +52,7 @@ func unknown(args []string) error {
 	return nil
 }
 
-// doctor is what is asked for.
+// doctor holds the flags of the command doctor.
 type doctor struct {
 	rules     clientcmd.ClientConfigLoadingRules
 	overrides clientcmd.ConfigOverrides
@@ -71,13 +72,14 @@ func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 		Long: `Say why a Pod has no name in DNS, and what to change.
 
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
-its namespace, and the Deployment and Corefile of cluster DNS; the events of a Pod
-that has not begun, and the Services that podfqdn wait waits for; it runs podfqdn
-doctor in the Pod, in each container of podfqdn's that runs, but not with
---no-exec; and it changes nothing. With -l or -A, or of a StatefulSet or a Deployment, it prints a table of
-the Pods that use podfqdn.
+its namespace, and the Deployment and Corefile of cluster DNS. It also reads the
+events of a Pod that has not started, and the Services that podfqdn wait waits
+for. It runs podfqdn doctor in each running podfqdn container of the Pod, but not with
+--no-exec. It changes nothing. With -l or -A, or for a StatefulSet or a Deployment, it prints a
+table of the Pods that use podfqdn.
 
-Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.`,
+Exit codes: 0 healthy, 11 not healthy, 10 bad usage or nothing to examine,
+1 unexpected.`,
 		Example: `  kubectl podfqdn doctor db-0
   kubectl podfqdn doctor -n prod db-0 -o json
   kubectl podfqdn doctor -A`,
@@ -92,15 +94,15 @@ Exit codes: 0 healthy, 11 not, 10 bad usage or nothing to look at, 1 unexpected.
 	flags := c.Flags()
 	flags.StringVar(&d.rules.ExplicitPath, "kubeconfig", "", "Path to the kubeconfig file")
 	clientcmd.BindOverrideFlags(&d.overrides, flags, clientcmd.RecommendedConfigOverrideFlags(""))
-	flags.StringVarP(&d.selector, "selector", "l", "", "a table of the Pods with these labels")
-	flags.BoolVarP(&d.all, "all-namespaces", "A", false, "a table of the Pods of all namespaces")
+	flags.StringVarP(&d.selector, "selector", "l", "", "print a table of the Pods with these labels")
+	flags.BoolVarP(&d.all, "all-namespaces", "A", false, "print a table of the Pods in all namespaces")
 	flags.StringVarP(&d.container, "container", "c", "", "podfqdn's container, if it is not recognised, or to examine only that one")
 	flags.StringVarP(&d.output, "output", "o", "", "json or yaml")
 	flags.BoolVar(&d.noExec, "no-exec", false, "run nothing in the Pod: only the API is read")
 	return c
 }
 
-// kinds are the words of kubectl for what has a name in DNS, or has Pods that do.
+// kinds maps kubectl's words for Pods and for what owns them to resources.
 var kinds = map[string]string{
 	"pod": "pods", "pods": "pods", "po": "pods",
 	"statefulset": "statefulsets", "statefulsets": "statefulsets", "sts": "statefulsets", "statefulset.apps": "statefulsets", "statefulsets.apps": "statefulsets",
@@ -220,14 +222,14 @@ func (d *doctor) client(c *cobra.Command) (*kube.Client, string, error) {
 		}
 		word := " " + kube.Quote("--"+flag+"="+value)
 		client.Kubectl += word
-		if !slices.Contains([]string{"user", "as", "as-uid"}, flag) { // who asks is not who may grant
+		if !slices.Contains([]string{"user", "as", "as-uid"}, flag) { // the administrator is another user
 			client.Administrator += word
 		}
 	}
 	return client, namespace, nil
 }
 
-// granted adds to a missing right the commands that grant it.
+// granted adds to an error about a missing right the commands that grant it.
 func granted(ctx context.Context, client *kube.Client, err error) error {
 	var forbidden *kube.Forbidden
 	if !errors.As(err, &forbidden) {
@@ -236,7 +238,7 @@ func granted(ctx context.Context, client *kube.Client, err error) error {
 	return fmt.Errorf("%w; an administrator grants it by: %s", err, strings.Join(client.Grant(ctx, []kube.Right{forbidden.Right}), " && "))
 }
 
-// report is what is printed of one Pod; it is a public interface with -o.
+// report is printed for one Pod; with -o it is a public interface.
 type report struct {
 	Schema  int  `json:"schema"` // 1
 	Healthy bool `json:"healthy"`
@@ -267,7 +269,7 @@ type other struct {
 	NoWire    string               `json:"noWire,omitempty"`
 }
 
-// list is what is printed of many.
+// list is printed for many Pods; with -o it is a public interface.
 type list struct {
 	Schema  int        `json:"schema"` // 1
 	Healthy bool       `json:"healthy"`
@@ -380,7 +382,7 @@ func (d *doctor) print(w io.Writer, p printer) error {
 		if err != nil {
 			return err
 		}
-		// The block style leaves to the terminal what is no control character.
+		// YAML's block style does not escape a character such as U+202E.
 		if !bytes.ContainsFunc(text, func(r rune) bool { return r > '~' }) {
 			out = text
 		}

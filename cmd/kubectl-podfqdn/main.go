@@ -1,7 +1,7 @@
 // Command kubectl-podfqdn is a plugin of kubectl: `kubectl podfqdn doctor POD`
-// says from a laptop why a Pod has no name in DNS, with the user's own rights:
-// what the API knows, the view from the wire by podfqdn doctor in the Pod, and
-// then the causes, each with the field to change and the command that does it.
+// says from a laptop why a Pod has no name in DNS, with the user's own rights.
+// It prints what the API knows, what podfqdn doctor in the Pod sees on the wire,
+// and then the causes, each with the field to change and the command that does it.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// The exit codes are a public interface, and those of podfqdn doctor.
+// The exit codes are a public interface; podfqdn doctor has the same.
 const (
 	exitHealthy     = 0
 	exitUnexpected  = 1
@@ -37,12 +37,12 @@ const (
 	exitInterrupted = 130
 )
 
-// run is the program: all of the process but its arguments, streams and signals.
-// Of the environment it uses what kubectl does: KUBECONFIG, HOME and the
-// proxies.
+// run runs the program with the given arguments and streams until it ends or ctx
+// does, and returns the exit code. Of the environment it uses what kubectl does:
+// KUBECONFIG, HOME and the proxies.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	klog.SetLogger(logr.Discard()) // client-go logs what it returns as well,
-	log.SetOutput(io.Discard)      // and net/http what it does not take
+	klog.SetLogger(logr.Discard()) // client-go also logs the errors that it returns,
+	log.SetOutput(io.Discard)      // and net/http what it cannot parse
 	code := exitHealthy
 	root := command(stdout, &code)
 	root.SetArgs(args)

@@ -11,7 +11,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/shown"
 )
 
-// text is for a person: what the API says, the view from the wire, the causes.
+// text writes the report for a person: the facts, the view from the wire, the causes.
 func (r report) text(w io.Writer) {
 	s := diagnosis.NewScreen(w)
 	pod := fmt.Sprintf("Pod %s in namespace %s", r.Pod, r.Namespace)
@@ -60,7 +60,7 @@ func (r report) text(w io.Writer) {
 	s.Lines("what undoes the commands", r.Undo...)
 }
 
-// text is for a person: a line for each Pod, and what to do next.
+// text writes the list for a person: a line for each Pod, and what to do next.
 func (l list) text(w io.Writer) {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(words ...string) {

@@ -26,15 +26,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// patience is how long the API server has for one request by default.
+// patience is the default time limit of one request to the API server.
 const patience = 15 * time.Second
 
-// maxAnswer bounds what the API server may answer to one request, in bytes: the
+// maxAnswer is the largest answer to one request, in bytes: enough for the
 // EndpointSlices of 200,000 endpoints.
 const maxAnswer = 64 << 20
 
-// Client asks an API server. Of client-go it needs no more than package rest:
-// the typed clients of all groups would double the program.
+// Client asks an API server. It uses only package rest of client-go: the typed
+// clients of all groups would double the size of the program.
 type Client struct {
 	config   *rest.Config
 	groups   map[string]*rest.RESTClient
@@ -43,7 +43,7 @@ type Client struct {
 	// same cluster: "kubectl --context prod".
 	Kubectl string
 	// Administrator begins each command for an administrator: it leads to the
-	// same cluster, and not as the same user.
+	// same cluster, but as another user.
 	Administrator string
 	// NoExec has Exec run nothing in a Pod.
 	NoExec bool
@@ -68,8 +68,8 @@ func init() {
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 }
 
-// New returns a Client, which waits up to config.Timeout for each answer, 15 s
-// by default. The error is about config.
+// New returns a Client that waits up to config.Timeout for each answer, or 15 s if
+// that is 0. It returns an error if config is wrong.
 func New(config *rest.Config) (*Client, error) {
 	c := &Client{config: rest.CopyConfig(config), groups: map[string]*rest.RESTClient{}, patience: cmp.Or(config.Timeout, patience), Kubectl: "kubectl", Administrator: "kubectl"}
 	c.config.NegotiatedSerializer = codecs.WithoutConversion()
@@ -94,8 +94,8 @@ func New(config *rest.Config) (*Client, error) {
 	return c, nil
 }
 
-// bounding ends an answer that is longer than maxAnswer: client-go reads all of
-// it first.
+// bounding cuts off an answer that is longer than maxAnswer, because client-go
+// reads the whole answer before it looks at it.
 type bounding struct{ http.RoundTripper }
 
 func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -106,24 +106,23 @@ func (b bounding) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// redirect is an answer that leads elsewhere. No API server sends one.
+// redirect is the error for an answer that redirects. No API server sends one.
 type redirect struct{ to string }
 
 func (r *redirect) Error() string {
 	return fmt.Sprintf("the API server redirects to %+q, so the token is not sent: set the right server in the kubeconfig", r.to)
 }
 
-// stay refuses to be sent elsewhere, where the token would go too, and perhaps
-// without TLS.
+// stay refuses every redirect: the token would go there too, perhaps without TLS.
 func stay(r *http.Request, _ []*http.Request) error { return &redirect{r.URL.Redacted()} }
 
-// Right is what a user must be allowed to do: one rule of a Role.
+// Right is something that a user must be allowed to do: one rule of a Role.
 type Right struct {
 	Verb      string `json:"verb"`
 	Group     string `json:"apiGroup"` // "" for the core
 	Resource  string `json:"resource"` // with its subresource: "pods/exec"
 	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name,omitempty"` // of the one object; "" is all
+	Name      string `json:"name,omitempty"` // of one object; "" for all
 }
 
 // String returns it as `list endpointslices in API group "discovery.k8s.io", namespace "db"`.
@@ -135,10 +134,10 @@ func (r Right) String() string {
 	return s + fmt.Sprintf(", namespace %+q", r.Namespace)
 }
 
-// Forbidden is a right that the user lacks.
+// Forbidden is the error for a right that the user does not have.
 type Forbidden struct {
 	Right
-	Err error // as the API server says it
+	Err error // the API server's
 }
 
 func (f *Forbidden) Error() string { return fmt.Sprintf("you are not allowed to %s", f.Right) }
@@ -150,11 +149,12 @@ func (c *Client) patient(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("the API server does not answer within %s", c.patience))
 }
 
-// unserved is a list that the API server does not have; an empty one is not.
+// unserved is the error for a resource that the API server does not serve, as
+// opposed to an empty list.
 type unserved struct{ error }
 
-// read makes the request that right names, and puts the answer into an object.
-// selector is one of labels, or of fields for events, for the verb list. The error is a *Forbidden, or
+// read makes the request that right names and stores the answer in into. selector
+// narrows a list: by labels, or by fields for events. The error is a *Forbidden, or
 // the API server's, or the network's.
 func (c *Client) read(ctx context.Context, right Right, selector string, into runtime.Object) error {
 	ctx, cancel := c.patient(ctx)
@@ -179,8 +179,9 @@ func (c *Client) read(ctx context.Context, right Right, selector string, into ru
 	return failed(ctx, right, err)
 }
 
-// answer puts the answer to a request into object. One of another or of no kind
-// is an error: client-go would leave the object empty, as if nothing were there.
+// answer stores the answer to a request in object. It returns an error for an answer
+// of another kind or of none: client-go would leave the object empty, as if nothing
+// were there.
 func answer(result rest.Result, object runtime.Object) error {
 	got, err := result.Get()
 	switch {
@@ -197,15 +198,15 @@ func answer(result rest.Result, object runtime.Object) error {
 
 func kind(object runtime.Object) string { return "a " + reflect.TypeOf(object).Elem().Name() }
 
-// failed returns what ended a request: a missing right is a *Forbidden.
+// failed returns the error of a request; a *Forbidden for a missing right.
 func failed(ctx context.Context, right Right, err error) error {
 	var away *redirect
-	foreign := apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) // no API server says it so
+	foreign := apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse) // not in the form that an API server uses
 	switch {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		// The last reason, which client-go has in words only.
+		// client-go has the last reason only as text.
 		if _, last, ok := strings.Cut(err.Error(), " - error from a previous attempt: "); ok {
 			return fmt.Errorf("%w: %s", context.Cause(ctx), last)
 		}
@@ -228,12 +229,13 @@ func failed(ctx context.Context, right Right, err error) error {
 	return fmt.Errorf("asked to %s, the API server says: %w", right, err)
 }
 
-// NotFound reports that there is no such namespace or no such object.
+// NotFound is the error for a namespace or an object that does not exist.
 type NotFound struct{ what string }
 
 func (n *NotFound) Error() string { return n.what }
 
-// absent reports a missing Pod, or that its namespace is missing too.
+// absent returns the *NotFound for a missing Pod, or for its namespace if that is
+// missing too.
 func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	err := c.read(ctx, Right{Verb: "get", Resource: "namespaces", Name: namespace}, "", &corev1.Namespace{})
 	if apierrors.IsNotFound(err) {
@@ -242,9 +244,9 @@ func (c *Client) absent(ctx context.Context, namespace, pod string) error {
 	return &NotFound{fmt.Sprintf("there is no Pod %+q in namespace %+q: see `%s get pods`, or choose another namespace with --namespace", pod, namespace, in(c.Kubectl, namespace))}
 }
 
-// SelectorOf returns the selector of labels by which a StatefulSet or a
-// Deployment has its Pods. The error is a *NotFound, a *Forbidden, or what the
-// API server says.
+// SelectorOf returns the label selector of a StatefulSet's or a Deployment's Pods.
+// resource is "statefulsets" or "deployments". The error is a *NotFound, a
+// *Forbidden, or the API server's or the network's.
 func (c *Client) SelectorOf(ctx context.Context, namespace, resource, name string) (string, error) {
 	var (
 		selector *metav1.LabelSelector
@@ -272,8 +274,8 @@ func (c *Client) SelectorOf(ctx context.Context, namespace, resource, name strin
 // in returns how a command in a namespace begins.
 func in(kubectl, namespace string) string { return kubectl + " --namespace " + Quote(namespace) }
 
-// Grant returns the commands by which an administrator grants the user the
-// rights, one line each.
+// Grant returns the commands with which an administrator grants the user the rights,
+// one per line.
 func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	var lines []string
 	user := c.user(ctx)
@@ -301,7 +303,7 @@ func (c *Client) Grant(ctx context.Context, rights []Right) []string {
 	return lines
 }
 
-// user returns the flag by which kubectl binds a role to whoever asks.
+// user returns the flag with which kubectl binds a role to the current user.
 func (c *Client) user(ctx context.Context) string {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()

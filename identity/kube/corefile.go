@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// corefile is what CoreDNS is told of the cluster.
+// corefile is what a Corefile configures for the cluster.
 type corefile struct {
 	domains []string // that a kubernetes plugin serves, without root dot, the first first
 	reverse []string // the same of arpa
-	// imports reports that more is in files that are not seen here.
+	// imports reports that the Corefile imports files, which are not read.
 	imports bool
-	// refuses names what may answer REFUSED: the plugins acl and template.
+	// refuses names the plugins that may answer REFUSED: acl and template.
 	refuses []string
 	// answers names the plugins that answer, rewrite or refuse by themselves
 	// what the plugin kubernetes would answer, each once.

@@ -5,10 +5,10 @@
 //	                    └─ Causes ── judge ── fix ── command
 //	Client.Exec ─ what the doctor in the Pod says ─┘
 //
-// DNS says that a name is missing; only the API says why: which label of which
+// DNS shows that a name is missing; only the API shows why: which label of which
 // Service differs, which other Pod has the hostname, what the Corefile leaves
-// out. What only the wire can tell, Client.Exec asks podfqdn in the Pod.
+// out. Client.Exec asks podfqdn in the Pod for what only DNS can show.
 //
-// Nothing in the cluster is changed: each command is for the user to read and to
-// run. A missing right is reported once; the rest is still judged.
+// The package changes nothing in the cluster: each command is for the user to read
+// and run. A missing right is reported once; the rest is still judged.
 package kube

@@ -21,22 +21,22 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// execPatience is how long the doctor in the Pod has: it asks every nameserver
+// execPatience is the time limit of the doctor in the Pod: it asks every nameserver
 // several questions, and each may be silent.
 const execPatience = 90 * time.Second
 
-// maxOutput bounds what a container may answer, in bytes.
+// maxOutput is the largest output that is read from a container, in bytes.
 const maxOutput = 4 << 20
 
-// NoWire says why there is no view from the wire, which says nothing about the
-// Pod's name.
+// NoWire is the error that says why podfqdn in the Pod could not ask DNS. It says
+// nothing about the Pod's name.
 type NoWire struct{ why string }
 
 func (n *NoWire) Error() string { return n.why }
 
-// Exec runs podfqdn doctor in the Pod's container of podfqdn, which asks the
-// Pod's DNS servers over the Pod's own path. The error is a *NoWire where it
-// cannot be run, a *Forbidden, or the end of the context.
+// Exec runs podfqdn doctor in v's container, which asks the Pod's DNS servers over
+// the Pod's own path, and returns what it found. The error is a *NoWire if the doctor
+// cannot be run, a *Forbidden, or the context's.
 func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, error) {
 	if c.NoExec {
 		return nil, &NoWire{"with --no-exec podfqdn doctor is not run in the Pod"}
@@ -99,8 +99,8 @@ func (c *Client) Exec(parent context.Context, v *View) (*diagnosis.Diagnosis, er
 	return d, nil
 }
 
-// report reads what podfqdn doctor has said, and how it ended. The error is the
-// rest of a sentence that begins with the container.
+// report parses the output of podfqdn doctor, with its exit code. The error
+// completes a sentence that begins with the container.
 func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	d := &diagnosis.Diagnosis{}
 	switch err := json.Unmarshal(stdout, d); {
@@ -117,11 +117,11 @@ func report(stdout, stderr []byte, code int) (*diagnosis.Diagnosis, error) {
 	return nil, fmt.Errorf("has no doctor (exit code %d): %s", code, said[:min(len(said), maxSaid)])
 }
 
-// maxSaid is how many bytes are shown of what is not a report.
+// maxSaid is how many bytes of an output that is not a report are shown.
 const maxSaid = 1 << 10
 
-// denied asks whether a right is missing: a refused stream says so only in
-// prose.
+// denied asks the API server whether a right is missing: a refused stream says so
+// only in prose.
 func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 	ctx, cancel := c.patient(ctx)
 	defer cancel()
@@ -135,9 +135,9 @@ func (c *Client) denied(ctx context.Context, right Right, name string) bool {
 	return err == nil && !review.Status.Allowed
 }
 
-// bounded is a buffer that takes no more than maxOutput, and cancels at once: a
-// copy into it would read on without end. It is not a bytes.Buffer, whose
-// ReadFrom a copy would prefer to Write.
+// bounded is a buffer that accepts at most maxOutput bytes and then cancels, because
+// io.Copy would otherwise keep reading. It does not embed a bytes.Buffer: io.Copy
+// would call its ReadFrom instead of Write.
 type bounded struct {
 	taken []byte
 	full  context.CancelCauseFunc

@@ -14,7 +14,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// Facts lists what was seen, for people and programs.
+// Facts lists what the API shows, for people and programs.
 func (v *View) Facts() []diagnosis.Seen {
 	pod := fmt.Sprintf("Pod %+q", v.Pod)
 	var facts []diagnosis.Seen
@@ -110,7 +110,7 @@ func (v *View) phase() string {
 	return phase
 }
 
-// clause returns podfqdn's state as a clause.
+// clause returns podfqdn's state in words, with how long and why.
 func (u Use) clause() string {
 	s := string(u.State)
 	if u.For > 0 {
@@ -150,7 +150,7 @@ func joined(families []corev1.IPFamily) string {
 	return join(families, " and ", func(f corev1.IPFamily) string { return string(f) })
 }
 
-// join returns items as one text, each as say says it.
+// join returns items as one text, each formatted by say.
 func join[T any](items []T, separator string, say func(T) string) string {
 	var words []string
 	for _, item := range items {

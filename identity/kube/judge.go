@@ -9,13 +9,13 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// Causes returns why the Pod's name is not what podfqdn waits for, the most
-// likely cause first; none if all is well. wire is what podfqdn doctor found in
-// the Pod; nil where it could not be asked.
+// Causes returns why podfqdn does not get the Pod's name from DNS, the most likely
+// cause first; none if all is well. wire is what podfqdn doctor found in the Pod;
+// nil if it could not be asked.
 //
-// What the API decides, it decides: a cause from the wire passes unless
-// decidedByAPI names its kind. No command from the wire passes: a container may
-// say what it likes, and commands are run.
+// The API has the last word: a cause from the wire passes only if decidedByAPI
+// does not claim its kind. No command from the wire passes: a container can print
+// anything, and people run these commands.
 func (v *View) Causes(wire *diagnosis.Diagnosis) (causes []diagnosis.Cause) {
 	for _, c := range v.judged(wire) {
 		causes = append(causes, c.Cause)
@@ -127,10 +127,10 @@ type judge struct {
 	*View
 	wire   *diagnosis.Diagnosis
 	causes []cause
-	// mistold reports that podfqdn was told another name than the Pod's: what
-	// DNS says of that one says nothing of this Pod.
+	// mistold reports that podfqdn was given a name other than the Pod's: what DNS
+	// says about that name says nothing about this Pod.
 	mistold bool
-	// stands reports that something keeps the Pod from starting, which does not pass.
+	// stands reports that something permanent keeps the Pod from starting.
 	stands bool
 }
 
@@ -138,16 +138,16 @@ type judge struct {
 type cause struct {
 	diagnosis.Cause
 	mend fix
-	wire bool // the Pod says it, and not the API
+	wire bool // it comes from the Pod, not from the API
 }
 
-// found adds a cause that the API shows. mend is nil where no command mends it.
+// found adds a cause that the API shows. mend is nil if no command fixes it.
 func (j *judge) found(kind diagnosis.Kind, why, change string, mend fix) *cause {
 	j.causes = append(j.causes, cause{Cause: diagnosis.Cause{Kind: kind, Why: why, Change: change}, mend: mend})
 	return &j.causes[len(j.causes)-1]
 }
 
-// take adds a cause from the wire, with what the API knows of it.
+// take adds a cause from the wire, with what the API knows about it.
 func (j *judge) take(said diagnosis.Cause) {
 	c := cause{Cause: said, wire: true}
 	switch {
@@ -174,7 +174,7 @@ func (j *judge) pass(about ...subject) {
 	}
 }
 
-// subject is what a cause is about, and so what in the API decides it.
+// subject is what a cause is about: it selects the part of the API that decides it.
 type subject int
 
 const (
@@ -187,7 +187,7 @@ const (
 	ofSlices                     // its endpoints
 	ofReverse                    // the Corefile's zones of arpa
 	ofRefusal                    // what refuses PTR
-	ofPeers                      // whom podfqdn waits for
+	ofPeers                      // the peers that podfqdn waits for
 )
 
 // subjects lists the kinds that are not ofWire. A new kind belongs here if the
@@ -210,7 +210,7 @@ func subjectOf(kind diagnosis.Kind) subject {
 }
 
 // decidedByAPI reports whether the API has shown enough to decide a kind of
-// cause, either way: one of that kind from the wire does not pass.
+// cause, either way: a cause of that kind from the wire does not pass then.
 func (j *judge) decidedByAPI(kind diagnosis.Kind) bool {
 	ignored := j.value("PODFQDN_REVERSE") == "ignore"
 	switch subjectOf(kind) {
@@ -240,8 +240,8 @@ func (j *judge) shows(about subject) bool {
 	return slices.ContainsFunc(j.causes, func(c cause) bool { return !c.wire && subjectOf(c.Kind) == about })
 }
 
-// rest says what is left when nothing is found: the most likely cause from the
-// wire, though the API has not shown it, or how podfqdn ended.
+// rest adds what is left when nothing is found: the most likely cause from the
+// wire, even though the API has not shown it, or how podfqdn ended.
 func (j *judge) rest() {
 	guess := func(why, change string) { j.found(diagnosis.Unexplained, why, change, nil).Guess = true }
 	first := diagnosis.Unexplained
@@ -272,11 +272,11 @@ func (j *judge) rest() {
 	}
 }
 
-// missed are what podfqdn lacked at its deadline by its exit code, where DNS agreed
+// missed maps the exit codes of a deadline at which DNS agreed to what was missing
 // (docs/contract.md, exit codes).
 var missed = map[int32]diagnosis.Kind{14: diagnosis.KeysMissing, exitPeerless: diagnosis.PeersMissing, 16: diagnosis.CertificateMissing}
 
-// gaveUp says what podfqdn itself said at its deadline, where nobody has asked since.
+// gaveUp adds what podfqdn itself said at its deadline, if DNS was not asked since.
 func (j *judge) gaveUp() {
 	said, again := strings.CutPrefix(j.Reason, "before that: ")
 	kind, ok := missed[j.code]
@@ -296,7 +296,7 @@ func (j *judge) advance() {
 	}
 }
 
-// refused says what podfqdn refused before it asked DNS, whatever else is wrong,
+// refused adds what podfqdn refused before it asked DNS, whatever else is wrong,
 // unless what was found is about the same variable or the Pod's spec says it
 // better.
 func (j *judge) refused() {
@@ -308,7 +308,7 @@ func (j *judge) refused() {
 	if len(j.causes) > 0 && (name == "" || slices.ContainsFunc(j.causes, func(c cause) bool { return strings.Contains(c.Why, name) })) {
 		return
 	}
-	// podfqdn ends a refusal with what to change; several are not to be told apart.
+	// podfqdn ends a refusal with what to change; several in one text cannot be separated.
 	change := fmt.Sprintf("fix what podfqdn reports; `%s logs %s --container %s` shows all of it", in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container))
 	if i := strings.LastIndex(why, ": "); i > 0 && !strings.Contains(why[:i], "; ") {
 		why, change = why[:i], why[i+2:]

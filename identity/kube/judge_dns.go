@@ -16,8 +16,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// nameservers judges those that the Pod's spec gives it, unless the wire has
-// shown that they know the cluster.
+// nameservers judges the nameservers in the Pod's spec, unless the wire has shown
+// that they know the cluster.
 func (j *judge) nameservers() {
 	foreign := slices.ContainsFunc(j.wire.Causes, func(c diagnosis.Cause) bool { return c.Kind == diagnosis.ForeignDNS })
 	asked := j.wire.Verdict != "" && j.wire.Verdict != identity.Unanswered
@@ -66,14 +66,14 @@ func (j *judge) foreignDNS() string {
 	return ""
 }
 
-// mayBeCluster reports whether an address is cluster DNS's, or may be that of a
-// cache on the node, which is link-local, or of a proxy in the Pod.
+// mayBeCluster reports whether an address is cluster DNS's, or may be a cache on the
+// node, which is link-local, or a proxy in the Pod.
 func (j *judge) mayBeCluster(addr netip.Addr) bool {
 	return slices.Contains(j.dns.addrs, addr) || addr.IsLinkLocalUnicast() || addr.IsLoopback()
 }
 
-// down judges cluster DNS that has no Pod ready, where the wire was not asked. A
-// cache may answer all the same.
+// down adds that cluster DNS has no ready Pod, if the wire was not asked. A cache may
+// still answer.
 func (j *judge) down() {
 	if j.dns.name == "" || j.dns.ready > 0 {
 		return
@@ -83,8 +83,7 @@ func (j *judge) down() {
 	j.found(c.Kind, c.Why, c.Change, nil).Guess = true
 }
 
-// silence adds to a cause from the wire, that cluster DNS does not answer, why
-// it may not.
+// silence adds to the cause that cluster DNS does not answer why it may not.
 func (j *judge) silence(c *cause) {
 	policies, allowed := j.egress()
 	switch {
@@ -192,7 +191,7 @@ func (j *judge) reverse() {
 		answered := slices.ContainsFunc(j.wire.Questions, func(q diagnosis.Asked) bool {
 			return !q.Witness && q.Kind == identity.Reverse.String() && q.Subject == addr.String() && q.Verdict == identity.Agrees
 		})
-		if answered { // by something else, and rightly
+		if answered { // by another plugin, and correctly
 			continue
 		}
 		if (len(s.Spec.IPFamilies) == 0 || slices.Contains(s.Spec.IPFamilies, family(addr))) && !j.dns.corefile.serves(addr) {
@@ -215,8 +214,8 @@ func (j *judge) reverse() {
 	j.filtered()
 }
 
-// overridden judges a PTR from outside the cluster, where the Corefile has the
-// plugin hosts: it comes before kubernetes, and has the names of nodes.
+// overridden judges a PTR from outside the cluster if the Corefile has the plugin
+// hosts, which answers before kubernetes and has the names of nodes.
 func (j *judge) overridden() {
 	if j.wire.Verdict != identity.ReverseForeign || !j.dns.corefile.hosts || j.value("PODFQDN_REVERSE") == "ignore" {
 		return
@@ -246,8 +245,7 @@ func (j *judge) filtered() {
 	}
 }
 
-// refusal adds to a cause from the wire, that cluster DNS refuses PTR, what may
-// do so.
+// refusal adds to the cause that cluster DNS refuses PTR which plugin may do so.
 func (j *judge) refusal(c *cause) {
 	if refuses := j.dns.corefile.refuses; len(refuses) > 0 {
 		c.Why += fmt.Sprintf("; the Corefile in ConfigMap %+q has the plugin %s", j.dns.configMap, strings.Join(slices.Compact(slices.Clone(refuses)), " and "))
@@ -258,8 +256,8 @@ func (j *judge) refusal(c *cause) {
 	}
 }
 
-// release adds to a cause from the wire, that CoreDNS 1.11.4 or 1.12.0 runs, which
-// one does. A tag with a suffix may be of a release that was mended.
+// release adds to the cause that CoreDNS 1.11.4 or 1.12.0 runs which image does run.
+// A tag with a suffix may be a release with the fix.
 func (j *judge) release(c *cause) {
 	if j.dns.deployment == nil {
 		return

@@ -21,13 +21,13 @@ func (j *judge) unstarted() bool {
 	return j.State == Failed && end != nil && unstartable(end)
 }
 
-// end returns how a container ended last; nil where it has not.
+// end returns how a container last ended; nil if it has not.
 func (c part) end() *corev1.ContainerStateTerminated {
 	return cmp.Or(c.status.State.Terminated, c.status.LastTerminationState.Terminated)
 }
 
-// commandless says that podfqdn exec did not find the command that it is to
-// become, or may not execute it, which it knows before it asks DNS (docs/contract.md,
+// commandless adds that podfqdn exec did not find the command that it should
+// become, or may not execute it. It checks that before it asks DNS (docs/contract.md,
 // exit codes).
 func (j *judge) commandless() {
 	why, again := strings.CutPrefix(j.Reason, "before that: ")
@@ -38,8 +38,8 @@ func (j *judge) commandless() {
 	j.found(diagnosis.Misconfigured, why, fmt.Sprintf("the command after podfqdn exec in container %+q: name a file that the container has and may execute", j.Container), nil)
 }
 
-// file judges a command that names podfqdn where it is not, and reports whether
-// it does. runc says `exec: "/podfqdn/podfqdn": stat /podfqdn/podfqdn: no such
+// file judges a command that names podfqdn at a path where it is not, and reports
+// whether there is one. runc says `exec: "/podfqdn/podfqdn": stat /podfqdn/podfqdn: no such
 // file or directory`, and of a name without a slash that it is not found in
 // $PATH; crun says much the same.
 func (j *judge) file() bool {
@@ -122,8 +122,8 @@ func (j *judge) broughtElsewhere(why, file string, mount corev1.VolumeMount) boo
 	return true
 }
 
-// notInVolume judges a command that names podfqdn where no volume brings it. The
-// cluster may be the reason only where the spec has what it should.
+// notInVolume judges a command that names podfqdn where no volume brings it. It
+// blames the cluster only if the spec is right.
 func (j *judge) notInVolume(why, file string, mount corev1.VolumeMount) {
 	const install = "or install podfqdn from an init container with PODFQDN_INSTALL, which works on any Kubernetes"
 	i := slices.IndexFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
@@ -165,7 +165,7 @@ func (j *judge) imageVolumes() bool {
 	return slices.ContainsFunc(j.pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil })
 }
 
-// installed says what to change where a volume that is not an image does not have
+// installed returns what to change if a volume that is not an image does not have
 // podfqdn.
 func (j *judge) installed(mount corev1.VolumeMount) string {
 	for _, c := range parts(j.pod) {
@@ -181,7 +181,7 @@ func (j *judge) installed(mount corev1.VolumeMount) string {
 }
 
 // mountIdentity judges a container of podfqdn exec without a volume to publish in,
-// and gives it one: an emptyDir, which lives as long as the Pod.
+// and proposes an emptyDir, which lives as long as the Pod.
 func (j *judge) mountIdentity(dir string) {
 	why := fmt.Sprintf("container %+q has no volume at %s, where podfqdn publishes", j.Container, dir)
 	change := fmt.Sprintf("volumeMounts of container %+q: an emptyDir at %s", j.Container, dir)
@@ -197,8 +197,8 @@ func (j *judge) mountIdentity(dir string) {
 	j.found(diagnosis.Volume, why, change, j.patchOwner(spec))
 }
 
-// publisher judges a container of podfqdn exec that only reads, and for which
-// nobody writes.
+// publisher judges a container of podfqdn exec whose volume is read-only and has no
+// writer.
 func (j *judge) publisher() {
 	mount, ok := j.unwritten()
 	if !ok || j.holds != "" && j.holds != diagnosis.NothingPublished {
@@ -209,7 +209,7 @@ func (j *judge) publisher() {
 		j.mounts(object{"name": mount.Name, "mountPath": mount.MountPath, "readOnly": false}))
 }
 
-// unpublished says why podfqdn exec has published nothing, although DNS agrees.
+// unpublished adds why podfqdn exec has published nothing although DNS agrees.
 func (j *judge) unpublished() {
 	j.publisher()
 	j.entrypoint(true)
@@ -248,8 +248,8 @@ func (j *judge) killedByProbe() {
 	j.advance()
 }
 
-// probeMayKill adds that the kubelet may kill podfqdn, or may have, where nothing
-// shows that it did: at last, as that is not why podfqdn waits.
+// probeMayKill adds that the kubelet may kill podfqdn, or may have, if nothing shows
+// that it did. It comes last, because that is not why podfqdn waits.
 func (j *judge) probeMayKill() {
 	probe, name := j.podfqdn.impatient()
 	end, limit := j.podfqdn.end(), limitOf(probe)
@@ -273,7 +273,7 @@ func (j *judge) longProbe(probe *corev1.Probe) *corev1.Probe {
 	}
 }
 
-// longer says what to change for a probe, with the lines.
+// longer returns what to change for a probe, with the lines to add.
 func (j *judge) longer(probe *corev1.Probe) string {
 	lines, err := json.Marshal(j.longProbe(probe))
 	if err != nil {

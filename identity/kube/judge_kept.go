@@ -34,8 +34,8 @@ func (v *View) seeEvents(see reader) {
 	}
 }
 
-// retried is how long after an event the kubelet would have said it again: it tries a
-// mount again after two minutes at most.
+// retried is the age at which an event no longer holds, as the kubelet would have
+// repeated it: it retries a mount after two minutes at most.
 const retried = 5 * time.Minute
 
 // keeping returns the last event of some reasons about the Pod, as long as it holds.
@@ -45,7 +45,7 @@ func (v *View) keeping(reasons ...string) (last corev1.Event, ok bool) {
 		if !about || !slices.Contains(reasons, e.Reason) || since(e.LastTimestamp) > retried {
 			continue
 		}
-		// One that only says which volumes are missing comes behind one that says why.
+		// An event that says why a volume is missing wins over one that only says which.
 		if !ok || mounting.MatchString(e.Message) || !mounting.MatchString(last.Message) {
 			last, ok = e, true
 		}
@@ -71,8 +71,8 @@ func (j *judge) starts() {
 	}
 }
 
-// kept judges what keeps a Pod from starting, whatever podfqdn is told, and reports
-// whether something does: nothing passes by itself then.
+// kept judges what keeps a Pod from starting, whatever podfqdn's settings are, and
+// reports whether something does: nothing passes by itself then.
 func (j *judge) kept() bool {
 	mount, failed := j.keeping("FailedMount", "FailedAttachVolume")
 	sandbox, unmade := j.keeping("FailedCreatePodSandBox")
@@ -94,7 +94,7 @@ func (j *judge) kept() bool {
 	return true
 }
 
-// creating is why a container waits whose Pod is new.
+// creating is the reason that a container of a new Pod waits.
 const creating = "ContainerCreating"
 
 // unmounted judges a volume that the kubelet cannot mount.
@@ -115,8 +115,8 @@ func (j *judge) unmounted(said string) {
 		fmt.Sprintf("create %s; or, if the Pod can start without it, optional: true in volume %+q, %s", object, volume, j.field("volumes")), nil)
 }
 
-// unscheduled returns why no node takes a Pod, as the scheduler says it; "" if one
-// does, or it has not been asked.
+// unscheduled returns the scheduler's reason why no node takes a Pod; "" if one does,
+// or if the scheduler has not tried yet.
 func unscheduled(p *corev1.Pod) string {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {

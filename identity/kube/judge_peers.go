@@ -17,7 +17,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/peers"
 )
 
-// awaited is whom a Pod waits for, as its variables say it.
+// awaited holds the peers that a Pod waits for, by its variables.
 type awaited struct {
 	others  []peer              // those that it waits for
 	need    int                 // how many of others
@@ -32,8 +32,8 @@ type peer struct {
 	published                    []endpoint // which DNS has under its name, one of each Pod
 }
 
-// setting returns PODFQDN_PEERS and PODFQDN_PEERS_WAIT. ok is false without any, or
-// where a value is not known.
+// setting returns PODFQDN_PEERS and PODFQDN_PEERS_WAIT. ok is false if they are not
+// set, or if a value is not known.
 func (v *View) setting() (c peers.Config, ok bool) {
 	for _, one := range []struct {
 		name string
@@ -48,8 +48,8 @@ func (v *View) setting() (c peers.Config, ok bool) {
 	return c, !c.Members.IsZero()
 }
 
-// awaits returns whom podfqdn waits for; ok is false where it waits for nobody, or
-// that is not known.
+// awaits returns the peers that podfqdn waits for; ok is false if it waits for none,
+// or if that is not known.
 func (v *View) awaits() (a awaited, ok bool) {
 	c, ok := v.setting()
 	if !ok || v.claim.hostname == "" || v.claim.service == "" {
@@ -59,7 +59,7 @@ func (v *View) awaits() (a awaited, ok bool) {
 		Hostname: identity.Fact{Value: v.claim.hostname}, Service: identity.Fact{Value: v.claim.service}, Namespace: identity.Fact{Value: v.Namespace},
 		ClusterDomain: identity.Fact{Value: v.zone()}, Ordinal: identity.Fact{Value: v.value("POD_ORDINAL")}, Addrs: v.addrs(),
 	}
-	if len(facts.Addrs) == 0 { // which says nothing of the peers
+	if len(facts.Addrs) == 0 { // the peers' names do not depend on it
 		facts.Addrs = []netip.Addr{netip.IPv6Unspecified()}
 	}
 	claim, err := facts.Claim(identity.Policy{})
@@ -91,7 +91,7 @@ func (v *View) awaits() (a awaited, ok bool) {
 	return a, need > 0
 }
 
-// countsSelf reports whether a Pod is one of the members of which podfqdn needs some.
+// countsSelf reports whether the Pod counts among the members that podfqdn needs.
 func countsSelf(c peers.Config, claim identity.Claim) bool {
 	var one peers.Wait
 	if c.Wait.String() == "lower" || one.UnmarshalText([]byte("1")) != nil {
@@ -101,7 +101,7 @@ func countsSelf(c peers.Config, claim identity.Claim) bool {
 	return err == nil && others == 0
 }
 
-// holders returns which Pods have an address, as the slices say.
+// holders returns the Pods of each address, by the slices.
 func (v *View) holders() map[string][]string {
 	all := map[string][]string{}
 	for _, e := range v.endpoints("") {
@@ -114,7 +114,7 @@ func (v *View) holders() map[string][]string {
 	return all
 }
 
-// others returns the Pods that podfqdn waits for, be it for its peers or for names.
+// others returns the Pods that podfqdn waits for, as peers or by `podfqdn wait`.
 func (v *View) others() (all []peer) {
 	if a, ok := v.awaits(); ok {
 		return a.others
@@ -148,7 +148,7 @@ func (v *View) byName() map[[2]string][]endpoint {
 	return all
 }
 
-// maxAwaited bounds how many Pods of peers are read, and the nodes of how many.
+// maxAwaited is the most Pods of peers that are read, with their nodes.
 const maxAwaited = 6
 
 // seeAwaited reads the Pods of the peers that the slices do not show as they should
@@ -197,7 +197,7 @@ func (v *View) seeNode(see reader, name string) {
 	}
 }
 
-// unawaited lists which peers that a Pod waits for were not looked at.
+// unawaited lists the awaited peers that were not looked at.
 func (v *View) unawaited() (all []string) {
 	if v.Healthy {
 		return nil
@@ -233,8 +233,8 @@ func (j *judge) outsider() {
 		j.value("PODFQDN_PEERS"), first, last, own, j.owner.name, j.ordinals()), j.recount(), nil)
 }
 
-// recount says what to change where PODFQDN_PEERS and the StatefulSet differ. Which
-// of the two is right, nothing shows, unless the set makes this Pod as it should.
+// recount returns what to change if PODFQDN_PEERS and the StatefulSet differ.
+// Nothing shows which of the two is right, unless the set makes this Pod.
 func (j *judge) recount() string {
 	change := fmt.Sprintf("the variable PODFQDN_PEERS of container %+q: set it to %s", j.Container, j.counted())
 	c, _ := j.setting()
@@ -249,8 +249,8 @@ func (j *judge) recount() string {
 	return change + fmt.Sprintf("; or spec.replicas of StatefulSet %+q", j.owner.name)
 }
 
-// Warnings lists what is wrong although DNS agrees: PODFQDN_PEERS with other members
-// than the Pod's StatefulSet has.
+// Warnings lists what is wrong although DNS agrees: PODFQDN_PEERS with members other
+// than those of the Pod's StatefulSet.
 func (v *View) Warnings() []string {
 	j := judge{View: v, wire: &diagnosis.Diagnosis{}}
 	c, ok := j.setting()
@@ -462,7 +462,7 @@ func (j *judge) missing(a awaited, certain bool) {
 		"fix what is said of each; or set the variable PODFQDN_PEERS_WAIT to wait for fewer", nil).Guess = !certain
 }
 
-// unseen is what a peer lacks of which the API was not asked.
+// unseen stands for the lack of a peer about which the API was not asked.
 const unseen = "not looked at"
 
 // lack returns what a peer lacks, as far as the API shows it, in a few words; "" for

@@ -54,8 +54,8 @@ func (j *judge) service() {
 
 // notHeadless judges a governing Service that has a cluster address. To publish
 // Pods that are not ready would send its clients to them, so that is never the
-// change. Where it publishes the Pod all the same, CoreDNS gives it a name, and
-// other servers do not (kubernetes/kubernetes#68352).
+// change. If it publishes the Pod anyway, CoreDNS has a name for it, and other
+// servers do not (kubernetes/kubernetes#68352).
 func (j *judge) notHeadless(s corev1.Service, headlessOnes []string, guess bool) {
 	why := fmt.Sprintf("the governing Service %+q has the cluster address %s and publishes ready Pods only, for its clients; the Pod cannot be Ready before podfqdn has its name", s.Name, s.Spec.ClusterIP)
 	if guess {
@@ -75,7 +75,7 @@ func (j *judge) notHeadless(s corev1.Service, headlessOnes []string, guess bool)
 }
 
 // another says which headless Services select the Pod, and names the first in its
-// spec; of several nobody knows which is meant.
+// spec; of several it is not known which is meant.
 func (j *judge) another(names []string) (which, change string, mend fix) {
 	which, change = "the headless Service that selects the Pod is "+join(names, " or ", quoted), j.subdomainField(names[0])
 	if len(names) == 1 {

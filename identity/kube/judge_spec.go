@@ -56,8 +56,8 @@ func (j *judge) byPodName() bool {
 	return true
 }
 
-// How podfqdn ends where it refuses what it was told or sees, and where its
-// volume is missing, read-only, full or in use (docs/contract.md, exit codes).
+// podfqdn's exit codes when it refuses its settings or files, when its volume is
+// missing, read-only, full or in use, and when peers are missing (docs/contract.md, exit codes).
 const (
 	exitRefused  = 10
 	exitVolume   = 13
@@ -141,8 +141,8 @@ func (j *judge) mounts(mount object) fix {
 	return j.patchOwner(j.with(object{}, "volumeMounts", []any{mount}))
 }
 
-// hostNetwork judges a Pod that sees the node's files, and needs variables
-// instead.
+// hostNetwork judges a Pod that has the node's files instead of its own, and needs
+// variables instead.
 func (j *judge) hostNetwork() {
 	var set []corev1.EnvVar
 	if !j.knows("PODFQDN_FQDN") {

@@ -38,7 +38,7 @@ func (v *View) outdated() (outdated, ours bool) {
 
 // toldOtherwise reports whether a template tells podfqdn's container something else
 // than the Pod does, or has another volume. What is in the Pod alone may have been
-// put there at its admission, but nobody puts podfqdn's variables there.
+// put there at its admission, but nothing puts podfqdn's variables there.
 func (v *View) toldOtherwise(template corev1.PodSpec) bool {
 	if c, ok := v.templated(template); ok {
 		if !slices.Equal(c.Command, v.podfqdn.Command) || !slices.Equal(c.Args, v.podfqdn.Args) {
@@ -62,7 +62,7 @@ func (v *View) toldOtherwise(template corev1.PodSpec) bool {
 	})
 }
 
-// templated returns podfqdn's container as a template has it.
+// templated returns podfqdn's container in a template.
 func (v *View) templated(template corev1.PodSpec) (c corev1.Container, ok bool) {
 	all := slices.Concat(template.InitContainers, template.Containers)
 	i := slices.IndexFunc(all, func(c corev1.Container) bool { return c.Name == v.Container })

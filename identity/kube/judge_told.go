@@ -85,7 +85,7 @@ func (j *judge) notAPods(own string) {
 	short := strings.HasPrefix(own, value+".")
 	inside := slices.ContainsFunc(j.dns.corefile.domains, func(domain string) bool { return domain != "" && strings.HasSuffix(value, "."+domain) })
 	if value == "" || !short && !inside {
-		return // somebody else's, who may well give it to the Pod
+		return // another domain, whose DNS may well have the Pod
 	}
 	change, mend := j.leaveOut("PODFQDN_FQDN")
 	c := j.found(diagnosis.Misconfigured, fmt.Sprintf("PODFQDN_FQDN=%+q is not the name of a Pod, which is HOSTNAME.SERVICE.NAMESPACE.svc.DOMAIN: this one's begins with %s", value, own), change, mend)
@@ -110,7 +110,7 @@ func (j *judge) redirect(name, path string) (change string, mend fix) {
 }
 
 // namespaceTold returns the variable that decides the namespace of the name, its
-// value, and the namespace; "" where none does, or nobody knows.
+// value, and the namespace; "" if none does, or if that is not known.
 func (v *View) namespaceTold() (name, value, namespace string) {
 	name, value = v.naming("POD_NAMESPACE")
 	if name != "PODFQDN_FQDN" {
@@ -181,8 +181,8 @@ func (j *judge) living(c *cause) bool {
 	return false
 }
 
-// slipped adds variables that look like slips, and those that are wrong and do
-// not decide the name. Nothing shows that they matter.
+// slipped adds variables that look misspelled, and those that are wrong but do not
+// decide the name. Nothing shows that they matter.
 func (j *judge) slipped() {
 	for _, c := range []struct{ name, field, is, only string }{
 		{"POD_NAME", "metadata.name", j.Pod, "podfqdn uses it in its messages only"},

@@ -13,8 +13,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity"
 )
 
-// fix is what mends a cause: one step after the other, each if the one before
-// it has succeeded. nil mends nothing.
+// fix is what fixes a cause: steps in order, each run only if the one before it has
+// succeeded. nil fixes nothing.
 type fix []step
 
 // step is one change of the cluster, or the wait for one.
@@ -27,8 +27,8 @@ type step struct {
 	recreate  bool     // change sets the strategy of a Deployment along with something else
 }
 
-// verb is what kubectl is to do, written for a shell: of [1], the beginning
-// with the namespace, [2], the objects, and [3], the change or the words.
+// verb is a kubectl command for a shell, with [1], the beginning with the namespace,
+// [2], the objects, and [3], the change or the words.
 type verb string
 
 const (
@@ -98,8 +98,7 @@ func (j *judge) dnsDeployment(do verb, words ...string) fix {
 	return fix{{verb: do, namespace: system, objects: []string{"deployment/" + j.dns.name}, words: words}}
 }
 
-// patchOwner changes the Pod's spec in what made the Pod; nil where there is
-// nothing that can be patched.
+// patchOwner changes the Pod's spec in its owner; nil if nothing can be patched.
 func (j *judge) patchOwner(spec object) fix { return j.patchTemplate(object{"spec": spec}) }
 
 func (j *judge) patchTemplate(template object) fix {
@@ -158,7 +157,7 @@ func (j *judge) field(name string) string {
 	return fmt.Sprintf("spec.template.spec.%s of %s %+q", name, j.owner.kind, j.owner.name)
 }
 
-// subdomainField names the field that gives the Pod its subdomain.
+// subdomainField names the field that sets the Pod's subdomain.
 func (j *judge) subdomainField(service string) string {
 	if j.owner.kind == "StatefulSet" {
 		return fmt.Sprintf("spec.serviceName: %s in StatefulSet %+q, which must be recreated for it; its Pods stay, and each has the new name once it is recreated", service, j.owner.name)
@@ -190,8 +189,8 @@ func (j *judge) createService(name string) fix {
 	}}}
 }
 
-// selector returns the labels to select the Pod by: those that its owner does,
-// else all that nobody generated.
+// selector returns the labels to select the Pod by: those of its owner's selector,
+// else all that are not generated.
 func (j *judge) selector() map[string]string {
 	all := map[string]string{}
 	for key, value := range j.pod.Labels {

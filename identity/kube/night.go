@@ -21,8 +21,8 @@ import (
 // SameName reports whether two of podfqdn's containers claim the same name.
 func (v *View) SameName(o *View) bool { return v.claim == o.claim && v.claim.service != "" }
 
-// Unchecked lists what was not looked at, so that nothing is said of it. noWire
-// says why nobody asked DNS.
+// Unchecked lists what was not looked at, so that nothing is said about it. noWire
+// says why DNS was not asked.
 func (v *View) Unchecked(wire *diagnosis.Diagnosis, noWire string) (all []string) {
 	if wire == nil && !(v.podfqdn.waits() && v.Healthy) {
 		all = append(all, "what DNS says now: "+noWire)
@@ -63,8 +63,8 @@ func (v *View) Ahead(wire *diagnosis.Diagnosis) (all []string) {
 	return all
 }
 
-// Changes lists when what makes the name changed last, and by whom, the latest
-// first.
+// Changes lists the objects that make the name, with when and by whom each last
+// changed, the latest first.
 func (v *View) Changes() []diagnosis.Seen {
 	type change struct {
 		what, by string
@@ -116,7 +116,7 @@ func (v *View) Changes() []diagnosis.Seen {
 	return seen
 }
 
-// RuledOut lists what was looked at and is as it should be, so that nobody looks
+// RuledOut lists what was checked and is as it should be, so that nobody checks it
 // again.
 func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 	ofService := slices.ContainsFunc(causes, func(c diagnosis.Cause) bool { return subjectOf(c.Kind) == ofService })
@@ -145,7 +145,7 @@ func (v *View) RuledOut(causes []diagnosis.Cause) (all []string) {
 	return all
 }
 
-// passing are the kinds that end by themselves.
+// passing are the kinds that pass by themselves.
 var passing = []diagnosis.Kind{diagnosis.CachedDenial, diagnosis.StaleRecord, diagnosis.NotInSlice, diagnosis.Terminating}
 
 // Prospects says what happens if nothing is done, and whether it helps to delete
@@ -227,7 +227,7 @@ func (v *View) again() string {
 	return "and the kubelet restarts it, after growing pauses"
 }
 
-// Undo says what undoes the command of cause number n; "" where it has none.
+// Undo returns what undoes the command of cause number n; "" if it has none.
 func (v *View) Undo(wire *diagnosis.Diagnosis, n int) string {
 	causes := v.judged(wire)
 	if n >= len(causes) || len(causes[n].mend) == 0 {
@@ -237,7 +237,7 @@ func (v *View) Undo(wire *diagnosis.Diagnosis, n int) string {
 	return text + "; if a GitOps tool manages the object, change it there, or the tool may revert the command"
 }
 
-// undo says what undoes a step.
+// undo returns what undoes a step.
 func (v *View) undo(s step) string {
 	target, kubectl := strings.Join(s.objects, " "), in(v.kubectl, s.namespace)
 	kind, name := path.Split(target)
@@ -264,7 +264,7 @@ func (v *View) undo(s step) string {
 	return "it changes nothing"
 }
 
-// before returns the change that gives back what a Service has now.
+// before returns the change that restores what a Service has now.
 func (v *View) before(service string, change object) object {
 	now := v.services[service].Spec
 	spec, _ := change["spec"].(object)
@@ -292,8 +292,8 @@ func (v *View) before(service string, change object) object {
 // address is one in a reason, which differs from Pod to Pod.
 var address = regexp.MustCompile(`\b[0-9]+(\.[0-9]+){3}\b|\b[0-9a-f]*(:[0-9a-f]*){2,7}:[0-9a-f]+\b`)
 
-// Groups says what Pods that are not healthy have in common: state and cause,
-// node and owner; nothing of less than two. Pods of one cause are one group,
+// Groups returns what Pods that are not healthy have in common, one line a group:
+// state and cause, node and owner; nothing for fewer than two. Pods of one cause are one group,
 // whichever Service it is about; the reason is that of the first.
 func Groups(uses []Use) (lines []string) {
 	type group struct {
@@ -344,7 +344,7 @@ func Groups(uses []Use) (lines []string) {
 	return lines
 }
 
-// counted returns the commonest of some words, and how often each is there.
+// counted returns the most frequent words with their counts.
 func counted(words map[string]int) string {
 	const most = 5
 	all := slices.SortedFunc(maps.Keys(words), func(a, b string) int { return cmp.Or(words[b]-words[a], cmp.Compare(a, b)) })

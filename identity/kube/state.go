@@ -18,7 +18,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 )
 
-// State is how far podfqdn is in a Pod, in one word, by the Pod's status.
+// State says how far podfqdn is in a Pod, by the Pod's status.
 type State string
 
 const (
@@ -59,7 +59,7 @@ type Contained struct {
 	Reason    string `json:"reason,omitempty"`
 }
 
-// maxPages bounds a list of Pods; Kubernetes is made for 300 such pages.
+// maxPages is the most pages of a list of Pods; Kubernetes is made for 300.
 const maxPages = 1000
 
 // Uses returns the Pods that have a container of podfqdn's, in the order of the
@@ -270,7 +270,7 @@ const young = 10 * time.Second
 
 // loops reports whether a container that runs is in a crash loop: it ended at
 // once the last time, and has not run for longer yet. The moment between two
-// ends says nothing. A deadline that passed is no such end.
+// ends says nothing. A deadline that passed is not such an end.
 func loops(status corev1.ContainerStatus) bool {
 	now, last := status.State.Running, status.LastTerminationState.Terminated
 	if now == nil || last == nil || slices.Contains(deadlines, last.ExitCode) || last.ExitCode == 0 {
@@ -280,13 +280,13 @@ func loops(status corev1.ContainerStatus) bool {
 	return last.FinishedAt.Sub(last.StartedAt.Time) < young && time.Since(now.StartedAt.Time) < enough
 }
 
-// deadlines are with what podfqdn ends when its time is over (docs/contract.md, exit codes).
+// deadlines are podfqdn's exit codes when its time is over (docs/contract.md, exit codes).
 var deadlines = []int32{11, 12, 14, exitPeerless, 16}
 
-// maxNamespaces bounds of how many namespaces the Services are read for a table.
+// maxNamespaces is the most namespaces whose Services are read for a table.
 const maxNamespaces = 20
 
-// reasons says of Pods that wait why they do, as far as the Services and
+// reasons sets the Reason of Pods that wait, as far as the Services and
 // EndpointSlices of their namespaces show it.
 func (c *Client) reasons(ctx context.Context, uses []Use, waiting map[int]*corev1.Pod) {
 	seen := map[string]*View{}
@@ -340,7 +340,7 @@ func (u *Use) ended(end *corev1.ContainerStateTerminated) {
 	}
 }
 
-// unstarted says why a container has not begun.
+// unstarted returns why a container has not started.
 func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	if why := unscheduled(p); why != "" {
 		return "no node takes the Pod: " + why

@@ -23,7 +23,7 @@ var variables = []string{
 // deciding are the variables that say what the Pod's spec and status say too.
 var deciding = []string{"PODFQDN_FQDN", "PODFQDN_HOSTNAME", "PODFQDN_SERVICE", "POD_NAMESPACE", "PODFQDN_CLUSTER_DOMAIN", "PODFQDN_NAMESERVERS", "POD_IP", "POD_IPS", "POD_NAME", "POD_UID"}
 
-// elsewhere is what may set a variable and is not read.
+// elsewhere names the places that may set a variable and are not read.
 const elsewhere = "a ConfigMap, a Secret or the image"
 
 // told returns what a variable of podfqdn's container is set to, and from which
@@ -103,7 +103,7 @@ func (v *View) expand(text string, n int) (value string, known bool) {
 	}
 }
 
-// fieldOf returns what the downward API gives for a field of the Pod.
+// fieldOf returns a field of the Pod as the downward API would.
 func (v *View) fieldOf(path string) (value string, known bool) {
 	p := v.pod
 	key := func(all map[string]string, kind string) (string, bool) {

@@ -73,7 +73,7 @@ func (v *View) Each() (all []*View) {
 	return all
 }
 
-// Rank puts the worst off of a Pod's containers first again, once they are heard.
+// Rank sorts the views of a Pod's containers again, the worst first, after Hear.
 func Rank(views []*View) {
 	slices.SortStableFunc(views, func(a, b *View) int { return byWorst(a.Use, b.Use) })
 	var all []Use

@@ -18,8 +18,8 @@ import (
 // then becomes the application, with the same process id. The API does not show
 // which of the two it is; a probe does, and a termination message.
 
-// signed is how podfqdn exec begins its termination message, so that nobody takes
-// its exit code for the application's.
+// signed is how podfqdn exec begins its termination message, so that its exit code
+// is not taken for the application's.
 const signed = "podfqdn:"
 
 // inShell is how a shell is told to run podfqdn: its path, and the command.
@@ -146,7 +146,7 @@ func (c part) patience() time.Duration {
 	return wait
 }
 
-// day is as long as anything is waited for here.
+// day is the longest wait that this package reckons with.
 const day = 24 * time.Hour
 
 // limitOf returns how long after its start the kubelet kills a container whose
@@ -256,7 +256,7 @@ func (u *Use) handedOver(c part, end *corev1.ContainerStateTerminated) {
 	}
 }
 
-// said returns what podfqdn said at its end, as one line.
+// said returns podfqdn's termination message as one line.
 func said(end *corev1.ContainerStateTerminated) string {
 	return strings.TrimSpace(strings.TrimPrefix(oneLine(end.Message), signed))
 }
