@@ -36,7 +36,7 @@ func TestAReportIsWholeOrNone(t *testing.T) {
 	}{
 		{"healthy", `{"schema": 1, "healthy": true}`, "", 0, ""},
 		{"not healthy", `{"schema": 1, "reason": "no"}`, "", 11, ""},
-		{"not healthy, and nobody says how it ended", `{"schema": 1, "reason": "no"}`, "", 0, ""},
+		{"not healthy, without an exit code", `{"schema": 1, "reason": "no"}`, "", 0, ""},
 		{"healthy, and it failed", `{"schema": 1, "healthy": true}`, "", 11, "reports that all is well, but exits with code 11"},
 		{"newer", `{"schema": 2, "healthy": true}`, "", 0, "has a newer doctor, with schema 2, but this plugin knows only 1: update the plugin"},
 		{"no schema", `{"healthy": true}`, "", 0, `has no doctor (exit code 0): {"healthy": true}`},

@@ -79,7 +79,7 @@ func shows(t *testing.T, v *View, wire *diagnosis.Diagnosis) {
 	s.Causes(causes, "")
 	for _, c := range causes {
 		if c.Command != "" && !command.MatchString(c.Command) {
-			t.Errorf("nobody knows what this does: %q", c.Command)
+			t.Errorf("the effect of this command is not known: %q", c.Command)
 		}
 	}
 	if strings.ContainsFunc(text.String(), func(r rune) bool { return r != '\n' && (r < ' ' || r > '~') }) {

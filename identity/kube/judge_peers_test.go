@@ -121,7 +121,7 @@ func TestAWaitForPodsThatAreMadeOnlyWhenThisOneIsReady(t *testing.T) {
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 			}
 		}
 		if deadlock := causes[0].Kind == diagnosis.PeersDeadlock; deadlock != (causes[0].Command == remade) || !deadlock && causes[0].Command != "" {
@@ -240,10 +240,10 @@ func TestPeersAreComparedWithTheReplicas(t *testing.T) {
 		"all of more than there will be": {crowd{peers: "5", wait: "all", replicas: 3, published: []string{"db-1", "db-2"}}, peerless, "configuration peers-missing",
 			[]string{`PODFQDN_PEERS makes podfqdn wait for db-3 and db-4, which StatefulSet "db" does not create: it has the ordinals 0 to 2`, "3; or spec.replicas"}},
 		"the first of all is not made": {crowd{own: 1, peers: "3", wait: "all", replicas: 3, start: 1, published: []string{"db-2"}}, peerless, "configuration peers-missing", []string{"wait for db-0, which"}},
-		"nobody asks DNS":              {crowd{peers: "5", wait: "all", replicas: 3, published: []string{"db-1", "db-2"}}, nil, "configuration", nil},
+		"DNS is not asked":             {crowd{peers: "5", wait: "all", replicas: 3, published: []string{"db-1", "db-2"}}, nil, "configuration", nil},
 		"majority of more":             {crowd{peers: "5", wait: "majority", replicas: 3, policy: appsv1.ParallelPodManagement, published: []string{"db-2"}, pods: gone}, peerless, "peers-missing configuration?", []string{"db-1: there is no such Pod"}},
 		"majority of fewer":            {crowd{peers: "3", wait: "majority", replicas: 5, policy: appsv1.ParallelPodManagement, pods: gone}, peerless, "peers-missing configuration?", nil},
-		"nobody is waited for":         {crowd{peers: "5", wait: "none", replicas: 3}, nil, "unexplained?", nil},
+		"no peer is waited for":        {crowd{peers: "5", wait: "none", replicas: 3}, nil, "unexplained?", nil},
 	} {
 		causes := c.view().Causes(c.wire)
 		if got := kindsOf(causes); got != c.want {
@@ -252,7 +252,7 @@ func TestPeersAreComparedWithTheReplicas(t *testing.T) {
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 			}
 		}
 	}

@@ -176,7 +176,7 @@ func (j *judge) apart(peer *corev1.Pod) diagnosis.Kind {
 }
 
 // copyOf reports whether a Pod is what kubectl debug --copy-to makes with
-// --keep-labels: all containers, and perhaps one more, and what nobody writes by
+// --keep-labels: all containers, and perhaps one more, and what no person writes by
 // hand: the labels that a controller gave to the original, or its volume of a
 // generated name. Which Pod is the older one says nothing: the original may have
 // been replaced since, and has that volume under another name then.

@@ -134,8 +134,8 @@ func TestACommandIsLeftOutWhereItWouldNotDo(t *testing.T) {
 		kind diagnosis.Kind
 		want string
 	}{
-		"a Service that nobody names, hidden":         {unnamed.view(), diagnosis.NotReadyHidden, ""},
-		"a Service that nobody names, of one family":  {unnamed.view(), diagnosis.SingleFamily, ""},
+		"a Service that nothing names, hidden":        {unnamed.view(), diagnosis.NotReadyHidden, ""},
+		"a Service that nothing names, of one family": {unnamed.view(), diagnosis.SingleFamily, ""},
 		"a Service that was not seen, hidden":         {situation{}.view(), diagnosis.NotReadyHidden, ""},
 		"a Service that was not seen, of one family":  {situation{}.view(), diagnosis.SingleFamily, ""},
 		"a Service without a selector, and its slice": {others(situation{services: true, slices: true, service: selects(nil)}.view()), diagnosis.SelectorMismatch, ""},

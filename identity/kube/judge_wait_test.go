@@ -139,7 +139,7 @@ func TestAContainerThatWaitsIsJudgedByItsWaitAlone(t *testing.T) {
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 			}
 		}
 	}

@@ -149,7 +149,7 @@ func named(env []corev1.EnvVar) string {
 	})
 }
 
-// field names a field of the Pod's spec, where it can be changed.
+// field names a field of the Pod's spec, in the object where it can be changed.
 func (j *judge) field(name string) string {
 	if j.owner.kind == "" {
 		return fmt.Sprintf("spec.%s of the Pod, which must be recreated", name)
@@ -176,7 +176,7 @@ func (j *judge) setSubdomain(service string) fix {
 	return append(mend, j.replace()...)
 }
 
-// createService makes the governing Service; nil where the Pod has no label to
+// createService makes the governing Service; nil if the Pod has no label to
 // select it by.
 func (j *judge) createService(name string) fix {
 	selector := j.selector()
@@ -211,7 +211,7 @@ func generated(key string) bool {
 
 // addZones writes zones into the Corefile's kubernetes plugin, in front of its
 // first domain or behind it, and restarts CoreDNS, which otherwise takes a
-// minute or two to notice; nil where that line has another form.
+// minute or two to notice; nil if that line has another form.
 func (j *judge) addZones(front, behind string) fix {
 	domain := j.dns.corefile.domains[0]
 	line := "kubernetes " + domain

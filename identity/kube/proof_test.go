@@ -67,7 +67,7 @@ func TestAServiceWithAClusterAddressIsNotToPublishPodsThatAreNotReady(t *testing
 	vip := func(publish bool) func(*corev1.ServiceSpec) {
 		return func(s *corev1.ServiceSpec) { s.ClusterIP, s.PublishNotReadyAddresses = "10.96.7.7", publish }
 	}
-	beside := func(v *View) *View {
+	joined := func(v *View) *View {
 		s := v.services["db"]
 		s.Name, s.Spec.ClusterIP = "db-headless", "None"
 		v.services["db-headless"] = s
@@ -80,7 +80,7 @@ func TestAServiceWithAClusterAddressIsNotToPublishPodsThatAreNotReady(t *testing
 		words string
 	}{
 		"it hides the Pod":              {hidden.view(), false, "create another Service with clusterIP: None"},
-		"it hides the Pod, and another": {beside(hidden.view()), false, `the headless Service that selects the Pod is "db-headless"`},
+		"it hides the Pod, and another": {joined(hidden.view()), false, `the headless Service that selects the Pod is "db-headless"`},
 		"it publishes the Pod":          {situation{services: true, slices: true, corefile: allZones, service: vip(true)}.view(), true, "not every DNS server"},
 	} {
 		causes := c.view.Causes(asked(identity.Missing, denial("cluster.local")))

@@ -39,7 +39,7 @@ type Use struct {
 	Pod       string        `json:"pod"`
 	State     State         `json:"state"`
 	Healthy   bool          `json:"healthy"`
-	For       time.Duration `json:"-"`                // how long it has been so; 0 where that is unknown
+	For       time.Duration `json:"-"`                // how long it has been so; 0 if unknown
 	Container string        `json:"container"`        // podfqdn's
 	Reason    string        `json:"reason,omitempty"` // what podfqdn said at its end, or why it does not run
 	Node      string        `json:"node,omitempty"`
@@ -48,7 +48,7 @@ type Use struct {
 	// of the worst.
 	Containers []Contained `json:"containers,omitempty"`
 
-	code int32 // with which podfqdn ended last; 0 too where it has not
+	code int32 // with which podfqdn ended last; 0 also if it has not
 }
 
 // Contained is what podfqdn does in one container of several.
@@ -357,7 +357,7 @@ func unstarted(p *corev1.Pod, waiting *corev1.ContainerStateWaiting) string {
 	return ""
 }
 
-// since returns how long ago something was; 0 where that is unknown.
+// since returns how long ago something was; 0 if unknown.
 func since(t metav1.Time) time.Duration {
 	if t.IsZero() {
 		return 0

@@ -76,7 +76,7 @@ func TestWhatPodfqdnWasToldIsComparedBeforeDNSIsBlamed(t *testing.T) {
 			}
 			for _, words := range c.words {
 				if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-					t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+					t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 				}
 			}
 			for _, cause := range causes {
@@ -105,13 +105,13 @@ func TestWhatAConfigMapTellsIsComparedToo(t *testing.T) {
 		kind  diagnosis.Kind
 		words []string
 	}{
-		"a hostname":       {wired("nope.db.default.svc.cluster.local", diagnosis.Seen{Name: "hostname", Value: "nope", From: "PODFQDN_HOSTNAME"}), diagnosis.Misconfigured, []string{`PODFQDN_HOSTNAME="nope", from a ConfigMap, a Secret or the image`, `spec.hostname is "db-0"`}},
-		"a Service":        {wired("db-0.web.default.svc.cluster.local", diagnosis.Seen{Name: "governing Service", Value: "web", From: "PODFQDN_SERVICE"}), diagnosis.SubdomainMismatch, []string{`PODFQDN_SERVICE="web", from a ConfigMap`}},
-		"a namespace":      {wired("db-0.db.sree.svc.cluster.local", diagnosis.Seen{Name: "namespace", Value: "sree", From: "POD_NAMESPACE"}), diagnosis.Misconfigured, []string{`POD_NAMESPACE="sree"`, "from metadata.namespace"}},
-		"an address":       {wired(podfqdnsName, diagnosis.Seen{Name: "addresses", Value: "10.244.0.99", From: "POD_IPS"}), diagnosis.Misconfigured, []string{`POD_IPS="10.244.0.99"`, "status.podIPs are 10.244.0.17"}},
-		"a cluster domain": {wired("db-0.db.default.svc.cluster.lokal", diagnosis.Seen{Name: "cluster domain", Value: "cluster.lokal", From: "PODFQDN_CLUSTER_DOMAIN"}), diagnosis.ClusterDomain, []string{`PODFQDN_CLUSTER_DOMAIN="cluster.lokal"`}},
-		"nobody says what": {wired("nope.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "nope.db.default.svc.cluster.local"`, `the Pod is "db-0.db.default.svc.cluster.local"`}},
-		"the name's form":  {wired("10-244-0-17.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "10-244-0-17.db`}},
+		"a hostname":        {wired("nope.db.default.svc.cluster.local", diagnosis.Seen{Name: "hostname", Value: "nope", From: "PODFQDN_HOSTNAME"}), diagnosis.Misconfigured, []string{`PODFQDN_HOSTNAME="nope", from a ConfigMap, a Secret or the image`, `spec.hostname is "db-0"`}},
+		"a Service":         {wired("db-0.web.default.svc.cluster.local", diagnosis.Seen{Name: "governing Service", Value: "web", From: "PODFQDN_SERVICE"}), diagnosis.SubdomainMismatch, []string{`PODFQDN_SERVICE="web", from a ConfigMap`}},
+		"a namespace":       {wired("db-0.db.sree.svc.cluster.local", diagnosis.Seen{Name: "namespace", Value: "sree", From: "POD_NAMESPACE"}), diagnosis.Misconfigured, []string{`POD_NAMESPACE="sree"`, "from metadata.namespace"}},
+		"an address":        {wired(podfqdnsName, diagnosis.Seen{Name: "addresses", Value: "10.244.0.99", From: "POD_IPS"}), diagnosis.Misconfigured, []string{`POD_IPS="10.244.0.99"`, "status.podIPs are 10.244.0.17"}},
+		"a cluster domain":  {wired("db-0.db.default.svc.cluster.lokal", diagnosis.Seen{Name: "cluster domain", Value: "cluster.lokal", From: "PODFQDN_CLUSTER_DOMAIN"}), diagnosis.ClusterDomain, []string{`PODFQDN_CLUSTER_DOMAIN="cluster.lokal"`}},
+		"nothing says what": {wired("nope.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "nope.db.default.svc.cluster.local"`, `the Pod is "db-0.db.default.svc.cluster.local"`}},
+		"the name's form":   {wired("10-244-0-17.db.default.svc.cluster.local"), diagnosis.Misconfigured, []string{`claims "10-244-0-17.db`}},
 	} {
 		v := situation{services: true, slices: true, corefile: allZones, pod: func(p *corev1.PodSpec) {
 			p.InitContainers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}}
@@ -124,7 +124,7 @@ func TestWhatAConfigMapTellsIsComparedToo(t *testing.T) {
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 			}
 		}
 	}
@@ -186,7 +186,7 @@ func TestAReferenceToNothingStaysAsItIs(t *testing.T) {
 	}
 }
 
-func TestAWholeNameThatIsNoPodsIsSaid(t *testing.T) {
+func TestAWholeNameThatIsNotAPodsIsReported(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"db.default.svc.cluster.local", "db-0.db.default", "db-0.db.default.cluster.local", "10-244-0-17.default.pod.cluster.local."} {
 		causes := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_FQDN", name)}}.view().Causes(asked(identity.Shared))
@@ -238,7 +238,7 @@ func TestAVariableOfPodfqdnInAnotherContainerIsSeen(t *testing.T) {
 	}
 }
 
-// A sidecar that nobody probes is ready as soon as it runs.
+// A sidecar without a probe is ready as soon as it runs.
 func TestASidecarWithoutAProbeHasProvenNothing(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones, env: []corev1.EnvVar{literal("PODFQDN_HOSTNAME", "nope")}}.view()

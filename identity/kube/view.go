@@ -29,8 +29,8 @@ type View struct {
 	chosen  string // the container that is looked at; "" for all of podfqdn's
 	pod     *corev1.Pod
 	podfqdn part             // the zero value where there is none
-	heard   []diagnosis.Seen // what podfqdn doctor found in the Pod; nil where it was not asked
-	holds   string           // what it found in the container's own volume; "" where it was not asked there
+	heard   []diagnosis.Seen // what podfqdn doctor found in the Pod; nil if it was not asked
+	holds   string           // what it found in the container's own volume; "" if it was not asked there
 	owner   owner
 	claim   claim
 
@@ -110,7 +110,7 @@ type clusterDNS struct {
 // system is the namespace of cluster DNS.
 const system = "kube-system"
 
-// value returns a variable's; "" also where it is not known.
+// value returns a variable's; "" also if it is not known.
 func (v *View) value(name string) string {
 	value, _, _ := v.told(name)
 	return value

@@ -191,19 +191,19 @@ func TestALivenessProbeThatKillsTheWaitIsSaid(t *testing.T) {
 		found  bool
 		guess  bool
 	}{
-		"killed, and between two starts":   {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, nil, true, false},
-		"killed, and it waits again":       {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
-		"it waits for the first time":      {liveness, corev1.ContainerStatus{State: running(10 * time.Second)}, denied, true, true},
-		"it waits for longer than that":    {liveness, corev1.ContainerStatus{State: running(time.Minute)}, denied, false, false},
-		"killed, and nobody says what was": {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(137, ""), RestartCount: 2}, nil, true, true},
-		"the application ended":            {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(1, ""), RestartCount: 2}, nil, false, false},
-		"podfqdn gave up":                  {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(11, "podfqdn: gave up after 30s"), RestartCount: 2}, nil, false, false},
-		"a startupProbe":                   {both, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, false, false},
-		"no probe":                         {nil, corev1.ContainerStatus{State: running(time.Second)}, denied, false, false},
-		"a startupProbe that is too short": {short, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
-		"and the first time":               {short, corev1.ContainerStatus{State: running(time.Second), Started: &no}, denied, true, true},
-		"DNS agrees":                       {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, silent, false, false},
-		"it runs, and DNS was not asked":   {liveness, corev1.ContainerStatus{State: running(time.Second), Ready: true}, nil, false, false},
+		"killed, and between two starts":    {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, nil, true, false},
+		"killed, and it waits again":        {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
+		"it waits for the first time":       {liveness, corev1.ContainerStatus{State: running(10 * time.Second)}, denied, true, true},
+		"it waits for longer than that":     {liveness, corev1.ContainerStatus{State: running(time.Minute)}, denied, false, false},
+		"killed, and nothing says what was": {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(137, ""), RestartCount: 2}, nil, true, true},
+		"the application ended":             {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(1, ""), RestartCount: 2}, nil, false, false},
+		"podfqdn gave up":                   {liveness, corev1.ContainerStatus{State: back, LastTerminationState: was(11, "podfqdn: gave up after 30s"), RestartCount: 2}, nil, false, false},
+		"a startupProbe":                    {both, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, false, false},
+		"no probe":                          {nil, corev1.ContainerStatus{State: running(time.Second)}, denied, false, false},
+		"a startupProbe that is too short":  {short, corev1.ContainerStatus{State: back, LastTerminationState: was(143, waitedAndKilled), RestartCount: 2, Started: &no}, denied, true, false},
+		"and the first time":                {short, corev1.ContainerStatus{State: running(time.Second), Started: &no}, denied, true, true},
+		"DNS agrees":                        {liveness, corev1.ContainerStatus{State: running(time.Second), LastTerminationState: was(143, waitedAndKilled), RestartCount: 2}, silent, false, false},
+		"it runs, and DNS was not asked":    {liveness, corev1.ContainerStatus{State: running(time.Second), Ready: true}, nil, false, false},
 	} {
 		s := execs(c.pod, literal("PODFQDN_TIMEOUT", "2m"))
 		s.owner = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Spec: appsv1.DeploymentSpec{Replicas: &one}}
@@ -322,7 +322,7 @@ func TestACommandThatIsNotThereIsExplained(t *testing.T) {
 		}
 		for _, words := range c.words {
 			if !strings.Contains(causes[0].Why+"\n"+causes[0].Change, words) {
-				t.Errorf("%s: %q is not said: %+v", name, words, causes[0])
+				t.Errorf("%s: %q is missing: %+v", name, words, causes[0])
 			}
 		}
 	}
@@ -388,7 +388,7 @@ func TestAContainerOfExecNeedsAVolume(t *testing.T) {
 			unmounted(p)
 			p.Volumes[0].VolumeSource = corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{}}
 		}, failed, "has no volume at /identity", ""},
-		"it reads what nobody writes":  {readOnly, waits, "no container mounts it for writing", `"readOnly":false`},
+		"it reads what nothing writes": {readOnly, waits, "no container mounts it for writing", `"readOnly":false`},
 		"it reads what another writes": {func(p *corev1.PodSpec) { readOnly(p); p.InitContainers = []corev1.Container{init} }, waits, "", ""},
 		"it writes":                    {nil, waits, "", ""},
 	} {
@@ -427,8 +427,8 @@ func (s situation) heard(status corev1.ContainerStatus, wire *diagnosis.Diagnosi
 	return v
 }
 
-// The spec shows that nobody publishes, whatever the container does.
-func TestAVolumeThatNobodyWritesIsACauseInEveryState(t *testing.T) {
+// The spec shows that nothing publishes, whatever the container does.
+func TestAVolumeThatNothingWritesIsACauseInEveryState(t *testing.T) {
 	t.Parallel()
 	yes := true
 	killed := corev1.ContainerState{Terminated: end(137, "OOMKilled", "", time.Hour, 0)}
@@ -502,7 +502,7 @@ func TestTheProspectsOfAContainerOfExec(t *testing.T) {
 	}{
 		"it waits":                       {runs(time.Minute), nil, diagnosis.NothingPublished, "podfqdn gives up 15m after its start", "useless"},
 		"it does not":                    {runs(time.Minute), nil, diagnosis.Verified, "the application keeps running", "the application runs"},
-		"nobody was asked":               {runs(time.Minute), nil, "", "nothing shows which", "a loss if the application runs"},
+		"nothing was asked":              {runs(time.Minute), nil, "", "nothing shows which", "a loss if the application runs"},
 		"nor for longer than it waits":   {runs(17 * time.Minute), nil, "", "the application keeps running", "the application runs"},
 		"which is not known":             {runs(17 * time.Minute), []corev1.EnvVar{from}, "", "nothing shows which", "a loss if the application runs"},
 		"which is not yet":               {runs(17 * time.Minute), []corev1.EnvVar{literal("PODFQDN_TIMEOUT", "1h")}, "", "nothing shows which", "a loss if the application runs"},
@@ -546,7 +546,7 @@ func TestExecInArgsAloneIsTheEntrypointsArgument(t *testing.T) {
 		"the ENTRYPOINT ran podfqdn":     {nil, run, holding(diagnosis.Verified), false, false},
 		"the ENTRYPOINT refuses it":      {nil, ended("unknown argument: exec"), nil, true, true},
 		"podfqdn did":                    {nil, ended("podfqdn: no hostname: set spec.hostname"), nil, false, false},
-		"nobody was asked":               {nil, run, nil, false, false},
+		"nothing was asked":              {nil, run, nil, false, false},
 		"podfqdn's own image":            {func(c *corev1.Container) { c.Image = "podfqdn:1" }, run, holding(diagnosis.NothingPublished), false, false},
 		"a command, and it publishes on": {command, run, holding(diagnosis.NothingPublished), false, false},
 	} {

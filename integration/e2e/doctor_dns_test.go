@@ -48,7 +48,7 @@ func doctorsAlone(t *testing.T, w world) {
 		s.headless("db", "db")
 		s.start(named(s.podOf("db"), "db-0", "db"))
 		s.waits("db", "NXDOMAIN to PTR")
-		s.does(s.finds("db", diagnosis.NoReverseZone, "no PTR of", "in-addr.arpa", `"coredns"`))
+		s.does(s.finds("db", diagnosis.NoReverseZone, "no PTR for", "in-addr.arpa", `"coredns"`))
 		s.published("db", s.fqdn("db-0", "db"))
 		s.well("db")
 	})

@@ -401,7 +401,7 @@ func wrongNamespace(s *space) {
 		s.Errorf("%+v", e.Causes)
 	}
 	s.has(slip.Why+"\n"+slip.Change, `container "podfqdn" has the variable POD_FQDN_TIMEOUT, which podfqdn does not read`, "PODFQDN_TIMEOUT, if that is meant")
-	s.has(text, "what undoes the commands\n  1. `kubectl --namespace "+s.name+" rollout undo deployment/db` gives back the template")
+	s.has(text, "what undoes the commands\n  1. `kubectl --namespace "+s.name+" rollout undo deployment/db` restores the template")
 	s.does(c)
 	after := s.rolled("db", before)
 	s.published(after, s.fqdn("db-0", "db"))
