@@ -74,9 +74,9 @@ func doctorCommand(stdout io.Writer, code *int) *cobra.Command {
 It reads the Pod, its owner, the Services, EndpointSlices and NetworkPolicies of
 its namespace, and the Deployment and Corefile of cluster DNS. It also reads the
 events of a Pod that has not started, and the Services that podfqdn wait waits
-for. It runs podfqdn doctor in each running podfqdn container of the Pod, but not with
---no-exec. It changes nothing. With -l or -A, or for a StatefulSet or a Deployment, it prints a
-table of the Pods that use podfqdn.
+for. It runs podfqdn doctor in each running podfqdn container of the Pod, unless
+--no-exec is given. It changes nothing. With -l or -A, or for a StatefulSet or a
+Deployment, it prints a table of the Pods that use podfqdn.
 
 Exit codes: 0 healthy, 11 not healthy, 10 bad usage or nothing to examine,
 1 unexpected.`,
