@@ -115,7 +115,7 @@ func examine(ctx context.Context, environ []string) (diagnosis.Diagnosis, error)
 		checked sync.WaitGroup
 	)
 	checked.Go(func() {
-		needs, unmet = p.check(ctx, resolver.Beside(facts.Nameservers[0], facts.ResolvConf.UseVC), standing)
+		needs, unmet = p.check(ctx, resolver.Bystander(facts.Nameservers[0], facts.ResolvConf.UseVC), standing)
 	})
 	all := ask(ctx, facts, p.claim, also)
 	checked.Wait()
@@ -195,7 +195,7 @@ func ask(ctx context.Context, facts identity.Facts, claim identity.Claim, also i
 	var all sync.WaitGroup
 	for i, server := range facts.Nameservers {
 		all.Go(func() {
-			dns := resolver.Beside(server, facts.ResolvConf.UseVC)
+			dns := resolver.Bystander(server, facts.ResolvConf.UseVC)
 			report, err := diagnosis.Examine(ctx, dns, facts, claim, also)
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("%s did not answer all questions within %s", server, doctorPatience)

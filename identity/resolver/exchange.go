@@ -26,8 +26,8 @@ func (e *exchange) exchange(ctx context.Context, name string, qtype uint16) (*dn
 	if _, heard := e.r.rtts[e.server]; heard {
 		e.patience = maxPatience // as the question is sent again meanwhile
 	}
-	if e.r.beside {
-		e.patience = besidePatience
+	if e.r.bystander {
+		e.patience = bystanderPatience
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.patience)
 	defer cancel()
@@ -49,7 +49,7 @@ func (e *exchange) query(ctx context.Context, name string, qtype uint16) (*dns.M
 	q.SetQuestion(name, qtype)
 	if !e.r.noEDNS[e.server] {
 		q.SetEdns0(udpSize, false)
-		if e.r.beside {
+		if e.r.bystander {
 			q.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_NSID{Code: dns.EDNS0NSID}}
 		}
 	}
@@ -95,8 +95,8 @@ type framing interface {
 func (e *exchange) resend() time.Duration {
 	rtt, heard := e.r.rtts[e.server]
 	switch {
-	case e.r.beside:
-		return besidePatience / 4
+	case e.r.bystander:
+		return bystanderPatience / 4
 	case !heard:
 		return 0
 	}

@@ -50,14 +50,14 @@ func newProbes(order []uint16) *probes {
 // shuffled returns the probe types, in a different order in each process: otherwise
 // a process that is started again would get the answers to its predecessor from a
 // cache. All names have the same order, so that what one of them shows of a type is
-// known for the next. With beside, the types come first that the other process uses
+// known for the next. With bystander, the types come first that the other process uses
 // last.
-func shuffled(beside bool) []uint16 {
+func shuffled(bystander bool) []uint16 {
 	first, last := slices.Clone(probeTypes[:len(probeTypes)/2]), slices.Clone(probeTypes[len(probeTypes)/2:])
 	for _, half := range [][]uint16{first, last} {
 		rand.Shuffle(len(half), func(i, j int) { half[i], half[j] = half[j], half[i] })
 	}
-	if beside {
+	if bystander {
 		return slices.Concat(last, first)
 	}
 	return slices.Concat(first, last)

@@ -35,8 +35,8 @@ const (
 	firstPatience = time.Second
 	maxPatience   = 5 * time.Second
 
-	// besidePatience is how long Beside waits for an answer.
-	besidePatience = 2 * time.Second
+	// bystanderPatience is how long Bystander waits for an answer.
+	bystanderPatience = 2 * time.Second
 
 	// minResend is the shortest time after which a packet counts as lost.
 	minResend = 200 * time.Millisecond
@@ -66,7 +66,7 @@ type Resolver struct {
 	servers  []netip.AddrPort
 	current  int  // servers[current%len] is asked
 	vc       bool // everything by TCP
-	beside   bool // see Beside
+	bystander   bool // see Bystander
 	patience time.Duration
 	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; absent after silence
 	noEDNS   map[netip.AddrPort]bool
@@ -98,14 +98,14 @@ func New(servers []netip.AddrPort, vc bool) *Resolver {
 	}
 }
 
-// Beside returns a Resolver that asks one server while another process of the Pod
+// Bystander returns a Resolver that asks one server while another process of the Pod
 // waits for it. It takes the probe types that the other process takes last, in
 // another order each time, so that no cache returns what it asked a moment ago. It
 // asks which replica answers (RFC 5001). It waits at most 2 s for an answer, and
 // sends each question up to three times meanwhile.
-func Beside(server netip.AddrPort, vc bool) *Resolver {
+func Bystander(server netip.AddrPort, vc bool) *Resolver {
 	r := New([]netip.AddrPort{server}, vc)
-	r.beside, r.order = true, shuffled(true)
+	r.bystander, r.order = true, shuffled(true)
 	return r
 }
 
@@ -211,13 +211,13 @@ func reverseName(addr netip.Addr) string {
 	return name
 }
 
-// exists asks for a name by a probe type that is free. The process next to Beside's
-// may have asked by that type a moment ago, so Beside does not accept a denial from
+// exists asks for a name by a probe type that is free. The process next to Bystander's
+// may have asked by that type a moment ago, so Bystander does not accept a denial from
 // a cache, unless every denial looks cached, as behind NodeLocal DNSCache.
 func (e *exchange) exists(ctx context.Context, q identity.Question) answer {
 	a := e.existsBy(ctx, q)
 	for range 5 {
-		if !e.r.beside || a.shown.Full <= a.TTL || a.Is != identity.Denied {
+		if !e.r.bystander || a.shown.Full <= a.TTL || a.Is != identity.Denied {
 			break
 		}
 		a = e.existsBy(ctx, q)

@@ -972,9 +972,9 @@ func TestAnAnswerShowsPeopleHowItCame(t *testing.T) {
 // fresh is the SOA of a denial that no cache has had.
 const fresh = "cluster.local. 30 SOA a. b. 1 2 3 4 30"
 
-// beside returns a resolver of a bystander, made by Beside.
-func (w *wire) beside() *resolver.Resolver {
-	r := resolver.Beside(server, false)
+// bystander returns a resolver of a bystander, made by Bystander.
+func (w *wire) bystander() *resolver.Resolver {
+	r := resolver.Bystander(server, false)
 	r.Dial = w.dial
 	return r
 }
@@ -989,7 +989,7 @@ func TestABystanderTakesOtherProbeTypesThanTheWaitingProcessAndEachTimeOthers(t 
 		begin := map[string]bool{}
 		for range 30 {
 			synctest.Wait()
-			r := w.beside()
+			r := w.bystander()
 			before := len(w.asked)
 			for range 17 {
 				if got := ask(t, r, exists); got.Is != identity.Denied {
@@ -1061,7 +1061,7 @@ func TestABystanderTakesAnotherProbeTypeIfADenialComesFromACache(t *testing.T) {
 			}
 			return [][]byte{pack(reply(q, dns.RcodeSuccess, fresh))}
 		}}
-		got := ask(t, w.beside(), exists)
+		got := ask(t, w.bystander(), exists)
 		if len(w.asked) != want || (got.Is == identity.Denied) != (cut > 5) {
 			t.Errorf("after %d cached denials: %d questions, %+v", cut, len(w.asked), got)
 		}
@@ -1080,7 +1080,7 @@ func TestABystanderAsksWhichReplicaAnswers(t *testing.T) {
 			m.IsEdns0().Option = []dns.EDNS0{&dns.EDNS0_COOKIE{Code: dns.EDNS0COOKIE, Cookie: "0011223344556677"}, &dns.EDNS0_NSID{Code: dns.EDNS0NSID, Nsid: text}}
 			return [][]byte{pack(m)}
 		}}
-		if got := ask(t, w.beside(), exists); got.NSID != want {
+		if got := ask(t, w.bystander(), exists); got.NSID != want {
 			t.Errorf("%s is shown as %q, not %q", text, got.NSID, want)
 		}
 	}
@@ -1094,7 +1094,7 @@ func TestAServerThatDropsQuestionsForTheReplicaIsAskedWithoutThat(t *testing.T) 
 			}
 			return [][]byte{pack(reply(q, dns.RcodeNameError, soa))}
 		}}
-		if got := ask(t, w.beside(), a); got.Is != identity.Denied || got.Took != 500*time.Millisecond {
+		if got := ask(t, w.bystander(), a); got.Is != identity.Denied || got.Took != 500*time.Millisecond {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -1103,7 +1103,7 @@ func TestAServerThatDropsQuestionsForTheReplicaIsAskedWithoutThat(t *testing.T) 
 func TestABystanderWaitsTwoSecondsForASilentServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &wire{answer: func(_, _ string, q *dns.Msg) [][]byte { return nil }}
-		r := w.beside()
+		r := w.bystander()
 		for range 3 {
 			if got := ask(t, r, a); got.Is != identity.Silent || got.Took != 2*time.Second || got.Wire != "nothing within 2s" {
 				t.Errorf("got %+v", got)

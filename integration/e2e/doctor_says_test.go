@@ -133,7 +133,7 @@ func everyContainer(s *space) {
 	}
 	// The table is of the worst, too.
 	out, _, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "-l", "app=db")
-	if code != 11 || len(regexp.MustCompile(`(?m)^`+s.name+` +(beside|swapped|two) +refused +\S+ +PODFQDN_LISTEN="8053"`).FindAllString(out, -1)) != 3 {
+	if code != 11 || len(regexp.MustCompile(`(?m)^`+s.name+` +(next|swapped|two) +refused +\S+ +PODFQDN_LISTEN="8053"`).FindAllString(out, -1)) != 3 {
 		s.Errorf("exit code %d:\n%s", code, out)
 	}
 }

@@ -20,7 +20,7 @@ import (
 //
 //	file NAME "TEXT"        the file holds this, with Go's escapes; "TEXT"*N repeats it N times
 //	none NAME               there is no such file
-//	folder NAME             a directory is there
+//	dir NAME                a directory is there
 //	link NAME TARGET        a symbolic link does
 //	later TIME NAME "TEXT"  while podfqdn runs
 //	env "NAME=VALUE"        a variable
@@ -56,7 +56,7 @@ func (in *input) line(line string) error {
 		return err
 	case "none":
 		return os.RemoveAll(path)
-	case "folder":
+	case "dir":
 		return os.MkdirAll(path, 0o755)
 	case "link":
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

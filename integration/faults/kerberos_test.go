@@ -240,8 +240,8 @@ func TestKerberos(t *testing.T) {
 			l.sourceFile(slices.Concat([]byte{5, 2}, bytes.Repeat(hole, holes), podtest.ParseEntry(http0).Record(), bytes.Repeat(hole, holes)))
 		}},
 		"a hole beyond the end": {lay: func(l *life) { l.sourceFile(append(podtest.Keytab(http0), hole[:10]...)) }, code: 14, says: "is damaged at byte"},
-		"a FIFO":                {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), syscall.Mkfifo(l.root+"/keytabs", 0o600)) }, code: 10, says: "neither a file nor a folder"},
-		"a device":              {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("/dev/zero", l.root+"/keytabs")) }, code: 10, says: "neither a file nor a folder"},
+		"a FIFO":                {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), syscall.Mkfifo(l.root+"/keytabs", 0o600)) }, code: 10, says: "neither a file nor a directory"},
+		"a device":              {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("/dev/zero", l.root+"/keytabs")) }, code: 10, says: "neither a file nor a directory"},
 		"a link to itself":      {lay: func(l *life) { l.do(os.RemoveAll(l.root+"/keytabs"), os.Symlink("keytabs", l.root+"/keytabs")) }, code: 14, says: "too many levels of symbolic links"},
 		"much else that is not read": {lay: func(l *life) {
 			in := l.root + "/keytabs/"
