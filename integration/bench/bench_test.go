@@ -33,7 +33,7 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// made is a report of two set-ups, in one of which a loop never ended.
+// made is a report of two setups, in one of which a loop never ended.
 func made() report {
 	late := 0.02
 	r := report{

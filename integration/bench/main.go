@@ -65,7 +65,7 @@ func main() {
 		exit(modes[os.Args[1]](os.Args[2:]))
 	}
 	var o options
-	flag.BoolVar(&o.short, "short", false, "each way once, two set-ups, two contenders, two repetitions")
+	flag.BoolVar(&o.short, "short", false, "each way once, two setups, two contenders, two repetitions")
 	flag.IntVar(&o.reps, "reps", 20, "repetitions of each contender in each setup")
 	flag.StringVar(&o.dir, "o", "", "the `directory` for bench.md, bench.json and bench.svg, and for running's")
 	flag.StringVar(&o.load, "load", "", "the `archive` with podfqdn's image")

@@ -96,7 +96,7 @@ func (w *world) timed(ctx context.Context, s setup, contenders []contender, from
 		for _, c := range contenders {
 			slots <- struct{}{}
 			quiet.Lock()
-			beside := len(slots) - 1
+			waiting := len(slots) - 1
 			set, failed := w.start(ctx, s, c, true)
 			if failed == nil {
 				failed = w.until(ctx, set, setSize, isSettled)
@@ -115,7 +115,7 @@ func (w *world) timed(ctx context.Context, s setup, contenders []contender, from
 				mu.Lock()
 				defer mu.Unlock()
 				for _, sample := range samples {
-					sample.Rep, sample.Waiting = rep, beside
+					sample.Rep, sample.Waiting = rep, waiting
 					all = append(all, sample)
 				}
 				err = errors.Join(err, failed)

@@ -106,8 +106,9 @@ func plan(dir, id, domain string, programs map[string]program, images []string) 
 
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
-		// A bridge without ports: an interface of the node's that leads
-		// nowhere, and that every kernel has which can run the Pods' network.
+
+		// A bridge without ports: an interface that leads to no network. Every
+		// kernel that can run the Pods' network has bridges.
 		{"link", "add", "node0", "type", "bridge"},
 		{"address", "add", node4 + "/24", "dev", "node0"},
 		{"address", "add", node6 + "/64", "dev", "node0", "nodad"},

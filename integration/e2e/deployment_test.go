@@ -94,13 +94,13 @@ func instances(t *testing.T, w world) {
 		old := s.published(s.instance("etcd-0"), s.fqdn("etcd-0", "etcd"))
 
 		s.kubectl("rollout", "restart", "deployment/etcd-0")
-		var beside string
+		var other string
 		for _, pod := range s.pods("etcd", 3) {
 			if strings.HasPrefix(pod, "etcd-0-") && pod != old.Name {
-				beside = pod
+				other = pod
 			}
 		}
-		s.waits(beside, "another Pod holds this name", old.Status.PodIP, "strategy: Recreate", "PODFQDN_FORWARD=contains")
+		s.waits(other, "another Pod holds this name", old.Status.PodIP, "strategy: Recreate", "PODFQDN_FORWARD=contains")
 
 		s.kubectl("patch", "deployment/etcd-0", "--patch",
 			`{"spec":{"template":{"spec":{"initContainers":[{"name":"podfqdn","env":[{"name":"PODFQDN_FORWARD","value":"contains"}]}]}}}}`)

@@ -79,9 +79,9 @@ func everyContainer(s *space) {
 		broken.Args, broken.Env = []string{"sidecar"}, []corev1.EnvVar{{Name: "PODFQDN_LISTEN", Value: "8053"}}
 		return p, broken
 	}
-	beside, broken := pod("beside")
+	both, broken := pod("both")
 	broken.Name, broken.RestartPolicy = "podfqdn-sidecar", &always
-	beside.Spec.InitContainers = append(beside.Spec.InitContainers, broken)
+	both.Spec.InitContainers = append(both.Spec.InitContainers, broken)
 	// The application has the name of podfqdn, and podfqdn has others.
 	swapped, broken := pod("swapped")
 	swapped.Spec.InitContainers[1].Name, swapped.Spec.Containers[0].Name, broken.Name = "app", "podfqdn", "server"
@@ -91,10 +91,10 @@ func everyContainer(s *space) {
 	broken.Name = "second"
 	two.Spec.InitContainers[1].Args, two.Spec.InitContainers[1].RestartPolicy = []string{"sidecar"}, &always
 	two.Spec.Containers = append(two.Spec.Containers, broken)
-	s.start(beside, swapped, two)
+	s.start(both, swapped, two)
 
 	for _, c := range []struct{ pod, well, state, loops, application string }{
-		{"beside", "podfqdn", "published", "podfqdn-sidecar", ""}, // which starts if the kubelet sees the sidecar run
+		{"both", "podfqdn", "published", "podfqdn-sidecar", ""}, // which starts if the kubelet sees the sidecar run
 		{"swapped", "app", "published", "server", "podfqdn"},
 		{"two", "podfqdn", "running", "second", "app"},
 	} {
@@ -127,13 +127,13 @@ func everyContainer(s *space) {
 			s.Errorf("%s, %s alone: %+v", c.pod, c.loops, e)
 		}
 	}
-	_, errs, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "beside", "-c", "none")
-	if want := `Pod "beside" has no container "none": it has "observer", "podfqdn", "podfqdn-sidecar", "app"`; code != 10 || !strings.Contains(errs, want) {
+	_, errs, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "both", "-c", "none")
+	if want := `Pod "both" has no container "none": it has "observer", "podfqdn", "podfqdn-sidecar", "app"`; code != 10 || !strings.Contains(errs, want) {
 		s.Errorf("exit code %d, want 10 and %s: %s", code, want, errs)
 	}
 	// The table is of the worst, too.
 	out, _, code := s.plugin(s.kubeconfig, "doctor", "-n", s.name, "-l", "app=db")
-	if code != 11 || len(regexp.MustCompile(`(?m)^`+s.name+` +(next|swapped|two) +refused +\S+ +PODFQDN_LISTEN="8053"`).FindAllString(out, -1)) != 3 {
+	if code != 11 || len(regexp.MustCompile(`(?m)^`+s.name+` +(both|swapped|two) +refused +\S+ +PODFQDN_LISTEN="8053"`).FindAllString(out, -1)) != 3 {
 		s.Errorf("exit code %d:\n%s", code, out)
 	}
 }

@@ -19,7 +19,7 @@ const State = Root + "/state"
 const Listener = 3
 
 // Plan is all that a node does, in order. Paths are as the node sees them,
-// but for those of Folders.
+// except those of Dirs.
 type Plan struct {
 	Hostname string
 	Dirs     map[string]string // name below Root: directory outside
