@@ -63,19 +63,19 @@ type Resolver struct {
 	// net.Dialer does.
 	Dial func(ctx context.Context, network, server string) (net.Conn, error)
 
-	servers  []netip.AddrPort
-	current  int  // servers[current%len] is asked
-	vc       bool // everything by TCP
-	bystander   bool // see Bystander
-	patience time.Duration
-	rtts     map[netip.AddrPort]time.Duration // of the last answer by UDP; absent after silence
-	noEDNS   map[netip.AddrPort]bool
-	order    []uint16 // in which probe types are taken
-	probes   map[identity.Name]*probes
-	refuses  map[netip.AddrPort]bool // servers that refused the last probe type
-	hides    map[netip.AddrPort]bool // servers that do not deny what does not exist
-	seen     map[string]sighting     // the last answer, by server and question
-	buffer   []byte
+	servers   []netip.AddrPort
+	current   int  // servers[current%len] is asked
+	vc        bool // everything by TCP
+	bystander bool // see Bystander
+	patience  time.Duration
+	rtts      map[netip.AddrPort]time.Duration // of the last answer by UDP; absent after silence
+	noEDNS    map[netip.AddrPort]bool
+	order     []uint16 // in which probe types are taken
+	probes    map[identity.Name]*probes
+	refuses   map[netip.AddrPort]bool // servers that refused the last probe type
+	hides     map[netip.AddrPort]bool // servers that do not deny what does not exist
+	seen      map[string]sighting     // the last answer, by server and question
+	buffer    []byte
 }
 
 // New returns a Resolver that asks servers over the operating system's sockets. It
