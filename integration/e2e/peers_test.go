@@ -165,7 +165,7 @@ func journals(s *space) {
 func fromOne(s *space) {
 	first := func(spec *appsv1.StatefulSetSpec) { spec.Ordinals = &appsv1.StatefulSetOrdinals{Start: 1} }
 	s.set(3, first, "PODFQDN_PEERS=3")
-	s.ended("db-3", 10, "its ordinal 3 is not in 0..2", "where spec.ordinals.start is not 0 to the range of ordinals, such as 1..3")
+	s.ended("db-3", 10, "its ordinal 3 is not in 0..2", "if spec.ordinals.start is not 0, to the range of ordinals, such as 1..3")
 	s.kubectl("delete", "statefulset/db", "service/db")
 	for n := 1; n <= 3; n++ {
 		s.kubectl("wait", "--for=delete", fmt.Sprintf("pod/db-%d", n), "--timeout=1m")

@@ -457,8 +457,8 @@ func TestWhatCannotBeExecuted(t *testing.T) {
 		"a link to itself":            {[]string{bin + "/loop"}, 126, "too many levels of symbolic links"},
 		"a FIFO":                      {[]string{bin + "/fifo"}, 126, "permission denied"},
 		"a name without a PATH":       {[]string{"echo"}, 127, `the command "echo" is not in PATH=""`},
-		"an argument that grows":      {[]string{"/bin/true", strings.Repeat("x", 128<<10-20) + "$(POD_FQDN)"}, 126, "the kernel takes at most 128 KiB of each"},
-		"arguments that are too many": {append(server, slices.Repeat([]string{strings.Repeat("$(POD_FQDN)", 3900)}, 30)...), 126, "a quarter of the stack limit of all"},
+		"an argument that grows":      {[]string{"/bin/true", strings.Repeat("x", 128<<10-20) + "$(POD_FQDN)"}, 126, "the kernel accepts at most 128 KiB for each"},
+		"arguments that are too many": {append(server, slices.Repeat([]string{strings.Repeat("$(POD_FQDN)", 3900)}, 30)...), 126, "a quarter of the stack limit for all of them"},
 	} {
 		e := l.start(executing(c.command...), "PODFQDN_NAMESERVERS=127.0.0.1:1").wait()
 		if l.served(e); e.code != c.code || !strings.Contains(e.reason, c.says) || strings.Contains(e.reason, "\n") {

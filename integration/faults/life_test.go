@@ -175,7 +175,7 @@ func TestASignalEndsItInEachPhase(t *testing.T) {
 		"as it waits, and the kubelet writes it": {dns: agreeing, lay: func(l *life) { l.write("etc/hosts", "") }, opens: (*life).hosts, then: (*life).kubelet, says: "no answer yet from"},
 		"as it takes the volume":                 {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "flock:signal=%s:when=1" }, says: "no answer yet from"},
 		"as it removes another Pod's identity":   {dns: agreeing, strace: func(l *life) (string, string) { return l.dir(), "unlinkat:signal=%s:when=1" }, says: "no answer yet from"},
-		"as it waits for another writer to end":  {dns: agreeing, lay: func(l *life) { l.lock() }, opens: func(l *life) string { return l.dir() }, says: "another podfqdn writes to"},
+		"as it waits for another writer to end":  {dns: agreeing, lay: func(l *life) { l.lock() }, opens: func(l *life) string { return l.dir() }, says: "another podfqdn is writing to"},
 		"at the first question":                  {dns: agreeing, kind: "existence", nth: 1, says: "no answer yet from"},
 		"at the first question for an address":   {dns: agreeing, kind: "A", nth: 1, says: "no answer yet from"},
 		"at the first question for a name":       {dns: agreeing, kind: "PTR", nth: 1, says: "no answer yet from"},
@@ -447,7 +447,7 @@ func TestDeadlinesOfNothing(t *testing.T) {
 		"DNS agrees":         {nil, []int{0, 11}, "no answer yet from"},
 		"DNS knows no Pod":   {func(l *life) { l.cluster.Withdraw(ours()) }, []int{11}, ""},
 		"DNS is silent":      {func(l *life) { says(l.breaker, "fault any any always: drop") }, []int{11}, "no answer yet from"},
-		"the volume is held": {func(l *life) { l.lock() }, []int{13}, "another podfqdn writes to"},
+		"the volume is held": {func(l *life) { l.lock() }, []int{13}, "another podfqdn is writing to"},
 		"there is no volume": {func(l *life) { l.empty(); l.environ = append(l.environ, "PODFQDN_DIR="+l.root+"/none") }, []int{13}, "mount an emptyDir there"},
 		"no governing Service": {func(l *life) {
 			l.write("etc/hosts", podtest.Hosts("db-0", ip))
@@ -486,7 +486,7 @@ func TestDeadlinesOfNothing(t *testing.T) {
 		l.lock()
 		l.timeout = time.Second
 		e := l.init()
-		if e.code != 13 || !strings.Contains(e.reason, "another podfqdn writes to") || strings.Contains(e.reason, "context") {
+		if e.code != 13 || !strings.Contains(e.reason, "another podfqdn is writing to") || strings.Contains(e.reason, "context") {
 			t.Errorf("exit code %d, and the reason is %q", e.code, e.reason)
 		}
 		l.again()
@@ -1072,7 +1072,7 @@ func TestTwoAtOnce(t *testing.T) {
 			case e.code == 0:
 				published++
 				l.check(e)
-			case e.code != 13 || !strings.Contains(e.log, "another podfqdn writes to"):
+			case e.code != 13 || !strings.Contains(e.log, "another podfqdn is writing to"):
 				t.Errorf("exit code %d: %s", e.code, e.log)
 			}
 		}
@@ -1110,7 +1110,7 @@ func TestTwoAtOnce(t *testing.T) {
 			}
 			e := second.wait()
 			l.check(e)
-			if e.code != c.code || e.code != 0 && !strings.Contains(e.reason, "another podfqdn writes to") {
+			if e.code != c.code || e.code != 0 && !strings.Contains(e.reason, "another podfqdn is writing to") {
 				t.Errorf("the second: exit code %d: %s", e.code, e.reason)
 			}
 			if !c.wake {
