@@ -476,7 +476,7 @@ func (s scene) reverse() []Cause {
 		return []Cause{s.cause(ClusterDomain, false, fmt.Sprintf("cluster DNS has %q as its first domain", zone.String()),
 			"put this Pod's cluster domain first in the Corefile's kubernetes plugin, or set PODFQDN_CLUSTER_DOMAIN="+zone.String())}
 	}
-	// A cache keeps an upstream's answer too, so a cached answer is no evidence.
+	// A cache keeps an upstream's answer too, so a cached answer proves nothing.
 	cached := []Cause{s.cause(CachedDenial, true, cmp.Or(s.until("the answer"), "the answer may be cached"),
 		"if the answer is older than the record, this passes when it expires")}
 	if shown.Of(m.Answer).Renewed {

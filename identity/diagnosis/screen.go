@@ -79,7 +79,7 @@ const (
 	faint = "2"
 )
 
-// show escapes text and colours it; "" is no colour. All output goes through it.
+// show escapes text and colours it; "" leaves it plain. All output goes through it.
 func (s Screen) show(colour, text string) string {
 	if text = shown.Printable(text); !s.Colour || colour == "" || text == "" {
 		return text

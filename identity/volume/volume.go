@@ -409,7 +409,7 @@ func (v *Volume) fill(in *os.Root, prefix string, files []identity.File) error {
 // umask is held while the process has none.
 var umask sync.Mutex
 
-// makeDir creates a directory and returns it opened. Whoever may write to the
+// makeDir creates a directory and returns it opened. Any process that may write to the
 // volume can put something else under its name meanwhile: only a directory that we
 // own is accepted, and it is in this volume, since os.Root follows no link out of
 // it. No chmod goes by the name, so the umask, which may clear our own bits, is
