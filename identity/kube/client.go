@@ -45,7 +45,7 @@ type Client struct {
 	// Administrator begins each command for an administrator: it leads to the
 	// same cluster, but as another user.
 	Administrator string
-	// NoExec has Exec run nothing in a Pod.
+	// NoExec makes Exec run nothing in the Pod and return a *NoWire.
 	NoExec bool
 }
 
