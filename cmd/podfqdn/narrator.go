@@ -217,7 +217,7 @@ func (n *narrator) details(m *identity.Mismatch, waited time.Duration) (fields [
 			answered += ", from a cache"
 		}
 		if zone := m.Zone.String(); zone != "" {
-			answered += ", in the name of zone " + zone
+			answered += ", from zone " + zone
 		}
 		fields = append(fields,
 			zap.String("asked", fmt.Sprintf("%s for %s of %s", identity.ShowServer(m.Server), question, m.Subject())),

@@ -112,8 +112,8 @@ func (h *Health) Missed(requirement string) {
 	h.missed[requirement]++
 }
 
-// rcode returns the label for what came of a question, one of a few: "none" is no
-// answer, "other" is any rare one.
+// rcode returns the label for what came of a question, one of a few: "none" means
+// that there was no answer, "other" is any rare one.
 func rcode(a identity.Answer) string {
 	switch rcode := shown.Of(a).Rcode; rcode {
 	case "":
