@@ -745,9 +745,9 @@ func rights(s *space) {
 	}
 
 	some := s.account("somebody", "get pods")
-	examine := func() (e examined) {
+	examine := func(flags ...string) (e examined) {
 		s.Helper()
-		out, errs, code := s.plugin(some, "doctor", "--namespace", s.name, "db-0", "--output=json")
+		out, errs, code := s.plugin(some, append([]string{"doctor", "--namespace", s.name, "db-0", "--output=json"}, flags...)...)
 		if err := json.Unmarshal([]byte(out), &e); err != nil || code != 11 {
 			s.Fatalf("exit code %d, %v: %s%s", code, err, out, errs)
 		}
@@ -810,6 +810,9 @@ func rights(s *space) {
 	s.kubectl("create", "clusterrolebinding", role, "--clusterrole="+role, "--serviceaccount="+s.name+":reader")
 	if e = examine(); len(e.Lacks) > 0 || e.Wire == nil || e.Causes[0].Kind != diagnosis.NotReadyHidden || e.Causes[0].Guess {
 		s.Errorf("with the ClusterRole of SECURITY.md: %+v", e)
+	}
+	if e = examine("--no-exec"); len(e.Lacks) > 0 || e.Wire != nil || !strings.Contains(e.NoWire, "--no-exec") || e.Causes[0].Kind != diagnosis.NotReadyHidden || e.Causes[0].Guess {
+		s.Errorf("from the API alone: %+v", e)
 	}
 }
 
