@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -163,6 +164,51 @@ func TestTheContractHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 		}
 	}
 	documented(t, "### state", states...)
+}
+
+// The messages are composed, so each is looked for in what the tests expect.
+func TestEveryMessageOfTheDocumentIsExpectedByATest(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/when-it-hangs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var expected strings.Builder
+	for _, root := range []string{".", "../../identity", "../../integration/e2e"} {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".txtar") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			expected.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Messages\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	seen := 0
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		for _, message := range backquoted.FindAllStringSubmatch(cells[0], -1) {
+			if strings.HasPrefix(message[1], "PODFQDN_") {
+				continue // what the Pod has, not what it says
+			}
+			for part := range strings.SplitSeq(message[1], "…") {
+				if seen++; !strings.Contains(expected.String(), strings.TrimSpace(part)) {
+					t.Errorf("no test expects %q of %q", part, message[1])
+				}
+			}
+		}
+	}
+	if seen < 25 {
+		t.Errorf("%d messages were found", seen)
+	}
 }
 
 var backquoted = regexp.MustCompile("`([^`]+)`")
