@@ -166,7 +166,7 @@ func labelsOf(t *testing.T, expr string) map[string][]string {
 			return nil
 		}
 		for _, m := range selector.LabelMatchers {
-			if m.Name != labels.MetricName {
+			if m.Name != model.MetricNameLabel {
 				all[selector.Name] = append(all[selector.Name], m.Name)
 			}
 		}
