@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -60,35 +59,6 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 		if !reached[path] {
 			t.Errorf("no document leads to %s", path)
 		}
-	}
-}
-
-func TestEveryTestThatADocumentNamesExists(t *testing.T) {
-	t.Parallel()
-	exists := map[string]bool{}
-	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, name := range regexp.MustCompile(`(?m)^func ((Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
-			exists[string(name[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := 0
-	for path, text := range documents(t) {
-		for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(text, -1) {
-			if named++; !exists[name] {
-				t.Errorf("%s: there is no %s", path, name)
-			}
-		}
-	}
-	if named < 20 {
-		t.Errorf("%d tests are named", named)
 	}
 }
 

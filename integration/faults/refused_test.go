@@ -286,7 +286,7 @@ func TestASidecarThatCannotListenSaysSoAtOnce(t *testing.T) {
 		"the port is taken":         {taken.Addr().String(), false, "address already in use: choose a port that no other container of this Pod uses"},
 		"the address is another's":  {"192.0.2.1:8053", false, "cannot assign requested address"},
 		"every address of the node": {":8053", true, "with hostNetwork: true this is every address of the node: set one address, such as 127.0.0.1:8053"},
-		"every address, in figures": {"[::]:8053", true, "this Pod has hostNetwork: true"},
+		"every address, in figures": {"[::]:8053", true, "with hostNetwork: true this is every address of the node"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPod(t, "files")
