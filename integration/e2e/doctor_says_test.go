@@ -316,7 +316,7 @@ func atNight(s *space) {
 	s.has(lines(e.RuledOut), "no NetworkPolicy of the namespace keeps the Pod from port 53", "Pods of cluster DNS are ready", "the Corefile serves PTR for the Pod's addresses")
 	s.has(e.IfNothing, "gives up 15m after its start, and the kubelet restarts it", "the application does not start")
 	s.has(e.IfDeleted, "harmless but useless: its owner recreates the same Pod")
-	s.has(text, "what changed last\n  Service \"zk\"", "ruled out\n", "if nothing is done: podfqdn gives up", "if the Pod is deleted: harmless", "what undoes the commands\n  1. service/zk")
+	s.has(text, "what changed last\n  Service \"zk\"", "ruled out\n", "if nothing is done: podfqdn gives up", "if the Pod is deleted: harmless", "what undoes the commands\n  1. to restore service/zk")
 
 	// By cause, node and owner.
 	old := s.until("zk-0", "it is there", func(*corev1.Pod) bool { return true })
@@ -370,7 +370,7 @@ func atNight(s *space) {
 	if spec() == then {
 		s.Errorf("the command changes nothing: %s", e.Causes[0].Command)
 	}
-	_, undo, _ := strings.Cut(e.Undo[0], "after: ")
+	_, undo, _ := strings.Cut(e.Undo[0], "to restore service/zk: ")
 	undo, gitops, _ := strings.Cut(undo, "; ")
 	s.has(gitops, "if a GitOps tool manages the object")
 	s.sh(undo)
