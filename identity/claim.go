@@ -88,7 +88,7 @@ func (f Facts) Claim(p Policy) (Claim, error) {
 	if p.NameForm == AddressForm {
 		// A dashed name holds one address, so the claim does too.
 		if p.Families == FamiliesAll && len(addrs) > 1 {
-			return Claim{}, refuse(Misconfigured, "with PODFQDN_NAME_FORM=address each address has its own name, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
+			return Claim{}, refuse(Misconfigured, "PODFQDN_NAME_FORM=address gives each address its own name, so PODFQDN_FAMILIES=all cannot be met").mend("set PODFQDN_FAMILIES to ipv4 or ipv6")
 		}
 		c.addrs = addrs[:1]
 		f.Hostname = Fact{Dashed(addrs[0]), "the Pod's address"}

@@ -52,6 +52,9 @@ func Verdicts() []Verdict {
 	}
 }
 
+// Unmet reports whether DNS agrees, and something else is missing that is required.
+func (v Verdict) Unmet() bool { return v == Keyless || v == Peerless || v == Uncertified }
+
 // Finding is one answer and what it means.
 type Finding struct {
 	Answer

@@ -93,7 +93,7 @@ func TestTheContractHasEveryMetric(t *testing.T) {
 	t.Parallel()
 	p := health.New(func() bool { return true }, "v1", "abc")
 	// With an agreement and a question, each metric has a sample.
-	p.Tell("peers", true, gaugesOf(t))
+	p.Tell("peers", gaugesOf(t))
 	p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
 	var names []string
 	types, labels := map[string]string{}, map[string][]string{}

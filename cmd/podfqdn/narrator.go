@@ -178,7 +178,7 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 		fields = append(fields, n.details(m, waited)...)
 	}
 	switch {
-	case n.stands() && required(m.Verdict):
+	case n.stands() && m.Verdict.Unmet():
 		n.log.Warn("what is published stays, although something else that is required is missing", fields...)
 	case n.stands():
 		n.log.Warn("DNS no longer agrees: what is published stays", fields...)
@@ -189,11 +189,6 @@ func (n *narrator) tell(m *identity.Mismatch, waited time.Duration) {
 	default:
 		n.log.Info("not yet", fields...)
 	}
-}
-
-// required reports whether a verdict is about a requirement, not about the Pod's own name.
-func required(v identity.Verdict) bool {
-	return v == identity.Keyless || v == identity.Peerless || v == identity.Uncertified
 }
 
 // details returns what was asked, what was answered and when it is asked again; the

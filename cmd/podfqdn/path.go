@@ -125,7 +125,7 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 		return volumeError(err)
 	}
 	for _, n := range p.needs {
-		p.health.Tell(n.Name, !n.stands.Load(), n.Gauges)
+		p.health.Tell(n.Name, n.Gauges)
 	}
 	if p.app != nil {
 		if ready, err := p.ready(); ready || err != nil {

@@ -24,7 +24,9 @@ func (s scene) peerless() []Cause {
 	if first, ok := errors.AsType[*identity.Mismatch](s.m.Unwrap()); ok {
 		absent = first.Verdict == identity.Missing
 		switch first.Verdict {
-		case identity.ReverseMissing, identity.ReverseOther, identity.ReverseForeign, identity.ReverseRefused:
+		case identity.ReverseMissing, identity.ReverseRefused:
+			change = "find out why its address has no PTR record: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
+		case identity.ReverseOther, identity.ReverseForeign:
 			change = "find out why the PTR record has another name: podfqdn doctor in that Pod explains it; or set PODFQDN_REVERSE=ignore" + fewer
 		case identity.Unanswered:
 			change = "find out why cluster DNS does not answer: read its log" + fewer

@@ -66,7 +66,7 @@ func (h *Health) Turn(t identity.Turn) {
 			h.questions[question{f.Kind.String(), rcode(f.Answer)}]++
 		}
 	}
-	if t.Err == nil {
+	if verdict == identity.Agrees || verdict.Unmet() && len(t.Report) > 0 {
 		h.last = time.Now()
 		if h.first == 0 {
 			h.first = time.Since(h.began)
@@ -74,12 +74,12 @@ func (h *Health) Turn(t identity.Turn) {
 	}
 }
 
-// Tell adds a requirement, whether it is missing until Missing says otherwise, and its
-// gauges.
-func (h *Health) Tell(requirement string, missing bool, gauges []identity.Gauge) {
+// Tell adds a requirement and its gauges. It is not missing before Missing says so:
+// nothing is known of it until DNS agrees.
+func (h *Health) Tell(requirement string, gauges []identity.Gauge) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.missing[requirement] = missing
+	h.missing[requirement] = false
 	h.gauges = append(h.gauges, gauges...)
 }
 
@@ -233,7 +233,7 @@ func (h *Health) text() []byte {
 		missing = append(missing, fmt.Sprintf("{kind=%q} %d", kind, n))
 	}
 	if len(missing) > 0 {
-		metric("podfqdn_requirement_missing", "gauge", "1 while this requirement in addition to DNS is missing, else 0.", missing...)
+		metric("podfqdn_requirement_missing", "gauge", "1 while DNS agrees and this requirement is missing, else 0.", missing...)
 	}
 	for _, g := range h.gauges {
 		if value, ok := g.Value(); ok {

@@ -147,3 +147,26 @@ func TestListen(t *testing.T) {
 		}
 	}
 }
+
+// A Pod that waits for its keys has the agreement of DNS, which metrics keep apart.
+func TestDNSAgreesWhereOnlyARequirementIsMissing(t *testing.T) {
+	t.Parallel()
+	h := New(func() bool { return false }, "v1", "abc")
+	h.Tell("keys", nil)
+	shows := func(want string, is bool) {
+		t.Helper()
+		if got := strings.Contains(string(h.text()), want); got != is {
+			t.Errorf("%q: %t, not %t, in\n%s", want, got, is, h.text())
+		}
+	}
+	h.Turn(identity.Turn{Err: identity.NotYet(identity.Missing, io.EOF, 0), Report: make(identity.Report, 1)})
+	shows("podfqdn_first_agreement_seconds", false)
+	shows(`podfqdn_requirement_missing{kind="keys"} 0`, true)
+	h.Turn(identity.Turn{Err: identity.NotYet(identity.Keyless, io.EOF, 0)}) // DNS was not asked again
+	shows("podfqdn_first_agreement_seconds", false)
+	h.Missing("keys", true)
+	h.Turn(identity.Turn{Err: identity.NotYet(identity.Keyless, io.EOF, 0), Report: make(identity.Report, 1)})
+	shows("podfqdn_first_agreement_seconds", true)
+	shows("podfqdn_last_agreement_timestamp_seconds", true)
+	shows(`podfqdn_requirement_missing{kind="keys"} 1`, true)
+}

@@ -264,9 +264,9 @@ func (j *judge) rest() {
 	case j.State == GaveUp || j.State == Failed:
 		guess("podfqdn's last message: "+j.Reason, "the API shows no fault now: see what podfqdn says once the kubelet has restarted it")
 	case j.State == Waiting:
-		guess("podfqdn waits, but the API shows no fault", "only the view from the wire can tell")
+		guess("podfqdn waits, but the API shows no fault", "only podfqdn doctor in the Pod can tell, which was not run")
 	case j.State == Unused && (j.services == nil || !j.sliced):
-		guess("the Services and EndpointSlices that make the Pod's name were not read, and no podfqdn has asked DNS", "your access to the Services and EndpointSlices of the namespace")
+		guess("the Services and EndpointSlices that make the Pod's name were not read, and no podfqdn has asked DNS", "get the permission to list the Services and EndpointSlices of the namespace")
 	case j.State == Pending:
 		guess("podfqdn has not started yet", "nothing, if the Pod is new; otherwise see kubectl describe pod")
 	}

@@ -94,7 +94,7 @@ func observe(t *testing.T, minutes int, s *sidecarPod, happens func(minute int))
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		s.Health = health.New(func() bool { return s.stands }, "v1", "abc")
-		s.Tell("certificate", false, gauges(t, func() (float64, bool) {
+		s.Tell("certificate", gauges(t, func() (float64, bool) {
 			return float64(start.Add(s.expires).Unix()), s.expires != 0
 		}))
 		time.Sleep(time.Second) // the first agreement must not take 0 s
