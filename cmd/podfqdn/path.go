@@ -470,7 +470,7 @@ func (p *path) withdraw(turn identity.Turn) {
 // failed reports that a volume could not be written.
 func (p *path) failed(err error) error {
 	p.health.VolumeFailed(err)
-	p.warn("the volume is not as it should be", err.Error())
+	p.warn("cannot update the volume", err.Error())
 	return volumeError(err)
 }
 

@@ -467,7 +467,7 @@ func TestAVolumeThatVanishesUnderASidecarIsWarnedAboutOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
-		if got := s.said("warn"); len(got) != 1 || !strings.Contains(got[0], "the volume is not as it should be") {
+		if got := s.said("warn"); len(got) != 1 || !strings.Contains(got[0], "cannot update the volume") {
 			t.Errorf("warned of %q", got)
 		}
 		if n := s.counts("podfqdn_volume_errors_total"); n < "10" || len(n) != 2 {
