@@ -247,7 +247,7 @@ func (s *space) fails(pod string, code int32, reason string) (end *corev1.Contai
 // does not wait for that.
 func killedByProbe(s *space) {
 	s.example("exec.yaml", "replicas: 3", "replicas: 1", "  selector:\n    app: db\n---", "  selector:\n    app: another\n---",
-		"        startupProbe: # holds back the livenessProbe, which would kill podfqdn while it waits\n          httpGet: {path: /healthz, port: 8080}\n          periodSeconds: 1\n          failureThreshold: 960 # PODFQDN_TIMEOUT, 15m, and a minute for the server itself\n", "",
+		"        startupProbe: # holds back the livenessProbe, which would kill podfqdn while it waits\n          httpGet: {path: /healthz, port: 8080}\n          periodSeconds: 1\n          failureThreshold: 960 # PODFQDN_TIMEOUT, 15m, plus a minute for the server itself\n", "",
 		"        livenessProbe:\n", "        livenessProbe:\n          periodSeconds: 5\n          failureThreshold: 2\n")
 	end := s.fails("db-0", 143, "")
 	if !regexp.MustCompile(`^podfqdn: ended by SIGTERM after .*NXDOMAIN`).MatchString(end.Message) {

@@ -92,7 +92,15 @@ func (s *space) needsOperator() {
 	}
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
 		s.kubectl("apply", "--server-side", "--filename="+module.Dir+"/example/prometheus-operator-crd/monitoring.coreos.com_"+kind+".yaml")
-		s.kubectl("wait", "--for=condition=Established", "crd/"+kind+".monitoring.coreos.com", "--timeout=1m")
+		// kubectl wait ends with an error where there are no conditions yet.
+		established := func() string {
+			return s.kubectl("get", "crd", kind+".monitoring.coreos.com", `--output=jsonpath={.status.conditions[?(@.type=="Established")].status}`)
+		}
+		for deadline := time.Now().Add(patience); established() != "True"; time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				s.Fatalf("the CustomResourceDefinition of %s is not established", kind)
+			}
+		}
 	}
 }
 
