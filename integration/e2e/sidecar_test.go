@@ -93,10 +93,11 @@ func (s *space) needsOperator() {
 	for _, kind := range []string{"podmonitors", "prometheusrules"} {
 		s.kubectl("apply", "--server-side", "--filename="+module.Dir+"/example/prometheus-operator-crd/monitoring.coreos.com_"+kind+".yaml")
 		// kubectl wait ends with an error where there are no conditions yet.
-		established := func() string {
-			return s.kubectl("get", "crd", kind+".monitoring.coreos.com", `--output=jsonpath={.status.conditions[?(@.type=="Established")].status}`)
+		established := func() bool {
+			conditions := s.kubectl("get", "crd", kind+".monitoring.coreos.com", "--output=jsonpath={.status.conditions}")
+			return strings.Contains(conditions, `"status":"True","type":"Established"`)
 		}
-		for deadline := time.Now().Add(patience); established() != "True"; time.Sleep(100 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); !established(); time.Sleep(100 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				s.Fatalf("the CustomResourceDefinition of %s is not established", kind)
 			}
