@@ -19,7 +19,7 @@ func statefulSets(t *testing.T, w world) {
 			}
 			all := func(n int) map[string]string {
 				s.Helper()
-				s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
+				s.kubectl("rollout", "status", "statefulset/db", "--timeout=5m")
 				addrs := map[string]string{}
 				for _, pod := range s.pods("db", n) {
 					addrs[pod] = s.published(pod, s.fqdn(pod, "db")).Status.PodIP
