@@ -37,7 +37,7 @@ import (
 )
 
 // patience is how long anything may take that takes seconds on a quiet machine.
-const patience = 6 * time.Minute
+const patience = 3 * time.Minute
 
 // space is one test's namespace.
 type space struct {

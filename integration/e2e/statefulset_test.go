@@ -19,7 +19,7 @@ func statefulSets(t *testing.T, w world) {
 			}
 			all := func(n int) map[string]string {
 				s.Helper()
-				s.kubectl("rollout", "status", "statefulset/db", "--timeout=5m")
+				s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
 				addrs := map[string]string{}
 				for _, pod := range s.pods("db", n) {
 					addrs[pod] = s.published(pod, s.fqdn(pod, "db")).Status.PodIP
@@ -38,6 +38,10 @@ func statefulSets(t *testing.T, w world) {
 			s.kubectl("scale", "statefulset/db", "--replicas=5")
 			scaled := all(5)
 			s.kubectl("rollout", "restart", "statefulset/db")
+			for i := range 5 { // they are replaced one after the other, and each may take its time
+				name := fmt.Sprintf("db-%d", 4-i)
+				s.until(name, "it is replaced", func(p *corev1.Pod) bool { return ready(p) && p.Status.PodIP != scaled[name] })
+			}
 			rolled := all(5)
 			s.kubectl("delete", "pod/db-1")
 			deleted := all(5)
