@@ -1,4 +1,4 @@
-# integration/image writes the same image without an engine; a test there compares the two.
+# integration/release writes the same image without an engine; a test there compares the two.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -89,7 +89,7 @@ image: ## the container image, by docker or podman
 
 image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64)
 	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
-	@$(PLAIN) go -C integration run ./image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
+	@$(PLAIN) go -C integration run ./release image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
 		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
 
 lint: lint-root lint-integration ## go vet and staticcheck, for integration too

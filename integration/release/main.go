@@ -1,7 +1,6 @@
-// Command image writes podfqdn's container image as a docker archive, for
-// docker load, podman load and ctr images import, with no engine and no
-// registry. It is the image of the Dockerfile (a test compares them), and the
-// same binary always gives the same bytes.
+// Command release makes what users install, without a container engine: the
+// container image, and what a release consists of. The same commit and the same
+// Go always give the same bytes.
 package main
 
 import (
@@ -18,8 +17,20 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stderr))
 }
 
+// run runs the program with the given arguments, and returns the exit code: 1 if
+// something failed, 2 after a wrong command line.
 func run(args []string, stderr io.Writer) int {
-	flags := flag.NewFlagSet("image", flag.ContinueOnError)
+	if len(args) > 0 && args[0] == "image" {
+		return runImage(args[1:], stderr)
+	}
+	fmt.Fprintf(stderr, "release: unknown command %q: use image\n", args)
+	return 2
+}
+
+// runImage writes the image as a docker archive, for docker load, podman load and
+// ctr images import. It is the image of the Dockerfile; a test compares them.
+func runImage(args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("release image", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	out := flags.String("o", "", "write the archive to this `file`")
 	binary := flags.String("binary", "", "podfqdn, built for Linux without cgo: its `path`")
@@ -35,7 +46,7 @@ func run(args []string, stderr io.Writer) int {
 		return 2
 	}
 	if err := write(*out, *binary, *arch, *tag, labels(*version, *revision)); err != nil {
-		fmt.Fprintln(stderr, "image:", err)
+		fmt.Fprintln(stderr, "release image:", err)
 		return 1
 	}
 	return 0

@@ -54,7 +54,7 @@ func archive(t *testing.T, binary, arch string, more ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "image.tar")
 	var stderr strings.Builder
-	if code := run(append([]string{"-o", out, "-binary", binary, "-arch", arch}, more...), &stderr); code != 0 {
+	if code := run(append([]string{"image", "-o", out, "-binary", binary, "-arch", arch}, more...), &stderr); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr.String())
 	}
 	return out
@@ -171,7 +171,7 @@ func TestAProgramThatScratchCannotStartIsRefused(t *testing.T) {
 	} {
 		out := filepath.Join(t.TempDir(), "image.tar")
 		var stderr strings.Builder
-		code := run([]string{"-o", out, "-binary", c.binary, "-arch", c.arch}, &stderr)
+		code := run([]string{"image", "-o", out, "-binary", c.binary, "-arch", c.arch}, &stderr)
 		if code != 1 || !strings.Contains(stderr.String(), c.want) {
 			t.Errorf("%s for %s: exit %d, %q, want exit 1 and %q", c.binary, c.arch, code, stderr.String(), c.want)
 		}
@@ -199,7 +199,7 @@ func TestTheDockerfileDescribesTheSameImage(t *testing.T) {
 	}
 
 	var stderr strings.Builder
-	run([]string{"-h"}, &stderr)
+	run([]string{"image", "-h"}, &stderr)
 	for arg, value := range stage.args {
 		if flag := "-" + strings.ToLower(arg) + " "; !regexp.MustCompile(flag + `[^\n]*\n[^\n]*\(default "` + value + `"\)`).MatchString(stderr.String()) {
 			t.Errorf("ARG %s=%s: no flag %swith this default:\n%s", arg, value, flag, stderr.String())
