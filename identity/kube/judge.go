@@ -264,7 +264,8 @@ func (j *judge) rest() {
 	case j.State == GaveUp || j.State == Failed:
 		guess("podfqdn's last message: "+j.Reason, "the API shows no fault now: see what podfqdn says once the kubelet has restarted it")
 	case j.State == Waiting:
-		guess("podfqdn waits, but the API shows no fault", "only podfqdn doctor in the Pod can tell, which was not run")
+		guess("podfqdn waits, but the API shows no fault", fmt.Sprintf("see what podfqdn finds in the Pod, where it was not asked: %s exec %s -c %s -- %s doctor",
+			in(j.kubectl, j.Namespace), Quote(j.Pod), Quote(j.Container), j.podfqdn.binary()))
 	case j.State == Unused && (j.services == nil || !j.sliced):
 		guess("the Services and EndpointSlices that make the Pod's name were not read, and no podfqdn has asked DNS", "get the permission to list the Services and EndpointSlices of the namespace")
 	case j.State == Pending:

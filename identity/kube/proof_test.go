@@ -320,6 +320,16 @@ func TestASliceMadeByHandGivesAPodWithoutSubdomainItsName(t *testing.T) {
 	}
 }
 
+func TestTheDoctorThatWasNotRunInThePodIsNamedWhereTheAPIShowsNoFault(t *testing.T) {
+	t.Parallel()
+	v := situation{services: true, slices: true, corefile: allZones}.view()
+	causes := v.Causes(nil)
+	want := "kubectl --namespace '" + v.Namespace + "' exec '" + v.Pod + "' -c 'podfqdn' -- /podfqdn doctor"
+	if got := strings.ReplaceAll(causes[0].Change, "'", ""); len(causes) != 1 || !strings.HasSuffix(got, strings.ReplaceAll(want, "'", "")) {
+		t.Errorf("%+v, want %s", causes, want)
+	}
+}
+
 func TestAnotherPodIsNamedThoughItMayNotBeRead(t *testing.T) {
 	t.Parallel()
 	v := situation{services: true, slices: true, corefile: allZones}.view()
