@@ -6,8 +6,8 @@ ARCH ?= $(shell go env GOARCH)
 IMAGE ?= podfqdn:dev
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+DATE ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 FUZZTIME ?= 10s
-PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 CLUSTER ?= dev
 DOMAIN ?= cluster.local
 REPS ?= 20
@@ -36,7 +36,7 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, runs the command, and prints the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo quick test race test-kerberos faults faults-long build plugin krew image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo quick test race test-kerberos faults faults-long build plugin release image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,25 +72,18 @@ build: ## bin/podfqdn
 plugin: ## bin/kubectl-podfqdn; in the PATH it is kubectl podfqdn
 	@$(BUILD) -o bin/kubectl-podfqdn ./cmd/kubectl-podfqdn
 
-krew: ## dist/kubectl-podfqdn-OS-ARCH.tar.gz for PLATFORMS, and dist/krew.yaml with their sums
-	@mkdir -p dist && sed 's/v0\.0\.0/$(VERSION)/' cmd/kubectl-podfqdn/krew.yaml >dist/krew.yaml
-	@for platform in $(PLATFORMS); do \
-		os=$${platform%/*} arch=$${platform#*/}; name=kubectl-podfqdn-$$os-$$arch exe=; if [ $$os = windows ]; then exe=.exe; fi; \
-		mkdir -p dist/$$name && cp LICENSE dist/$$name && \
-		GOOS=$$os GOARCH=$$arch $(BUILD) -o dist/$$name/kubectl-podfqdn$$exe ./cmd/kubectl-podfqdn && \
-		tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=755 -C dist/$$name -cf - . | gzip -9n >dist/$$name.tar.gz && \
-		sed -i "/$$name\.tar/{n;s/0\{64\}/$$(sha256sum <dist/$$name.tar.gz | cut -c1-64)/}" dist/krew.yaml || exit; \
-	done
+release: ## dist/release: images, SBOMs, the plugin's archives, examples and sums of the commit (VERSION=v1.2.3 IMAGE=REGISTRY/podfqdn)
+	@$(PLAIN) go -C integration run ./release build -version "$(VERSION)" -image "$(IMAGE)" -o $(CURDIR)/dist/release
 
 image: ## the container image, by docker or podman
 	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \
 	if [ $$engine = none ]; then echo "make image: neither docker nor podman answers; make image-tar needs no engine" >&2; exit 1; fi; \
 	SOURCE_DATE_EPOCH=0 $$engine build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
-image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64)
+image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64, ppc64le, riscv64, s390x)
 	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
 	@$(PLAIN) go -C integration run ./release image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
-		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION)
+		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION) -date $(DATE)
 
 lint: lint-root lint-integration ## go vet and staticcheck, for integration too
 

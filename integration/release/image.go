@@ -3,21 +3,34 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// epoch is every date in the image: a later one would make each build differ.
-var epoch = time.Unix(0, 0).UTC()
+// machines has a line for each architecture (a GOARCH) that there is an image for.
+var machines = map[string]elf.Machine{
+	"amd64":   elf.EM_X86_64,
+	"arm64":   elf.EM_AARCH64,
+	"ppc64le": elf.EM_PPC64,
+	"riscv64": elf.EM_RISCV,
+	"s390x":   elf.EM_S390,
+}
 
-var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+func architectures() string {
+	return strings.Join(slices.Sorted(maps.Keys(machines)), ", ")
+}
 
 func labels(version, revision string) map[string]string {
 	return map[string]string{
@@ -35,7 +48,7 @@ func labels(version, revision string) map[string]string {
 func runsInScratch(program []byte, arch string) error {
 	machine, ok := machines[arch]
 	if !ok {
-		return fmt.Errorf("no image for architecture %q: want amd64 or arm64", arch)
+		return fmt.Errorf("no image for architecture %q: want one of %s", arch, architectures())
 	}
 	f, err := elf.NewFile(bytes.NewReader(program))
 	if err != nil {
@@ -52,16 +65,25 @@ func runsInScratch(program []byte, arch string) error {
 	return nil
 }
 
-// build makes the image of the Dockerfile around program, for linux/arch.
-func build(program []byte, arch string, labels map[string]string) (v1.Image, error) {
-	layer, err := layerOf(program)
+// newImage makes the image of the Dockerfile around program, for linux/arch, or
+// reports why program would not start in it. Every date in it is date.
+func newImage(program []byte, arch string, labels map[string]string, date time.Time) (v1.Image, error) {
+	if err := runsInScratch(program, arch); err != nil {
+		return nil, err
+	}
+	content, err := tarOf(date, file{"podfqdn", 0o555, program})
 	if err != nil {
 		return nil, err
 	}
-	img, err := mutate.Append(empty.Image, mutate.Addendum{
-		// Not compressed: so the bytes hang on no compressor's version.
-		Layer:   static.NewLayer(layer, types.DockerUncompressedLayer),
-		History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "COPY /podfqdn /podfqdn"},
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+		tarball.WithMediaType(types.OCILayer), tarball.WithCompressionLevel(gzip.BestCompression), tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.Append(base, mutate.Addendum{
+		Layer:   layer,
+		History: v1.History{Created: v1.Time{Time: date}, CreatedBy: "COPY /podfqdn /podfqdn"},
 	})
 	if err != nil {
 		return nil, err
@@ -71,7 +93,7 @@ func build(program []byte, arch string, labels map[string]string) (v1.Image, err
 		return nil, err
 	}
 	config = config.DeepCopy()
-	config.Created = v1.Time{Time: epoch}
+	config.Created = v1.Time{Time: date}
 	config.OS, config.Architecture = "linux", arch
 	config.Config = v1.Config{
 		User:       "65532:65532",
@@ -85,15 +107,24 @@ func build(program []byte, arch string, labels map[string]string) (v1.Image, err
 	return mutate.ConfigFile(img, config)
 }
 
-func layerOf(program []byte) ([]byte, error) {
+// file is a file of an archive.
+type file struct {
+	name    string
+	mode    int64
+	content []byte
+}
+
+// tarOf returns a tar archive of files, which belong to root and are of date.
+func tarOf(date time.Time, files ...file) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	err := w.WriteHeader(&tar.Header{Name: "podfqdn", Mode: 0o555, Size: int64(len(program)), ModTime: epoch})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(program); err != nil {
-		return nil, err
+	for _, f := range files {
+		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.content)), ModTime: date}); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(f.content); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err

@@ -4,10 +4,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -20,10 +24,15 @@ func main() {
 // run runs the program with the given arguments, and returns the exit code: 1 if
 // something failed, 2 after a wrong command line.
 func run(args []string, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == "image" {
-		return runImage(args[1:], stderr)
+	if len(args) > 0 {
+		switch args[0] {
+		case "image":
+			return runImage(args[1:], stderr)
+		case "build":
+			return runBuild(args[1:], stderr)
+		}
 	}
-	fmt.Fprintf(stderr, "release: unknown command %q: use image\n", args)
+	fmt.Fprintf(stderr, "release: unknown command %q: use image or build\n", args)
 	return 2
 }
 
@@ -34,10 +43,11 @@ func runImage(args []string, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	out := flags.String("o", "", "write the archive to this `file`")
 	binary := flags.String("binary", "", "podfqdn, built for Linux without cgo: its `path`")
-	arch := flags.String("arch", "", "GOARCH of the image: amd64 or arm64")
+	arch := flags.String("arch", "", "GOARCH of the image: "+architectures())
 	tag := flags.String("tag", "podfqdn:dev", "`name:tag` of the image")
 	version := flags.String("version", "unknown", "label org.opencontainers.image.version")
 	revision := flags.String("revision", "unknown", "label org.opencontainers.image.revision")
+	date := flags.Int64("date", 0, "every date in the image, in `seconds` since 1970: the commit's")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -45,14 +55,14 @@ func runImage(args []string, stderr io.Writer) int {
 		flags.Usage()
 		return 2
 	}
-	if err := write(*out, *binary, *arch, *tag, labels(*version, *revision)); err != nil {
+	if err := writeImage(*out, *binary, *arch, *tag, labels(*version, *revision), time.Unix(*date, 0).UTC()); err != nil {
 		fmt.Fprintln(stderr, "release image:", err)
 		return 1
 	}
 	return 0
 }
 
-func write(out, binary, arch, tag string, labels map[string]string) error {
+func writeImage(out, binary, arch, tag string, labels map[string]string, date time.Time) error {
 	ref, err := name.NewTag(tag)
 	if err != nil {
 		return err
@@ -61,12 +71,34 @@ func write(out, binary, arch, tag string, labels map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if err := runsInScratch(program, arch); err != nil {
+	img, err := newImage(program, arch, labels, date)
+	if err != nil {
 		return fmt.Errorf("%s: %w", binary, err)
 	}
-	img, err := build(program, arch, labels)
-	if err != nil {
-		return err
-	}
 	return tarball.WriteToFile(out, ref, img)
+}
+
+// runBuild writes the release of the commit that is checked out.
+func runBuild(args []string, stderr io.Writer) int {
+	flags := flag.NewFlagSet("release build", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	version := flags.String("version", "", "the release's version, such as `v1.2.3`")
+	image := flags.String("image", "", "the image's `repository`, such as registry.example.com/podfqdn")
+	out := flags.String("o", "", "write the release to this `directory`, in place of the release that is in it")
+	from := flags.String("source", ".", "a clone of podfqdn, or a `directory` in it, whose commit is released")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if *out == "" || flags.NArg() > 0 {
+		flags.Usage()
+		return 2
+	}
+	// An interrupted build removes its temporary directories.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := writeRelease(ctx, *out, *from, *version, *image, stderr); err != nil {
+		fmt.Fprintln(stderr, "release build:", err)
+		return 1
+	}
+	return 0
 }
