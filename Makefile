@@ -36,7 +36,7 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, runs the command, and prints the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo quick test race test-kerberos faults faults-long build plugin release image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo quick test race test-kerberos faults faults-long test-release build plugin release image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ race: ## the tests of integration with the race detector too
 test-kerberos: ## compares keytabs with MIT krb5, and tries extracted keys on a real KDC (needs krb5-kdc, krb5-admin-server, krb5-user)
 	$(call stage,test kerberos,$(PLAIN) go -C integration test -vet=off -count=1 -tags kerberos ./kerberos/...)
 
+test-release: ## a whole release, made twice, and what is in it (root; needs git, qemu-user-static)
+	$(call stage,test release,$(PLAIN) go -C integration test -vet=off -count=1 -tags release -timeout 60m -v ./release)
+
 build: ## bin/podfqdn
 	@$(BUILD) -o bin/podfqdn ./cmd/podfqdn
 
@@ -92,8 +95,8 @@ lint-root: staticcheck
 	$(call stage,staticcheck,$(RACE) bin/staticcheck $(PODFQDN) && $(PLAIN) bin/staticcheck $(PLUGIN))
 
 lint-integration: staticcheck
-	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e$(comma)kerberos$(comma)faults ./...)
-	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck -tags cluster$(comma)e2e$(comma)kerberos$(comma)faults ./...)
+	$(call stage,vet integration,$(PLAIN) go -C integration vet -tags cluster$(comma)e2e$(comma)kerberos$(comma)faults$(comma)release ./...)
+	$(call stage,staticcheck integration,cd integration && $(PLAIN) ../bin/staticcheck -tags cluster$(comma)e2e$(comma)kerberos$(comma)faults$(comma)release ./...)
 
 staticcheck:
 	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)

@@ -20,17 +20,23 @@ import (
 )
 
 // writeImages writes the image of every architecture and their index, as an OCI
-// image layout, and image.txt, the index's name.
+// image layout, image.txt, the index's name, and what is in each image and in all.
 // The layout: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 func (r release) writeImages(ctx context.Context) error {
 	about := labels(r.source.version, r.source.revision)
 	notes := maps.Clone(about)
 	notes["org.opencontainers.image.created"] = r.source.date.Format(time.RFC3339)
 
+	type part struct {
+		arch    string
+		img     v1.Image
+		content contents
+	}
+	var parts []part
 	index := mutate.Annotations(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), notes).(v1.ImageIndex)
 	for _, arch := range slices.Sorted(maps.Keys(machines)) {
 		start := time.Now()
-		program, err := r.source.program(ctx, "./cmd/podfqdn", "linux", arch)
+		program, content, err := r.source.program(ctx, "./cmd/podfqdn", "linux", arch)
 		if err != nil {
 			return err
 		}
@@ -40,6 +46,7 @@ func (r release) writeImages(ctx context.Context) error {
 		}
 		img = mutate.Annotations(img, notes).(v1.Image)
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: plain{img}, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+		parts = append(parts, part{arch, img, content})
 		layers, err := img.Layers()
 		if err != nil {
 			return err
@@ -50,18 +57,61 @@ func (r release) writeImages(ctx context.Context) error {
 		}
 		r.done(start, "image linux/%s, %d bytes, %d compressed", arch, len(program), size)
 	}
-	digest, err := index.Digest()
-	if err != nil {
-		return err
-	}
-	_, err = layout.Write(filepath.Join(r.dir, "oci"), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+	start := time.Now()
+	_, err := layout.Write(r.oci(), mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
 		Add:        index,
 		Descriptor: v1.Descriptor{Annotations: map[string]string{"org.opencontainers.image.ref.name": r.source.version}},
 	}))
 	if err != nil {
 		return err
 	}
+	all := make([]contents, len(parts))
+	for i, p := range parts {
+		all[i] = p.content
+	}
+	if err := r.describe(index, "podfqdn", all...); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if err := r.describe(p.img, "podfqdn-linux-"+p.arch, p.content); err != nil {
+			return err
+		}
+	}
+	digest, err := index.Digest()
+	if err != nil {
+		return err
+	}
+	r.done(start, "index, and the SBOMs of index and images")
 	return r.write("image.txt", fmt.Appendf(nil, "%s:%s@%s\n", r.image, r.source.version, digest))
+}
+
+func (r release) oci() string { return filepath.Join(r.dir, "oci") }
+
+// describe writes the SBOMs of an image or an index, which has programs of these
+// contents in it, and attaches them to it.
+func (r release) describe(subject partial.Describable, name string, programs ...contents) error {
+	digest, err := subject.Digest()
+	if err != nil {
+		return err
+	}
+	cyclonedx, spdx, err := sboms(r.image+"@"+digest.String(), r.source.date, programs...)
+	if err != nil {
+		return err
+	}
+	if err := r.writeSBOMs(name, cyclonedx, spdx); err != nil {
+		return err
+	}
+	if err := r.attach(subject, name+".cdx.json", "application/vnd.cyclonedx+json", cyclonedx); err != nil {
+		return err
+	}
+	return r.attach(subject, name+".spdx.json", "application/spdx+json", spdx)
+}
+
+func (r release) writeSBOMs(name string, cyclonedx, spdx []byte) error {
+	if err := r.write("sbom/"+name+".cdx.json", cyclonedx); err != nil {
+		return err
+	}
+	return r.write("sbom/"+name+".spdx.json", spdx)
 }
 
 // plain is an image that is not an artifact: otherwise the index says that it is
@@ -70,7 +120,7 @@ type plain struct{ v1.Image }
 
 func (plain) ArtifactType() (string, error) { return "", nil }
 
-// attach adds to the layout in dir/oci a document that is about subject, a
+// attach adds to the layout a document that is about subject, a
 // manifest: in OCI's words, a referrer.
 // The form: https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidelines-for-artifact-usage
 func (r release) attach(subject partial.Describable, name string, kind types.MediaType, document []byte) error {
@@ -78,7 +128,7 @@ func (r release) attach(subject partial.Describable, name string, kind types.Med
 	if err != nil {
 		return err
 	}
-	oci := layout.Path(filepath.Join(r.dir, "oci"))
+	oci := layout.Path(r.oci())
 	add := func(kind types.MediaType, content []byte) (v1.Descriptor, error) {
 		digest, size, err := v1.SHA256(bytes.NewReader(content))
 		if err != nil {

@@ -25,8 +25,8 @@ type krew struct {
 	}
 }
 
-// writePlugins writes an archive for each platform of cmd/kubectl-podfqdn/krew.yaml,
-// and krew.yaml with the version and the archives' sums.
+// writePlugins writes an archive and its SBOMs for each platform of
+// cmd/kubectl-podfqdn/krew.yaml, and krew.yaml with the version and the archives' sums.
 func (r release) writePlugins(ctx context.Context) error {
 	text, err := os.ReadFile(filepath.Join(r.source.dir, "cmd", "kubectl-podfqdn", "krew.yaml"))
 	if err != nil {
@@ -44,11 +44,11 @@ func (r release) writePlugins(ctx context.Context) error {
 	for _, p := range manifest.Spec.Platforms {
 		start := time.Now()
 		platform := p.Selector.MatchLabels
-		program, err := r.source.program(ctx, "./cmd/kubectl-podfqdn", platform.OS, platform.Arch)
+		program, content, err := r.source.program(ctx, "./cmd/kubectl-podfqdn", platform.OS, platform.Arch)
 		if err != nil {
 			return err
 		}
-		content, err := tarOf(r.source.date, file{"LICENSE", 0o644, licence}, file{p.Bin, 0o755, program})
+		files, err := tarOf(r.source.date, file{"LICENSE", 0o644, licence}, file{"THIRD_PARTY_LICENSES", 0o644, notices(content)}, file{p.Bin, 0o755, program})
 		if err != nil {
 			return err
 		}
@@ -57,13 +57,21 @@ func (r release) writePlugins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.Write(content); err != nil {
+		if _, err := w.Write(files); err != nil {
 			return err
 		}
 		if err := w.Close(); err != nil {
 			return err
 		}
-		name := fmt.Sprintf("kubectl-podfqdn-%s-%s.tar.gz", platform.OS, platform.Arch)
+		name := fmt.Sprintf("kubectl-podfqdn-%s-%s", platform.OS, platform.Arch)
+		cyclonedx, spdx, err := sboms("", r.source.date, content)
+		if err != nil {
+			return err
+		}
+		if err := r.writeSBOMs(name, cyclonedx, spdx); err != nil {
+			return err
+		}
+		name += ".tar.gz"
 		if err := r.write(name, archive.Bytes()); err != nil {
 			return err
 		}

@@ -67,24 +67,30 @@ func checkout(ctx context.Context, from, dir, version string) (source, error) {
 }
 
 // program builds a command of the source, such as ./cmd/podfqdn, and returns the
-// executable file. Nothing in the user's environment or settings changes a byte of it.
-func (s source) program(ctx context.Context, command, goos, goarch string) ([]byte, error) {
+// executable file, and what is in it. Nothing in the user's environment or settings
+// changes a byte of it.
+func (s source) program(ctx context.Context, command, goos, goarch string) ([]byte, contents, error) {
+	what := fmt.Sprintf("%s for %s/%s", command, goos, goarch)
 	out := filepath.Join(s.dir, "bin", filepath.Base(command))
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=true", "-ldflags=-s -w -buildid=", "-o", out, command)
 	cmd.Dir = s.dir
 	cmd.Env = append(environment(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+goarch,
 		"GOAMD64=v1", "GOARM64=v8.0", "GOPPC64=power8", "GORISCV64=rva20u64", "GOFIPS140=off")
 	if output, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build %s for %s/%s: %w: %s", command, goos, goarch, err, bytes.TrimSpace(output))
+		return nil, nil, fmt.Errorf("go build %s: %w: %s", what, err, bytes.TrimSpace(output))
 	}
 	program, err := os.ReadFile(out)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := s.made(program); err != nil {
-		return nil, fmt.Errorf("%s for %s/%s: %w", command, goos, goarch, err)
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return program, nil
+	content, err := inspect(s.dir, program)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return program, content, nil
 }
 
 // made reports why program is not of this source, by what Go has stamped into it.
