@@ -99,6 +99,7 @@ func built(t *testing.T, source string) string {
 	if code := run([]string{"build", "-source", source, "-version", "v1.2.3", "-image", repository, "-o", out}, &stderr); code != 0 {
 		t.Fatalf("exit %d: %s", code, stderr.String())
 	}
+	t.Log(stderr.String())
 	return out
 }
 
