@@ -22,6 +22,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 // command returns the whole command line. It sets *code, the exit code of a run
@@ -33,23 +34,43 @@ func command(stdout io.Writer, code *int) *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          func(_ *cobra.Command, args []string) error { return unknown(args) },
+		Version:       build.Line("kubectl podfqdn"),
 		RunE: func(c *cobra.Command, _ []string) error {
 			_ = c.Help()
-			return usageError{errors.New("a command is missing: doctor")}
+			return usageError{errors.New("a command is missing: use doctor or version")}
 		},
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl podfqdn"},
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(doctorCommand(stdout, code))
+	// Cobra's own flag would take -v too, which is kubectl's for its log.
+	root.Flags().Bool("version", false, "print the version, the commit and the Go that built it")
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddCommand(doctorCommand(stdout, code), versionCommand())
 	return root
 }
 
 func unknown(args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("unknown command %+q: use doctor", args[0])}
+		return usageError{fmt.Errorf("unknown command %+q: use doctor or version", args[0])}
 	}
 	return nil
+}
+
+// versionCommand prints what the flag --version does.
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                   "version",
+		DisableFlagsInUseLine: true,
+		Short:                 "Print the version, the commit and the Go that built it",
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("version takes no argument, got %+q", args[0])}
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), c.Root().Version)
+			return err
+		},
+	}
 }
 
 // doctor holds the flags of the command doctor.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
+	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 func TestMainIsFourLines(t *testing.T) {
@@ -41,8 +42,10 @@ func TestMainIsFourLines(t *testing.T) {
 func TestAMistakeInTheCommandLineIsOneSentenceAndTen(t *testing.T) {
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	for _, c := range []struct{ args, want string }{
-		{"", "a command is missing: doctor"},
-		{"check", `unknown command "check": use doctor`},
+		{"", "a command is missing: use doctor or version"},
+		{"check", `unknown command "check": use doctor or version`},
+		{"version 1", `version takes no argument, got "1"`},
+		{"version --short", "unknown flag: --short"},
 		{"doctor", "want one Pod, got 0: kubectl podfqdn doctor POD, or -l SELECTOR, or -A"},
 		{"doctor a b", "want one Pod, got 2"},
 		{"doctor -A a", `a Pod, "a", and --selector or --all-namespaces: use one or the other`},
@@ -75,6 +78,18 @@ func TestHelpNeedsNothing(t *testing.T) {
 		var out, errs strings.Builder
 		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != 0 || !strings.Contains(out.String(), "doctor") || errs.Len() > 0 {
 			t.Errorf("%q: exit code %d, %q", args, code, errs.String())
+		}
+	}
+}
+
+// It is podfqdn's line with another name in front, so that the two can be compared.
+func TestTheVersionIsOneLineAndNeedsNothing(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	want := build.Line("kubectl podfqdn") + "\n"
+	for _, args := range []string{"version", "--version"} {
+		var out, errs strings.Builder
+		if code := run(t.Context(), strings.Fields(args), &out, &errs); code != 0 || out.String() != want || errs.Len() > 0 {
+			t.Errorf("%q: exit code %d, %q, %q", args, code, out.String(), errs.String())
 		}
 	}
 }

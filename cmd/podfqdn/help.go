@@ -3,8 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"runtime"
-	"runtime/debug"
 	"text/tabwriter"
 )
 
@@ -23,7 +21,7 @@ usage: podfqdn COMMAND
   check    exit 0 if the volume holds this Pod's verified name, and print it
   doctor   say why DNS does not agree, and what to change; -o json for programs
   help     print this
-  version  print the version
+  version  print the version, the commit and the Go that built it
 
 exit codes: 0 published · 1 unexpected · 10 configuration or Pod spec · 11 deadline (check: not verified; doctor: not healthy)
             12 deadline, another Pod holds the name · 13 volume
@@ -39,29 +37,4 @@ variables, all optional:
 		fmt.Fprintf(table, "  %s\t%s\t%s\n", v.name, v.value, v.doc)
 	}
 	table.Flush()
-}
-
-// version returns the line that "podfqdn version" prints.
-func version() string {
-	number, revision := built()
-	if revision != "" {
-		revision = " " + revision
-	}
-	return fmt.Sprintf("podfqdn %s%s %s %s/%s", number, revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-}
-
-// built returns the module's version and the commit, from the build itself.
-func built() (number, revision string) {
-	number = "(devel)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if info.Main.Version != "" {
-			number = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				revision = s.Value
-			}
-		}
-	}
-	return number, revision
 }

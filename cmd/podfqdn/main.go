@@ -16,6 +16,7 @@ import (
 
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/shown"
+	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 func main() {
@@ -58,7 +59,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		help(stdout)
 		return exitOK
 	case "version", "--version":
-		fmt.Fprintln(stdout, version())
+		fmt.Fprintln(stdout, build.Line("podfqdn"))
 		return exitOK
 	case "init", "sidecar", "exec":
 		return runPath(ctx, command, args[1:], environ, stderr)

@@ -19,6 +19,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/render"
 	"github.com/podfqdn/podfqdn/identity/resolver"
+	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 // runPath walks the path: to the first agreement for "init" and "exec", and on from
@@ -90,7 +91,7 @@ func (p *path) run(ctx context.Context, command string, args, environ []string) 
 	if err != nil {
 		return err
 	}
-	version, revision := built()
+	version, revision := build.Info()
 	p.sidecar, p.afresh, p.health = command == "sidecar", command == "init", health.New(p.name.stands.Load, version, revision)
 	began, limit := time.Now(), time.Duration(cfg.Timeout)
 	if p.sidecar {
