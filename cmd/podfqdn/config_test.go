@@ -45,7 +45,7 @@ func TestTheContractHasEveryVariableOnce(t *testing.T) {
 
 func TestHelpHasEveryExitCode(t *testing.T) {
 	t.Parallel()
-	want := exitCodes(t, "main.go")
+	want := exitCodes(t, ".")
 	var b strings.Builder
 	help(&b)
 	_, text, _ := strings.Cut(b.String(), "exit codes:")

@@ -2,9 +2,8 @@ package main
 
 import (
 	"go/ast"
-	"go/parser"
-	"go/token"
 	"io/fs"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/podtest"
 	"github.com/podfqdn/podfqdn/identity/reference"
+	"github.com/podfqdn/podfqdn/internal/surface"
 )
 
 func TestTheContractHasEveryVerdict(t *testing.T) {
@@ -64,43 +64,49 @@ func TestTheContractHasEveryCause(t *testing.T) {
 
 func TestTheContractHasEveryExitCode(t *testing.T) {
 	t.Parallel()
-	documented(t, "### podfqdn", exitCodes(t, "main.go")...)
-	documented(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn/main.go")...)
+	documented(t, "### podfqdn", exitCodes(t, ".")...)
+	documented(t, "### kubectl podfqdn doctor", exitCodes(t, "../kubectl-podfqdn")...)
 }
 
-// gaugesOf returns the gauges of every requirement that has some, each with a value.
-func gaugesOf(t *testing.T) (all []identity.Gauge) {
-	var c config
-	if err := c.TLS.TLS.UnmarshalText([]byte("/tls")); err != nil {
+// everyRequirement returns all that a Pod may require in addition to its name.
+func everyRequirement(t *testing.T) []*identity.Requirement {
+	t.Helper()
+	c, _, err := readConfig([]string{"PODFQDN_TLS=/tls", "PODFQDN_PEERS=2", "PODFQDN_KRB5_PRINCIPALS=HTTP/{fqdn}",
+		"PODFQDN_KRB5_REALM=EXAMPLE.COM", "PODFQDN_KRB5_SOURCE=/keytabs", "PODFQDN_RENDER=/src:/dst"})
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range c.kinds() {
-		r, err := k.make(podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{}), "/identity")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r != nil {
-			all = append(all, r.Gauges...)
-		}
+	p := path{cfg: c}
+	claim := podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{})
+	required, err := p.requirements(claim)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range all {
-		all[i].Value = func() (float64, bool) { return 1, true }
+	rendered, err := c.Render.Requirements(claim, p.others(required))
+	if err != nil || len(required) != len(c.kinds()) {
+		t.Fatalf("%d of %d kinds: %v", len(required), len(c.kinds()), err)
 	}
-	return all
+	return append(required, rendered...)
 }
 
-func TestTheContractHasEveryMetric(t *testing.T) {
-	t.Parallel()
+// seenMetrics returns the type of each metric, and the labels of those that have a
+// sample.
+func seenMetrics(t *testing.T) (types map[string]string, labels map[string][]string) {
+	t.Helper()
 	p := health.New(func() bool { return true }, "v1", "abc")
-	// With an agreement and a question, each metric has a sample.
-	p.Tell("peers", gaugesOf(t))
+	// With an agreement, a question and a value in each gauge, each metric has a sample.
+	for _, r := range everyRequirement(t) {
+		for i := range r.Gauges {
+			r.Gauges[i].Value = func() (float64, bool) { return 1, true }
+		}
+		p.Tell(r.Name, r.Gauges)
+	}
 	p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.NoData}}}}}})
-	var names []string
-	types, labels := map[string]string{}, map[string][]string{}
+	types, labels = map[string]string{}, map[string][]string{}
 	for line := range strings.Lines(metrics(p)) {
 		if declared, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			name, kind, _ := strings.Cut(strings.TrimSpace(declared), " ")
-			names, types[name] = append(names, name), kind
+			types[name] = kind
 		} else if !strings.HasPrefix(line, "#") {
 			name := regexp.MustCompile(`^\w+`).FindString(line)
 			labels[name] = nil
@@ -109,7 +115,13 @@ func TestTheContractHasEveryMetric(t *testing.T) {
 			}
 		}
 	}
-	for name, cells := range documented(t, "## Metrics", names...) {
+	return types, labels
+}
+
+func TestTheContractHasEveryMetric(t *testing.T) {
+	t.Parallel()
+	types, labels := seenMetrics(t)
+	for name, cells := range documented(t, "## Metrics", slices.Collect(maps.Keys(types))...) {
 		if _, ok := labels[name]; !ok {
 			t.Errorf("%s has no sample, so its labels are not seen", name)
 		}
@@ -156,11 +168,9 @@ func TestTheContractHasEveryFieldOfTheOtherDoctor(t *testing.T) {
 	structIn(t, kube, "Right").compare(t, "### lacks")
 
 	var states []string
-	for _, file := range sources(t, kube) {
-		for _, c := range constants(file) {
-			if kind, ok := c.Type.(*ast.Ident); ok && kind.Name == "State" {
-				states = append(states, written(t, c))
-			}
+	for _, c := range constants(t, kube) {
+		if c.Type == "State" {
+			states = append(states, written(t, c))
 		}
 	}
 	documented(t, "### state", states...)
@@ -263,29 +273,21 @@ func documented(t *testing.T, heading string, want ...string) map[string][]strin
 	return rows
 }
 
-// exitCodes returns the values of the constants exit… in a main.go. exitSignal
+// exitCodes returns the values of the constants exit… of a command. exitSignal
 // stands for one code for each signal that ends the process.
-func exitCodes(t *testing.T, path string) (codes []string) {
+func exitCodes(t *testing.T, dir string) (codes []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range constants(file) {
-		if !strings.HasPrefix(c.Names[0].Name, "exit") {
+	for _, c := range constants(t, dir) {
+		if !strings.HasPrefix(c.Name, "exit") {
 			continue
 		}
 		code := written(t, c)
-		if c.Names[0].Name != "exitSignal" {
+		if c.Name != "exitSignal" {
 			codes = append(codes, code)
 			continue
 		}
-		base, err := strconv.Atoi(code)
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-			codes = append(codes, strconv.Itoa(base+int(signal)))
+			codes = append(codes, strconv.Itoa(exitCode(interrupted(signal))))
 		}
 	}
 	return codes
@@ -344,50 +346,32 @@ func structIn(t *testing.T, dir, name string) jsonFields {
 }
 
 // sources parses the files of a package, without its tests.
-func sources(t *testing.T, dir string) (files []*ast.File) {
+func sources(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	files, err := surface.Sources(dir)
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, path := range paths {
-		if strings.HasSuffix(path, "_test.go") {
-			continue
-		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, file)
 	}
 	return files
 }
 
-// constants returns the constants that a file declares outside functions.
-func constants(file *ast.File) (specs []*ast.ValueSpec) {
-	for _, decl := range file.Decls {
-		if group, ok := decl.(*ast.GenDecl); ok && group.Tok == token.CONST {
-			for _, spec := range group.Specs {
-				specs = append(specs, spec.(*ast.ValueSpec))
-			}
-		}
+// constants returns the constants of a package.
+func constants(t *testing.T, dir string) []surface.Constant {
+	t.Helper()
+	all, err := surface.Constants(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return specs
+	return all
 }
 
 // written returns the value of a constant that is written out.
-func written(t *testing.T, c *ast.ValueSpec) string {
+func written(t *testing.T, c surface.Constant) string {
 	t.Helper()
-	if len(c.Values) == 1 {
-		if value, ok := c.Values[0].(*ast.BasicLit); ok {
-			if text, err := strconv.Unquote(value.Value); err == nil {
-				return text
-			}
-			return value.Value
-		}
+	if c.Value == "" {
+		t.Fatalf("constant %s is not written out", c.Name)
 	}
-	t.Fatalf("constant %s is not written out", c.Names[0].Name)
-	return ""
+	return c.Value
 }
 
 // metrics returns what Prometheus is told.
@@ -404,13 +388,9 @@ func TestTheListsOfVerdictsAndCausesAreWhole(t *testing.T) {
 		"../../identity/verdict.go":             len(identity.Verdicts()) + 1, // and absent
 		"../../identity/diagnosis/diagnosis.go": len(diagnosis.Kinds()),
 	} {
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
 		declared := 0
-		for _, c := range constants(file) {
-			if c.Names[0].IsExported() {
+		for _, c := range constants(t, filepath.Dir(path)) {
+			if c.File == filepath.Base(path) && ast.IsExported(c.Name) {
 				declared++
 			}
 		}
