@@ -3,6 +3,7 @@ package identity
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 )
 
 // ParseResolvConf reads the text of a resolv.conf.
@@ -37,3 +38,9 @@ func CheckOwn(addr netip.Addr) error { return checkOwn(addr) }
 
 // Instead returns the names that DNS may publish instead of the one claimed.
 func (c Claim) Instead() []Name { return c.instead }
+
+// Record is the type of identity.json.
+var Record = reflect.TypeFor[record]()
+
+// SchemaVersion is that of identity.json.
+const SchemaVersion = schemaVersion

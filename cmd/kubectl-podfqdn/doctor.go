@@ -191,7 +191,7 @@ func (d *doctor) run(ctx context.Context, c *cobra.Command, args []string, stdou
 			return false, usageError{errors.New("no Pod here uses podfqdn: see --namespace and --selector, or use -A")}
 		}
 		healthy = !slices.ContainsFunc(uses, func(u kube.Use) bool { return !u.Healthy })
-		return healthy, d.print(stdout, list{Schema: 1, Healthy: healthy, Pods: uses, kubectl: client.Kubectl})
+		return healthy, d.print(stdout, list{Schema: schema, Healthy: healthy, Pods: uses, kubectl: client.Kubectl})
 	}
 	report, err := examine(ctx, client, namespace, args[0], d.container)
 	if err != nil {
@@ -259,9 +259,12 @@ func granted(ctx context.Context, client *kube.Client, err error) error {
 	return fmt.Errorf("%w; an administrator grants it by: %s", err, strings.Join(client.Grant(ctx, []kube.Right{forbidden.Right}), " && "))
 }
 
+// schema is the version of what -o prints.
+const schema = 1
+
 // report is printed for one Pod; with -o it is a public interface.
 type report struct {
-	Schema  int  `json:"schema"` // 1
+	Schema  int  `json:"schema"`
 	Healthy bool `json:"healthy"`
 	kube.Use
 	Facts   []diagnosis.Seen     `json:"facts"`
@@ -292,7 +295,7 @@ type other struct {
 
 // list is printed for many Pods; with -o it is a public interface.
 type list struct {
-	Schema  int        `json:"schema"` // 1
+	Schema  int        `json:"schema"`
 	Healthy bool       `json:"healthy"`
 	Pods    []kube.Use `json:"pods"`
 
@@ -306,7 +309,7 @@ func examine(ctx context.Context, client *kube.Client, namespace, pod, container
 	if err != nil {
 		return report{}, err
 	}
-	r := report{Schema: 1, Lacks: view.Lacks, Trouble: view.Trouble}
+	r := report{Schema: schema, Lacks: view.Lacks, Trouble: view.Trouble}
 	each := view.Each()
 	wires, noWires := map[*kube.View]*diagnosis.Diagnosis{}, map[*kube.View]string{}
 	for _, v := range each {

@@ -400,6 +400,19 @@ func TestTheListsOfVerdictsAndCausesAreWhole(t *testing.T) {
 	}
 }
 
+// samples returns the values of db-0, whose peers are db-0 and db-1.
+func samples(t *testing.T) map[string]string {
+	t.Helper()
+	claim := podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{})
+	generation, err := identity.Render(podtest.Proven(claim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := identity.Environment(generation.Files())
+	values["POD_PEERS"] = "db-0.db.default.svc.cluster.local,db-1.db.default.svc.cluster.local"
+	return values
+}
+
 // The document of references is what they do.
 func TestTheDocumentOfReferencesIsTrue(t *testing.T) {
 	t.Parallel()
@@ -418,13 +431,7 @@ func TestTheDocumentOfReferencesIsTrue(t *testing.T) {
 	if !slices.Equal(got, known) {
 		t.Errorf("it lists %q, not %q", got, known)
 	}
-	claim := podtest.Claim(podtest.DB0.Files("cluster.local", "10.244.1.7"), identity.Given{}, identity.Policy{})
-	generation, err := identity.Render(podtest.Proven(claim))
-	if err != nil {
-		t.Fatal(err)
-	}
-	values := identity.Environment(generation.Files())
-	values["POD_PEERS"] = "db-0.db.default.svc.cluster.local,db-1.db.default.svc.cluster.local"
+	values := samples(t)
 	rows := regexp.MustCompile("(?m)^\\| `(.*)` \\| `(.*)` \\|$").FindAllStringSubmatch(section, -1)
 	if len(rows) < 6 {
 		t.Errorf("only %d rows", len(rows))

@@ -18,7 +18,7 @@ func documents(t *testing.T) map[string]string {
 	if err != nil || len(paths) < 8 {
 		t.Fatalf("docs: %q, %v", paths, err)
 	}
-	paths = append(paths, "../../README.md", "../../SECURITY.md", "../../CONTRIBUTING.md")
+	paths = append(paths, "../../README.md", "../../SECURITY.md", "../../CONTRIBUTING.md", "../../CHANGELOG.md")
 	texts := map[string]string{}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
