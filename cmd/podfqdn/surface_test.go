@@ -50,7 +50,7 @@ func promisedCommands(t *testing.T) (items []string) {
 			if !ok {
 				return true
 			}
-			command := ""
+			command, found := "", 0
 			ast.Inspect(f, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.CaseClause:
@@ -74,11 +74,15 @@ func promisedCommands(t *testing.T) (items []string) {
 						if len(words[0]) > 1 {
 							name = "-" + name
 						}
+						found++
 						items = append(items, fmt.Sprintf("command %s, flag %s, default %s", command, name, words[1]))
 					}
 				}
 				return true
 			})
+			if command != "" && found == 0 {
+				t.Errorf("no flag of %s is seen: its FlagSet must be in a variable flags", command)
+			}
 			return false
 		})
 	}
