@@ -30,9 +30,13 @@ func run(args []string, stderr io.Writer) int {
 			return runImage(args[1:], stderr)
 		case "build":
 			return runBuild(args[1:], stderr)
+		case "push":
+			return runPush(args[1:], stderr)
+		case "sign":
+			return runSign(args[1:], stderr)
 		}
 	}
-	fmt.Fprintf(stderr, "release: unknown command %q: use image or build\n", args)
+	fmt.Fprintf(stderr, "release: unknown command %q: use image, build, push or sign\n", args)
 	return 2
 }
 

@@ -1,0 +1,411 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+// push runs the command as a user without credentials, unless the test gave him some,
+// and returns the exit code and what it printed.
+func push(t *testing.T, dir string, more ...string) (int, string) {
+	t.Helper()
+	backoff.Duration = time.Millisecond
+	trusted(t)
+	var stderr strings.Builder
+	code := run(append([]string{"push", "-release", dir}, more...), &stderr)
+	return code, stderr.String()
+}
+
+// withoutCredentials hides those of the user who runs the test.
+func withoutCredentials(t *testing.T) (home string) {
+	t.Helper()
+	home = t.TempDir()
+	for _, name := range []string{"DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("HOME", home)
+	return home
+}
+
+// isComplete checks that the registry has all of the release in dir: the images by the
+// tag, and the SBOMs as whoever asks for referrers finds them.
+func isComplete(t *testing.T, dir string) {
+	t.Helper()
+	r := must(readReleased(dir))(t)
+	index := must(remote.Index(r.tag))(t)
+	if digest := must(index.Digest())(t); digest != r.digest {
+		t.Errorf("%s is %s, want %s", r.tag, digest, r.digest)
+	}
+	if err := validate.Index(index); err != nil {
+		t.Errorf("%s: %v", r.tag, err)
+	}
+	subjects := []v1.Hash{r.digest}
+	for _, p := range r.platforms {
+		subjects = append(subjects, p.Digest)
+	}
+	for _, subject := range subjects {
+		list := must(must(remote.Referrers(r.tag.Digest(subject.String())))(t).IndexManifest())(t)
+		var found []string
+		for _, d := range list.Manifests {
+			manifest := must(must(remote.Image(r.tag.Digest(d.Digest.String())))(t).Manifest())(t)
+			layer := must(remote.Layer(r.tag.Digest(manifest.Layers[0].Digest.String())))(t)
+			content := must(layer.Compressed())(t)
+			var document struct{ About, Kind string }
+			if err := json.NewDecoder(content).Decode(&document); err != nil || document.About != subject.String() || document.Kind != manifest.ArtifactType {
+				t.Errorf("%s about %s is %v, %v", manifest.ArtifactType, subject, document, err)
+			}
+			found = append(found, manifest.ArtifactType)
+		}
+		if slices.Sort(found); !slices.Equal(found, []string{"application/spdx+json", "application/vnd.cyclonedx+json"}) {
+			t.Errorf("the referrers of %s are %q, want one SBOM of each kind", subject, found)
+		}
+	}
+}
+
+func TestAPushBringsTheImagesTheSBOMsAndOneTag(t *testing.T) {
+	for kind, newRegistry := range registries {
+		t.Run(kind, func(t *testing.T) {
+			withoutCredentials(t)
+			repository := serve(t, trusted(t), newRegistry(t)) + "/team/podfqdn"
+			dir := makeRelease(t, repository, "v1.2.3")
+			code, output := push(t, dir)
+			if code != 0 {
+				t.Fatalf("exit %d: %s", code, output)
+			}
+			isComplete(t, dir)
+			var tags []string
+			for _, tag := range must(remote.List(must(name.NewRepository(repository))(t)))(t) {
+				if !strings.HasPrefix(tag, "sha256-") { // lists of referrers, where the registry has no API for them
+					tags = append(tags, tag)
+				}
+			}
+			if !slices.Equal(tags, []string{"v1.2.3"}) {
+				t.Errorf("tags %q, want v1.2.3 alone", tags)
+			}
+			if !strings.Contains(output, " is complete: ") || strings.Contains(output, "was there") {
+				t.Errorf("the first push says %s", output)
+			}
+		})
+	}
+}
+
+func TestASecondPushSendsNothing(t *testing.T) {
+	for kind, newRegistry := range registries {
+		t.Run(kind, func(t *testing.T) {
+			withoutCredentials(t)
+			seen := &recorder{Handler: newRegistry(t)}
+			dir := makeRelease(t, serve(t, trusted(t), seen)+"/podfqdn", "v1.2.3")
+			if code, output := push(t, dir); code != 0 {
+				t.Fatal(output)
+			}
+			seen.sent = nil
+			code, output := push(t, dir)
+			if code != 0 || len(seen.sent) > 0 || !strings.Contains(output, "is complete: 0 bytes sent") {
+				t.Errorf("exit %d, sent %v: %s", code, seen.sent, output)
+			}
+		})
+	}
+}
+
+// recorder counts what a registry took, and cuts the connection once it has answered
+// so many requests: before the next one reaches the registry, or after.
+type recorder struct {
+	http.Handler
+	sync.Mutex
+	requests, limit int // no limit: 0
+	late            bool
+	sent            map[string]int // by digest or tag
+}
+
+func (c *recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.Lock()
+	defer c.Unlock()
+	c.requests++
+	cut := c.limit > 0 && c.requests > c.limit
+	// Only one request is lost after it was served; all after it do not arrive.
+	if cut && !(c.late && c.requests == c.limit+1) {
+		panic(http.ErrAbortHandler)
+	}
+	answer := httptest.NewRecorder()
+	c.Handler.ServeHTTP(answer, r)
+	if what, blob := r.URL.Query().Get("digest"), path.Base(r.URL.Path); r.Method == http.MethodPut && answer.Code == http.StatusCreated {
+		if what == "" {
+			what = blob
+		}
+		if c.sent == nil {
+			c.sent = map[string]int{}
+		}
+		c.sent[what]++
+	}
+	if cut {
+		panic(http.ErrAbortHandler)
+	}
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
+}
+
+func TestAPushThatWasInterruptedAnywhereGoesOnAndSendsNothingTwice(t *testing.T) {
+	for kind, newRegistry := range registries {
+		for _, late := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the last request lost %v", kind, late), func(t *testing.T) {
+				withoutCredentials(t)
+				seen := &recorder{late: late}
+				repository := serve(t, trusted(t), seen) + "/podfqdn"
+				dir := makeRelease(t, repository, "v1.2.3")
+				release := must(readReleased(dir))(t)
+				listed := map[string]bool{} // manifests that a list, which is a tag, has to name
+				for _, r := range release.referrers {
+					listed[r.digest.String()] = kind != "with referrers"
+				}
+				limit := 1
+				for ; ; limit++ {
+					seen.Handler, seen.sent, seen.requests, seen.limit = newRegistry(t), nil, 0, limit
+					code, output := push(t, dir)
+					if code == 0 {
+						break
+					}
+					if want := "release push: "; code != 1 || !strings.HasPrefix(output, want) || !strings.Contains(output, "run make push again") {
+						t.Fatalf("cut after %d requests: exit %d: %s", limit, code, output)
+					}
+					seen.limit = 0
+					if _, err := remote.Head(release.tag); err == nil {
+						isComplete(t, dir)
+					}
+					if code, output := push(t, dir); code != 0 {
+						t.Fatalf("cut after %d requests, then again: exit %d: %s", limit, code, output)
+					}
+					isComplete(t, dir)
+					for what, times := range seen.sent {
+						list := strings.HasPrefix(what, "sha256-")
+						if times > 1 && !list && !(listed[what] && times == 2) {
+							t.Errorf("cut after %d requests: %s was sent %d times", limit, what, times)
+						}
+					}
+				}
+				if limit < 40 {
+					t.Errorf("a push takes %d requests, want more: was anything cut?", limit)
+				}
+			})
+		}
+	}
+}
+
+func TestATagThatIsThereWithAnotherDigestIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	for kind, newRegistry := range registries {
+		t.Run(kind, func(t *testing.T) {
+			withoutCredentials(t)
+			seen := &recorder{Handler: newRegistry(t)}
+			repository := serve(t, trusted(t), seen) + "/podfqdn"
+			first := makeRelease(t, repository, "v1.2.3")
+			if code, output := push(t, first); code != 0 {
+				t.Fatal(output)
+			}
+			seen.sent = nil
+			code, output := push(t, makeRelease(t, repository, "v1.2.3"))
+			if code != 1 || !strings.Contains(output, "a release does not change: make release with the next VERSION") || strings.Count(output, "\n") != 1 {
+				t.Errorf("exit %d: %s", code, output)
+			}
+			if len(seen.sent) > 0 {
+				t.Errorf("sent %v", seen.sent)
+			}
+			isComplete(t, first)
+			if code, output := push(t, makeRelease(t, repository, "v1.2.4")); code != 0 {
+				t.Errorf("the next version: exit %d: %s", code, output)
+			}
+		})
+	}
+}
+
+func TestATagThatAppearsDuringThePushIsNotReplaced(t *testing.T) {
+	withoutCredentials(t)
+	var other string
+	inner := registries["with referrers"](t)
+	host := serve(t, trusted(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut && strings.HasPrefix(path.Base(r.URL.Path), "sha256:") && other != "" {
+			mine := other
+			other = ""
+			if code, output := push(t, mine); code != 0 {
+				t.Error(output)
+			}
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	mine := makeRelease(t, host+"/podfqdn", "v1.2.3")
+	first := makeRelease(t, host+"/podfqdn", "v1.2.3")
+	other = first
+	code, output := push(t, mine)
+	if code != 1 || !strings.Contains(output, "a release does not change") {
+		t.Errorf("exit %d: %s", code, output)
+	}
+	isComplete(t, first)
+}
+
+func TestCredentialsAreThoseOfDockerAndPodman(t *testing.T) {
+	handlers := map[string]func(t *testing.T) http.Handler{
+		"basic authentication": func(t *testing.T) http.Handler { return asking("ci", "s3cret", registries["with referrers"](t)) },
+		"distribution":         func(t *testing.T) http.Handler { return distribution(t, map[string]string{"ci": "s3cret"}) },
+	}
+	for kind, newRegistry := range handlers {
+		host := serve(t, trusted(t), newRegistry(t))
+		entry := func(password string) []byte {
+			return must(json.Marshal(map[string]any{"auths": map[string]any{host: map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte("ci:" + password))}}}))(t)
+		}
+		for i, c := range []struct {
+			where    string
+			password string
+			want     string // in what is printed
+		}{
+			{"nowhere", "", "wants credentials, and neither docker's config.json nor podman's auth.json has any for it: run docker login " + host + ", or podman login " + host},
+			{".docker/config.json", "s3cret", "is complete"},
+			{"$DOCKER_CONFIG/config.json", "s3cret", "is complete"},
+			{"$REGISTRY_AUTH_FILE/auth.json", "s3cret", "is complete"},
+			{"$XDG_RUNTIME_DIR/containers/auth.json", "s3cret", "is complete"},
+			{".docker/config.json", "wrong", "does not accept the credentials in docker's config.json or podman's auth.json: run docker login " + host},
+		} {
+			t.Run(kind+", "+c.where+", "+c.password, func(t *testing.T) {
+				home := withoutCredentials(t)
+				file := filepath.Join(home, c.where)
+				if variable, rest, ok := strings.Cut(strings.TrimPrefix(c.where, "$"), "/"); ok && c.where[0] == '$' {
+					file = filepath.Join(home, "there", rest)
+					t.Setenv(variable, filepath.Join(home, "there"))
+					if variable == "REGISTRY_AUTH_FILE" {
+						t.Setenv(variable, file)
+					}
+				}
+				if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, entry(c.password), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				code, output := push(t, makeRelease(t, host+"/podfqdn", fmt.Sprintf("v1.2.%d", i)))
+				if !strings.Contains(output, c.want) || (code == 0) != (c.want == "is complete") {
+					t.Errorf("exit %d, %q, want %q", code, output, c.want)
+				}
+				if strings.Contains(output, c.password) && c.password != "" {
+					t.Error("the password is printed")
+				}
+			})
+		}
+	}
+}
+
+func TestARegistryOfAnUnknownCAIsRefusedWithWhatToSet(t *testing.T) {
+	withoutCredentials(t)
+	trusted(t)
+	code, output := push(t, makeRelease(t, serve(t, newAuthority(t), registries["with referrers"](t))+"/podfqdn", "v1.2.3"))
+	if code != 1 || !strings.Contains(output, "set SSL_CERT_FILE to the file of its CA's certificate") || strings.Count(output, "\n") != 1 {
+		t.Errorf("exit %d: %s", code, output)
+	}
+}
+
+func TestARegistryThatForbidsThePushIsTheReason(t *testing.T) {
+	withoutCredentials(t)
+	inner := registries["with referrers"](t)
+	host := serve(t, trusted(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			http.Error(w, "{\"errors\":[{\"code\":\"DENIED\",\"message\":\"read only\\u001b[31m\"}]}", http.StatusForbidden)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	code, output := push(t, makeRelease(t, host+"/podfqdn", "v1.2.3"))
+	if code != 1 || !strings.Contains(output, "does not let these credentials push to podfqdn") || !strings.Contains(output, "read only") || strings.Contains(output, "\x1b") {
+		t.Errorf("exit %d: %q", code, output)
+	}
+}
+
+func TestAReleaseThatIsNotAsItWasBuiltIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	withoutCredentials(t)
+	asked := 0
+	repository := serve(t, trusted(t), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })) + "/podfqdn"
+	blobs := must(filepath.Glob(filepath.Join(makeRelease(t, repository, "v1.2.3"), "oci", "blobs", "sha256", "*")))(t)
+	if len(blobs) != 20 {
+		t.Fatalf("the release has %d blobs, want 20: an index, two images of three, six SBOMs of two, and one that these share", len(blobs))
+	}
+	changes := map[string]func(path string, content []byte) error{
+		"longer": func(path string, content []byte) error { return os.WriteFile(path, append(content, '\n'), 0o600) },
+		"changed": func(path string, content []byte) error {
+			content[len(content)/2] ^= 1
+			return os.WriteFile(path, content, 0o600)
+		},
+		"missing": func(path string, _ []byte) error { return os.Remove(path) },
+	}
+	for how, change := range changes {
+		for i := range blobs {
+			dir := makeRelease(t, repository, "v1.2.3")
+			file := must(filepath.Glob(filepath.Join(dir, "oci", "blobs", "sha256", "*")))(t)[i]
+			content := must(os.ReadFile(file))(t)
+			if err := os.Chmod(file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := change(file, content); err != nil {
+				t.Fatal(err)
+			}
+			code, output := push(t, dir)
+			if code != 1 || !strings.Contains(output, "the release is not as it was built: run make release again") || !strings.Contains(output, filepath.Base(file)) {
+				t.Errorf("%s %s: exit %d: %s", file, how, code, output)
+			}
+		}
+	}
+	if asked > 0 {
+		t.Errorf("the registry was asked %d times", asked)
+	}
+}
+
+func TestADirectoryThatIsNotAReleaseIsRefused(t *testing.T) {
+	withoutCredentials(t)
+	trusted(t)
+	good := makeRelease(t, "registry.invalid/podfqdn", "v1.2.3")
+	line := string(must(os.ReadFile(filepath.Join(good, "image.txt")))(t))
+	_, digest, _ := strings.Cut(strings.TrimSpace(line), "@")
+	for _, c := range []struct{ line, want string }{
+		{"", "not REGISTRY/podfqdn:VERSION@sha256:…: run make release again"},
+		{"registry.invalid/podfqdn@" + digest, "not REGISTRY/podfqdn:VERSION@sha256:…"},
+		{"registry.invalid/podfqdn:v1.2.3", "not REGISTRY/podfqdn:VERSION@sha256:…"},
+		{"registry.invalid/podfqdn:v1.2.3@sha256:" + strings.Repeat("0", 64), "does not have the index sha256:0000"},
+	} {
+		if err := os.WriteFile(filepath.Join(good, "image.txt"), []byte(c.line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, output := push(t, good); code != 1 || !strings.Contains(output, c.want) {
+			t.Errorf("%q: exit %d, %q, want %q", c.line, code, output, c.want)
+		}
+	}
+	if code, output := push(t, t.TempDir()); code != 1 || !strings.Contains(output, "does not hold a release: run make release") {
+		t.Errorf("an empty directory: exit %d: %s", code, output)
+	}
+}
+
+func TestAnotherImageThanTheReleasesIsRefused(t *testing.T) {
+	withoutCredentials(t)
+	repository := serve(t, trusted(t), registries["with referrers"](t)) + "/podfqdn"
+	dir := makeRelease(t, repository, "v1.2.3")
+	for _, other := range []string{"registry.example.com/podfqdn", repository + "2", "podfqdn:dev"} {
+		code, output := push(t, dir, "-image", other)
+		if code != 1 || !strings.Contains(output, "the release is for "+repository) {
+			t.Errorf("%s: exit %d: %s", other, code, output)
+		}
+	}
+	if code, output := push(t, dir, "-image", repository); code != 0 {
+		t.Errorf("its own image: exit %d: %s", code, output)
+	}
+}
