@@ -36,7 +36,7 @@ comma = ,
 # $(call stage,TITLE,COMMAND) prints the title, runs the command, and prints the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
 
-.PHONY: help demo quick test race test-kerberos faults faults-long test-release build plugin release image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
+.PHONY: help demo quick test race test-kerberos faults faults-long test-release build plugin release push cosign sign publish outdated image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {gsub(/\$$\$$/, "$$"); printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,16 @@ plugin: ## bin/kubectl-podfqdn; in the PATH it is kubectl podfqdn
 
 release: ## dist/release: images, SBOMs, the plugin's archives, examples and sums of the commit (VERSION=v1.2.3 IMAGE=REGISTRY/podfqdn)
 	@$(PLAIN) go -C integration run ./release build -version "$(VERSION)" -image "$(IMAGE)" -o $(CURDIR)/dist/release
+
+push: ## dist/release to the registry it was made for, with the credentials of docker or podman
+	@$(PLAIN) go -C integration run ./release push -release $(CURDIR)/dist/release $(if $(filter-out file,$(origin IMAGE)),-image "$(IMAGE)")
+
+# A module of its own, so that it has the dependencies it was released with.
+cosign:
+	@$(PLAIN) go -C integration/release/cosign build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CURDIR)/bin/cosign tool
+
+sign: cosign ## what was pushed, and SHA256SUMS, by cosign (KEY=cosign.key; COSIGN_PASSWORD opens it)
+	@$(PLAIN) go -C integration run ./release sign -release $(CURDIR)/dist/release -cosign $(CURDIR)/bin/cosign -key "$(if $(wildcard $(KEY)),$(abspath $(KEY)),$(KEY))"
 
 image: ## the container image, by docker or podman
 	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \

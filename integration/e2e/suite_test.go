@@ -66,6 +66,7 @@ func scenarios() []scenario {
 		{number: 26, title: "podfqdn wait", run: waited},
 		{number: 27, title: "peers with each other's PTR records", run: swapped, alone: true},
 		{number: 28, title: "a certificate", run: certified},
+		{number: 29, title: "a release, pushed to a registry and pulled from it", run: released},
 	}
 }
 

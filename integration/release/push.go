@@ -20,7 +20,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -115,7 +114,10 @@ func (r *released) readLayout(dir string) error {
 		if err := intact(oci, d); err != nil {
 			return err
 		}
-		if d.Digest == r.digest {
+		if d.MediaType.IsIndex() {
+			if d.Digest != r.digest {
+				return fmt.Errorf("%s has the index %s, and image.txt names %s", dir, d.Digest, r.digest)
+			}
 			if r.index, err = all.ImageIndex(d.Digest); err != nil {
 				return err
 			}
@@ -143,7 +145,7 @@ func (r *released) readLayout(dir string) error {
 		r.referrers = append(r.referrers, referrer{img, d.Digest, manifest.ArtifactType, manifest.Subject.Digest})
 	}
 	if r.index == nil {
-		return fmt.Errorf("%s does not have the index %s of image.txt", dir, r.digest)
+		return fmt.Errorf("%s does not have an index, and image.txt names %s", dir, r.digest)
 	}
 	return nil
 }
@@ -238,7 +240,7 @@ func (r released) push(ctx context.Context, log io.Writer) error {
 	}
 
 	// A registry may answer for a repository that does not exist yet as if it were
-	// forbidden; whoever may not push is told so by the first blob.
+	// forbidden; who may not push is told so by the first blob.
 	there, err := r.isTagged(ctx, puller)
 	if status := statusOf(err); err != nil && status != http.StatusUnauthorized && status != http.StatusForbidden {
 		return r.explain("tag "+r.tag.TagStr(), err)
@@ -248,11 +250,7 @@ func (r released) push(ctx context.Context, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		platform := p.Platform.String()
-		if err := pushBlobs(ctx, pusher, repo, img, platform, step); err != nil {
-			return err
-		}
-		if err := step("image "+platform, p.Digest, func() error {
+		if err := step("image "+p.Platform.String(), p.Digest, func() error {
 			return pusher.Push(ctx, repo.Digest(p.Digest.String()), img)
 		}); err != nil {
 			return err
@@ -264,21 +262,8 @@ func (r released) push(ctx context.Context, log io.Writer) error {
 		return err
 	}
 	for _, about := range r.referrers {
-		listed, err := about.isListed(repo, remote.Reuse(puller))
-		if err != nil {
-			return r.explain("referrers of "+about.subject.String(), err)
-		}
-		if err := pushBlobs(ctx, pusher, repo, about, about.kind, step); err != nil {
-			return err
-		}
-		if err := step(about.kind+" about "+about.subject.String()+":", about.digest, func() error {
-			if listed {
-				return nil
-			}
-			// Put, not Push: that a manifest is there does not mean that its subject's
-			// list has it, where the list is a tag that the client writes.
-			// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
-			return pusher.Put(ctx, repo.Digest(about.digest.String()), about)
+		if err := step(about.kind+" of "+about.subject.String()+",", about.digest, func() error {
+			return about.push(ctx, repo, pusher, puller)
 		}); err != nil {
 			return err
 		}
@@ -301,28 +286,6 @@ func (r released) push(ctx context.Context, log io.Writer) error {
 	return nil
 }
 
-// pushBlobs uploads what the manifest of img names.
-func pushBlobs(ctx context.Context, pusher *remote.Pusher, repo name.Repository, img v1.Image, of string, step func(string, v1.Hash, func() error) error) error {
-	blobs, err := img.Layers()
-	if err != nil {
-		return err
-	}
-	config, err := partial.ConfigLayer(img)
-	if err != nil {
-		return err
-	}
-	for _, blob := range append(blobs, config) {
-		digest, err := blob.Digest()
-		if err != nil {
-			return err
-		}
-		if err := step("blob of "+of, digest, func() error { return pusher.Upload(ctx, repo, blob) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // isTagged reports whether the registry has r's tag. The error is a refusal if
 // the tag names something else.
 func (r released) isTagged(ctx context.Context, puller *remote.Puller) (bool, error) {
@@ -338,10 +301,27 @@ func (r released) isTagged(ctx context.Context, puller *remote.Puller) (bool, er
 	return true, nil
 }
 
-// isListed reports whether the registry has the manifest in the list of its
-// subject's referrers.
-func (f referrer) isListed(repo name.Repository, option remote.Option) (bool, error) {
-	list, err := remote.Referrers(repo.Digest(f.subject.String()), option)
+// push uploads f, if its subject's list of referrers does not have it.
+func (f referrer) push(ctx context.Context, repo name.Repository, pusher *remote.Pusher, puller *remote.Puller) error {
+	if listed, err := f.isListed(repo, puller); listed || err != nil {
+		return err
+	}
+	ref := repo.Digest(f.digest.String())
+	if err := pusher.Push(ctx, ref, f); err != nil {
+		return err
+	}
+	// Where the list is a tag that the client writes, an interrupted push may have sent
+	// the manifest only, and Push leaves alone what is there.
+	// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+	if listed, err := f.isListed(repo, puller); listed || err != nil {
+		return err
+	}
+	return pusher.Put(ctx, ref, f)
+}
+
+// isListed reports whether f is in the registry's list of its subject's referrers.
+func (f referrer) isListed(repo name.Repository, puller *remote.Puller) (bool, error) {
+	list, err := remote.Referrers(repo.Digest(f.subject.String()), remote.Reuse(puller))
 	if err != nil {
 		return false, err
 	}
