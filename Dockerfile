@@ -1,5 +1,7 @@
 # integration/release writes the same image without an engine; a test there compares the two.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# By digest: make image GO_IMAGE=docker.io/library/golang@sha256:…
+ARG GO_IMAGE=docker.io/library/golang:1.26
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -7,11 +9,12 @@ RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 ARG TARGETOS
 ARG TARGETARCH
-# Epoch 0, so that the layer is a function of the source alone.
+# The commit's date, so that the layer is a function of the source alone.
+ARG SOURCE_DATE_EPOCH=0
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -buildid=" -o /podfqdn ./cmd/podfqdn && \
-    touch -d @0 /podfqdn
+    touch -d @$SOURCE_DATE_EPOCH /podfqdn
 
 FROM scratch
 ARG VERSION=unknown

@@ -11,6 +11,7 @@ FUZZTIME ?= 10s
 CLUSTER ?= dev
 DOMAIN ?= cluster.local
 REPS ?= 20
+ENGINES ?= docker podman buildah
 
 BUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags "-s -w -buildid="
 # vet and staticcheck use the mode of the tests, so that everything is compiled once. CoreDNS is compiled without -race,
@@ -88,10 +89,11 @@ cosign:
 sign: cosign ## what was pushed, and SHA256SUMS, by cosign (KEY=cosign.key; COSIGN_PASSWORD opens it)
 	@$(PLAIN) go -C integration run ./release sign -release $(CURDIR)/dist/release -cosign $(CURDIR)/bin/cosign -key "$(if $(wildcard $(KEY)),$(abspath $(KEY)),$(KEY))"
 
-image: ## the container image, by docker or podman
-	@for engine in docker podman none; do $$engine info >/dev/null 2>&1 && break; done; \
-	if [ $$engine = none ]; then echo "make image: neither docker nor podman answers; make image-tar needs no engine" >&2; exit 1; fi; \
-	SOURCE_DATE_EPOCH=0 $$engine build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
+image: ## the container image, by the first of ENGINES that answers (GO_IMAGE=golang@sha256:… is another base than the Dockerfile's)
+	@for engine in $(ENGINES) none; do $$engine info >/dev/null 2>&1 && break; done; \
+	if [ $$engine = none ]; then echo "make image: none of these answers: $(ENGINES); make image-tar needs no engine" >&2; exit 1; fi; \
+	$$engine build --platform linux/$(ARCH) $(if $(GO_IMAGE),--build-arg GO_IMAGE=$(GO_IMAGE)) --build-arg SOURCE_DATE_EPOCH=$(DATE) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
 
 image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64, ppc64le, riscv64, s390x)
 	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
