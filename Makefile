@@ -100,6 +100,15 @@ image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=a
 	@$(PLAIN) go -C integration run ./release image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
 		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION) -date $(DATE)
 
+publish: ## what is in dist/release as a release of the forge, with its section of CHANGELOG.md (needs gh, and GH_TOKEN)
+	@version=$$(sed -n 's/.*:\(.*\)@.*/\1/p' dist/release/image.txt 2>/dev/null); \
+	if [ -z "$$version" ]; then echo "make publish: dist/release does not have a release: make release push sign writes and uploads one" >&2; exit 1; fi; \
+	awk -v version="$$version" '/^## / {on = $$2 == version; next} on' CHANGELOG.md >dist/notes.md || exit; \
+	if ! grep -q . dist/notes.md; then echo "make publish: CHANGELOG.md does not say what $$version changes: write its section, \"## $$version\"" >&2; exit 1; fi; \
+	case $$version in (*-*) pre=--prerelease;; (*) pre=;; esac; \
+	gh release create "$$version" --verify-tag --title "$$version" $$pre --notes-file dist/notes.md \
+		$$(find dist/release -path dist/release/oci -prune -o -type f -print | LC_ALL=C sort)
+
 lint: lint-root lint-integration ## go vet and staticcheck, for integration too
 
 lint-root: staticcheck

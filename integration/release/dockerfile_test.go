@@ -137,6 +137,13 @@ func TestABaseThatIsNotThereIsNamed(t *testing.T) {
 	}
 }
 
+func TestWithoutAnEngineTheWayThatNeedsNoneIsNamed(t *testing.T) {
+	out, err := exec.Command("make", "-C", "../..", "image", "ENGINES=an-engine-that-is-missing").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "an-engine-that-is-missing; make image-tar needs no engine") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // described returns what a container runtime reads of an image's configuration.
 func described(t *testing.T, img v1.Image) string {
 	t.Helper()
