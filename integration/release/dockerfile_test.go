@@ -102,20 +102,21 @@ func TestTheDockerfileBuildsTheSameProgramIntoTheSameImage(t *testing.T) {
 	}
 	got := must(must(layout.FromPath(out))(t).Image(index.Manifests[0].Digest))(t)
 
-	gotConfig, wantConfig := described(t, got), described(t, want)
+	gotConfig, wantConfig := runtimeConfig(t, got), runtimeConfig(t, want)
 	if gotConfig != wantConfig {
 		t.Errorf("the Dockerfile's image is\n%s\nand should be\n%s", gotConfig, wantConfig)
 	}
-	gotFile, wantFile := onlyFile(t, got), onlyFile(t, want)
-	if gotFile.header != wantFile.header {
-		t.Errorf("its file is %s and should be %s", gotFile.header, wantFile.header)
+	gotHeader, gotProgram := onlyFile(t, got)
+	wantHeader, wantProgram := onlyFile(t, want)
+	if gotHeader != wantHeader {
+		t.Errorf("its file is %s and should be %s", gotHeader, wantHeader)
 	}
-	if !bytes.Equal(gotFile.content, wantFile.content) {
-		t.Errorf("its program has other bytes, %d of them; make image-tar has %d", len(gotFile.content), len(wantFile.content))
+	if !bytes.Equal(gotProgram, wantProgram) {
+		t.Errorf("its program has other bytes, %d of them; make image-tar has %d", len(gotProgram), len(wantProgram))
 	}
 
 	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "podfqdn"), gotFile.content, 0o555); err != nil {
+	if err := os.WriteFile(filepath.Join(root, "podfqdn"), gotProgram, 0o555); err != nil {
 		t.Fatal(err)
 	}
 	version := exec.Command("/podfqdn", "version")
@@ -144,8 +145,8 @@ func TestWithoutAnEngineTheWayThatNeedsNoneIsNamed(t *testing.T) {
 	}
 }
 
-// described returns what a container runtime reads of an image's configuration.
-func described(t *testing.T, img v1.Image) string {
+// runtimeConfig returns what a container runtime reads of an image's configuration.
+func runtimeConfig(t *testing.T, img v1.Image) string {
 	t.Helper()
 	file := must(img.ConfigFile())(t)
 	c := file.Config
@@ -158,13 +159,8 @@ func described(t *testing.T, img v1.Image) string {
 	return fmt.Sprintf("%s/%s, %+v", file.OS, file.Architecture, c)
 }
 
-type content struct {
-	header  string
-	content []byte
-}
-
-// onlyFile returns the file that is all of an image.
-func onlyFile(t *testing.T, img v1.Image) (c content) {
+// onlyFile returns the file that is all of an image: what its header says, and its bytes.
+func onlyFile(t *testing.T, img v1.Image) (header string, content []byte) {
 	t.Helper()
 	layers := must(img.Layers())(t)
 	if len(layers) != 1 {
@@ -176,11 +172,11 @@ func onlyFile(t *testing.T, img v1.Image) (c content) {
 	must(all.ReadFrom(r))(t)
 	n := 0
 	for h, bytes := range entries(t, all.Bytes()) {
-		c = content{fmt.Sprintf("%q, %v, owner %d:%d, %d bytes, of %v", h.Name, h.FileInfo().Mode(), h.Uid, h.Gid, h.Size, h.ModTime.UTC()), bytes}
+		header, content = fmt.Sprintf("%q, %v, owner %d:%d, %d bytes, of %v", h.Name, h.FileInfo().Mode(), h.Uid, h.Gid, h.Size, h.ModTime.UTC()), bytes
 		n++
 	}
 	if n != 1 {
 		t.Fatalf("%d files in the layer, want one", n)
 	}
-	return c
+	return header, content
 }
