@@ -79,7 +79,7 @@ func adapters(t *testing.T) (list []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	others := []string{"", "/shown", "/reference", "/source", "/diagnosis", "/kube", "/podtest"}
+	others := []string{"", "/shown", "/reference", "/source", "/diagnosis", "/kube", "/podtest", "/podtest/surface"}
 	for _, pkg := range strings.Fields(string(out)) {
 		name := strings.TrimPrefix(pkg, module+"identity")
 		if !slices.Contains(others, name) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/podfqdn/podfqdn/identity"
-	"github.com/podfqdn/podfqdn/internal/surface"
+	"github.com/podfqdn/podfqdn/identity/podtest/surface"
 )
 
 // The rest of docs/v1.txt is compared where the commands are.

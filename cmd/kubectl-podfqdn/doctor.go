@@ -20,9 +20,9 @@ import (
 	// The kubeconfigs that name an auth-provider.
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 
+	"github.com/podfqdn/podfqdn/cmd/internal/build"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
-	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 // command returns the whole command line. It sets *code, the exit code of a run

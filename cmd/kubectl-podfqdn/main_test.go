@@ -15,9 +15,9 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/podfqdn/podfqdn/cmd/internal/build"
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/kube"
-	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 func TestMainIsFourLines(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
-	"github.com/podfqdn/podfqdn/internal/surface"
+	"github.com/podfqdn/podfqdn/identity/podtest/surface"
 )
 
 // docs/v1.txt is compared with what the code has, so that a change of what users rely

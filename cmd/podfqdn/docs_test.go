@@ -19,8 +19,8 @@ import (
 	"github.com/podfqdn/podfqdn/identity/diagnosis"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/podtest"
+	"github.com/podfqdn/podfqdn/identity/podtest/surface"
 	"github.com/podfqdn/podfqdn/identity/reference"
-	"github.com/podfqdn/podfqdn/internal/surface"
 )
 
 func TestTheContractHasEveryVerdict(t *testing.T) {

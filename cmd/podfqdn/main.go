@@ -14,9 +14,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/podfqdn/podfqdn/cmd/internal/build"
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/shown"
-	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 func main() {

@@ -13,13 +13,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/podfqdn/podfqdn/cmd/internal/build"
 	"github.com/podfqdn/podfqdn/identity"
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/peers"
 	"github.com/podfqdn/podfqdn/identity/render"
 	"github.com/podfqdn/podfqdn/identity/resolver"
-	"github.com/podfqdn/podfqdn/internal/build"
 )
 
 // runPath walks the path: to the first agreement for "init" and "exec", and on from

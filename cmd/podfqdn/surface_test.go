@@ -20,11 +20,11 @@ import (
 	"github.com/podfqdn/podfqdn/identity/health"
 	"github.com/podfqdn/podfqdn/identity/kerberos"
 	"github.com/podfqdn/podfqdn/identity/peers"
+	"github.com/podfqdn/podfqdn/identity/podtest/surface"
 	"github.com/podfqdn/podfqdn/identity/reference"
 	"github.com/podfqdn/podfqdn/identity/render"
 	"github.com/podfqdn/podfqdn/identity/source"
 	"github.com/podfqdn/podfqdn/identity/volume"
-	"github.com/podfqdn/podfqdn/internal/surface"
 )
 
 // docs/v1.txt is compared with what the code has, so that a change of what users rely

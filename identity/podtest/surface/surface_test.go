@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/podfqdn/podfqdn/internal/surface"
+	"github.com/podfqdn/podfqdn/identity/podtest/surface"
 )
 
 func TestADifferenceSaysWhatToDo(t *testing.T) {
