@@ -122,6 +122,16 @@ lint-integration: staticcheck
 staticcheck:
 	$(call stage,build staticcheck,$(PLAIN) go -C integration build -o $(CURDIR)/bin/staticcheck honnef.co/go/tools/cmd/staticcheck)
 
+outdated: ## the modules in the two programs of which a newer patch release is served; it asks the module proxy
+	@for os in linux darwin windows; do \
+		linked=$$(GOOS=$$os CGO_ENABLED=0 go list -deps -f '{{with .Module}}{{if not .Main}}{{.Path}}{{end}}{{end}}' ./cmd/...) || exit; \
+		modules=$$(printf '%s\n' $$modules $$linked | sort -u); \
+	done; \
+	selected=$$(go list -m $$modules) && newest=$$(go list -m $$(printf '%s@patch\n' $$modules)) || exit; \
+	printf '%s\n' "$$selected" "$$newest" | awk '!($$1 in at) {at[$$1] = $$2; next} \
+		$$2 != at[$$1] && $$2 !~ /[-.][0-9]+-[0-9a-f]+$$/ {print $$1 " " at[$$1] ": " $$2 " is served"; behind++} \
+		END {if (!behind) print "no module in the programs is behind its patch releases"}'
+
 fuzz: ## each fuzz target for FUZZTIME (10s; 10m is the long form, 10000000x a number of executions)
 	@packages=$$(go list ./...) || exit; for package in $$packages; do \
 		targets=$$(go test -list '^Fuzz' $$package) || exit; \
