@@ -5,6 +5,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -97,6 +98,24 @@ func TestTheReleaseIsTheSameFromEveryCloneAndRunsOnEveryArchitecture(t *testing.
 			}
 		})
 	}
+
+	t.Run("plugin", func(t *testing.T) {
+		archive := must(os.Open(filepath.Join(out, "kubectl-podfqdn-linux-"+runtime.GOARCH+".tar.gz")))(t)
+		defer archive.Close()
+		content := must(io.ReadAll(must(gzip.NewReader(archive))(t)))(t)
+		path := filepath.Join(t.TempDir(), "kubectl-podfqdn")
+		for h, inside := range entries(t, content) {
+			if h.Name == "kubectl-podfqdn" {
+				if err := os.WriteFile(path, inside, h.FileInfo().Mode()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		want := fmt.Sprintf("kubectl podfqdn v1.2.3 %s %s linux/%s", revision, runtime.Version(), runtime.GOARCH)
+		if got := command(t, ".", path, "version"); got != want {
+			t.Errorf("kubectl podfqdn version: %q, want %q", got, want)
+		}
+	})
 
 	// Otherwise a build takes the objects of the one before from the cache.
 	t.Run("the same programs from an empty cache", func(t *testing.T) {
