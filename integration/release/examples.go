@@ -33,7 +33,7 @@ func (r release) writeExamples(context.Context) error {
 		name := "examples/" + filepath.Base(path)
 		pinned := own.ReplaceAllString(string(text), "${1}: "+image)
 		if strings.Contains(pinned, "podfqdn:dev") {
-			return fmt.Errorf("%s: podfqdn:dev is in a place where it is not an image: write it as image: or reference:", name)
+			return fmt.Errorf("%s: podfqdn:dev is in a place where it is not an image: only image and reference are replaced", name)
 		}
 		if err := r.write(name, []byte(pinned)); err != nil {
 			return err

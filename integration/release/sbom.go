@@ -104,7 +104,7 @@ func inspect(source string, binary []byte) (contents, error) {
 		return nil, fmt.Errorf("%s: %w", info.Main.Path, err)
 	}
 	if result[1].texts, err = textsOf(os.DirFS(goroot), nil); err != nil {
-		return nil, fmt.Errorf("Go %s in %s: %w", goVersion(info), goroot, err)
+		return nil, fmt.Errorf("the licence of Go %s in %s: %w", goVersion(info), goroot, err)
 	}
 	result[0].needs = linked[info.Main.Path].purls(purls)
 	for _, m := range info.Deps {
