@@ -88,12 +88,12 @@ func TestAPushBringsTheImagesTheSBOMsAndOneTag(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			withoutCredentials(t)
 			repository := serve(t, trusted(t), newRegistry(t)) + "/team/podfqdn"
-			dir := makeRelease(t, repository, "v1.2.3", cyclonedx, spdx)
+			dir := makeRelease(t, repository, "v1.2.3", cyclonedxType, spdxType)
 			code, output := push(t, dir)
 			if code != 0 {
 				t.Fatalf("exit %d: %s", code, output)
 			}
-			isComplete(t, dir, cyclonedx, spdx)
+			isComplete(t, dir, cyclonedxType, spdxType)
 			var tags []string
 			for _, tag := range must(remote.List(must(name.NewRepository(repository))(t)))(t) {
 				if !strings.HasPrefix(tag, "sha256-") { // lists of referrers, where the registry has no API for them
@@ -115,7 +115,7 @@ func TestASecondPushSendsNothing(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			withoutCredentials(t)
 			seen := &recorder{Handler: newRegistry(t)}
-			dir := makeRelease(t, serve(t, trusted(t), seen)+"/podfqdn", "v1.2.3", cyclonedx, spdx)
+			dir := makeRelease(t, serve(t, trusted(t), seen)+"/podfqdn", "v1.2.3", cyclonedxType, spdxType)
 			if code, output := push(t, dir); code != 0 {
 				t.Fatal(output)
 			}
@@ -176,7 +176,7 @@ func TestAPushThatWasInterruptedAnywhereGoesOnAndSendsNothingTwice(t *testing.T)
 				withoutCredentials(t)
 				seen := &recorder{late: late}
 				repository := serve(t, trusted(t), seen) + "/podfqdn"
-				dir := makeRelease(t, repository, "v1.2.3", spdx)
+				dir := makeRelease(t, repository, "v1.2.3", spdxType)
 				release := must(readReleased(dir))(t)
 				listed := map[string]bool{} // manifests that a list, which is a tag, has to name
 				for _, r := range release.referrers {
@@ -194,12 +194,12 @@ func TestAPushThatWasInterruptedAnywhereGoesOnAndSendsNothingTwice(t *testing.T)
 					}
 					seen.limit = 0
 					if _, err := remote.Head(release.tag); err == nil {
-						isComplete(t, dir, spdx)
+						isComplete(t, dir, spdxType)
 					}
 					if code, output := push(t, dir); code != 0 {
 						t.Fatalf("cut after %d requests, then again: exit %d: %s", limit, code, output)
 					}
-					isComplete(t, dir, spdx)
+					isComplete(t, dir, spdxType)
 					for what, times := range seen.sent {
 						list := strings.HasPrefix(what, "sha256-")
 						if times > 1 && !list && !(listed[what] && times == 2) {
@@ -312,7 +312,7 @@ func TestCredentialsAreThoseOfDockerAndPodman(t *testing.T) {
 				if err := os.WriteFile(file, registrytest.Credentials(host, "ci", c.password), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				program := exec.Command(filepath.Join(bin, "release"), "push", "-release", makeRelease(t, host+"/podfqdn", fmt.Sprintf("v1.2.%d", i), spdx))
+				program := exec.Command(filepath.Join(bin, "release"), "push", "-release", makeRelease(t, host+"/podfqdn", fmt.Sprintf("v1.2.%d", i), spdxType))
 				program.Env = env
 				out, err := program.CombinedOutput()
 				output := string(out)
@@ -356,7 +356,7 @@ func TestAReleaseThatIsNotAsItWasBuiltIsRefusedBeforeAnythingIsSent(t *testing.T
 	withoutCredentials(t)
 	asked := 0
 	repository := serve(t, trusted(t), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ })) + "/podfqdn"
-	blobs := must(filepath.Glob(filepath.Join(makeRelease(t, repository, "v1.2.3", spdx), "oci", "blobs", "sha256", "*")))(t)
+	blobs := must(filepath.Glob(filepath.Join(makeRelease(t, repository, "v1.2.3", spdxType), "oci", "blobs", "sha256", "*")))(t)
 	if len(blobs) != 14 {
 		t.Fatalf("the release has %d blobs, want 14: an index, two images of three, three SBOMs of two, and one that these share", len(blobs))
 	}
@@ -370,7 +370,7 @@ func TestAReleaseThatIsNotAsItWasBuiltIsRefusedBeforeAnythingIsSent(t *testing.T
 	}
 	for how, change := range changes {
 		for i := range blobs {
-			dir := makeRelease(t, repository, "v1.2.3", spdx)
+			dir := makeRelease(t, repository, "v1.2.3", spdxType)
 			file := must(filepath.Glob(filepath.Join(dir, "oci", "blobs", "sha256", "*")))(t)[i]
 			content := must(os.ReadFile(file))(t)
 			if err := os.Chmod(file, 0o600); err != nil {

@@ -80,8 +80,8 @@ func asking(user, password string, inner http.Handler) http.Handler {
 
 // The kinds of SBOMs.
 const (
-	cyclonedx types.MediaType = "application/vnd.cyclonedx+json"
-	spdx      types.MediaType = "application/spdx+json"
+	cyclonedxType types.MediaType = "application/vnd.cyclonedx+json"
+	spdxType      types.MediaType = "application/spdx+json"
 )
 
 // makeRelease writes a release of two small images for a repository, in the form that
