@@ -164,6 +164,12 @@ func installed(s *space) {
 func (s *space) asAnybody() {
 	s.Helper()
 	s.kubectl("patch", "statefulset/db", "--patch", `{"spec":{"template":{"spec":{"securityContext":{"runAsUser":1000720000}}}}}`)
+	for i := range 3 { // they are replaced one after the other, and each may take its time
+		s.until(fmt.Sprintf("db-%d", 2-i), "it is replaced", func(p *corev1.Pod) bool {
+			user := p.Spec.SecurityContext.RunAsUser
+			return ready(p) && user != nil && *user == 1000720000
+		})
+	}
 	s.kubectl("rollout", "status", "statefulset/db", "--timeout=3m")
 	for _, pod := range s.pods("db", 3) {
 		if b := s.becomes(pod, 0, "/my-server", "--listen=:8080", "--advertise="+s.fqdn(pod, "db")+":8080"); b.UID != 1000720000 {
