@@ -49,7 +49,7 @@ func withoutCredentials(t *testing.T) (home string) {
 }
 
 // isComplete checks that the registry has all of the release in dir: the images by the
-// tag, and the SBOMs as whoever asks for referrers finds them.
+// tag, and the SBOMs as a list of referrers shows them.
 func isComplete(t *testing.T, dir string, kinds ...types.MediaType) {
 	t.Helper()
 	r := must(readReleased(dir))(t)
