@@ -428,3 +428,13 @@ func TestAnotherImageThanTheReleasesIsRefused(t *testing.T) {
 		t.Errorf("its own image: exit %d: %s", code, output)
 	}
 }
+
+func TestOnlyWhatWasPushedIsSigned(t *testing.T) {
+	withoutCredentials(t)
+	dir := makeRelease(t, serve(t, trusted(t), registrytest.New(t, nil))+"/podfqdn", "v1.2.3")
+	var stderr strings.Builder
+	code := run([]string{"sign", "-release", dir, "-cosign", "false", "-key", "cosign.key"}, &stderr)
+	if code != 1 || !strings.Contains(stderr.String(), "is not in the registry: run make push first") {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+}
