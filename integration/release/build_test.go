@@ -172,11 +172,11 @@ func TestAReleaseIsAnIndexWithSBOMsArchivesExamplesAndSums(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	want := []string{"SHA256SUMS", "image.txt", "krew.yaml", "examples/pod.yaml", "examples/volume.yaml",
+	want := []string{"SHA256SUMS", "image.txt", "krew.yaml", "pod.yaml", "volume.yaml",
 		"kubectl-podfqdn-linux-amd64.tar.gz", "kubectl-podfqdn-windows-amd64.tar.gz"}
 	for _, described := range []string{"podfqdn", "podfqdn-linux-amd64", "podfqdn-linux-arm64", "podfqdn-linux-ppc64le", "podfqdn-linux-riscv64",
 		"podfqdn-linux-s390x", "kubectl-podfqdn-linux-amd64", "kubectl-podfqdn-windows-amd64"} {
-		want = append(want, "sbom/"+described+".cdx.json", "sbom/"+described+".spdx.json")
+		want = append(want, described+".cdx.json", described+".spdx.json")
 	}
 	slices.Sort(names)
 	slices.Sort(want)
@@ -204,10 +204,10 @@ func TestAReleaseIsAnIndexWithSBOMsArchivesExamplesAndSums(t *testing.T) {
 
 	t.Run("examples", func(t *testing.T) {
 		image := strings.TrimSpace(all["image.txt"])
-		if got, want := all["examples/pod.yaml"], "spec:\n  containers:\n  - {name: a, image: "+image+"}\n"; got != want {
+		if got, want := all["pod.yaml"], "spec:\n  containers:\n  - {name: a, image: "+image+"}\n"; got != want {
 			t.Errorf("pod.yaml: %q, want %q", got, want)
 		}
-		if got, want := all["examples/volume.yaml"], "image:\n  reference: "+image+"\n"; got != want {
+		if got, want := all["volume.yaml"], "image:\n  reference: "+image+"\n"; got != want {
 			t.Errorf("volume.yaml: %q, want %q", got, want)
 		}
 	})
@@ -298,8 +298,8 @@ func checkLayout(t *testing.T, out, revision string) {
 			t.Errorf("%s is a %q in a %q, and index.json says %q", d.Digest, m.Layers[0].MediaType, m.ArtifactType, d.ArtifactType)
 		}
 		name := m.Layers[0].Annotations["org.opencontainers.image.title"]
-		if got := must(os.ReadFile(filepath.Join(out, "sbom", name)))(t); sum(got) != m.Layers[0].Digest.Hex {
-			t.Errorf("%s: what is attached is not sbom/%s", d.Digest, name)
+		if got := must(os.ReadFile(filepath.Join(out, name)))(t); sum(got) != m.Layers[0].Digest.Hex {
+			t.Errorf("%s: what is attached is not %s", d.Digest, name)
 		}
 		attached[subjects[m.Subject.Digest]+" "+m.ArtifactType]++
 	}
@@ -337,7 +337,7 @@ func TestExamplesNameTheImageByDigest(t *testing.T) {
 	images := 0
 	for _, path := range paths {
 		before := string(must(os.ReadFile(path))(t))
-		after := string(must(os.ReadFile(filepath.Join(r.dir, "examples", filepath.Base(path))))(t))
+		after := string(must(os.ReadFile(filepath.Join(r.dir, filepath.Base(path))))(t))
 		if strings.Contains(after, "podfqdn:dev") {
 			t.Errorf("%s: podfqdn:dev is still there", path)
 		}
@@ -396,7 +396,7 @@ func TestAnExampleWhoseImageIsNotSeenIsRefused(t *testing.T) {
 	r := release{source: source{dir: t.TempDir()}, dir: t.TempDir(), progress: t.Output()}
 	save(t, filepath.Join(r.dir, "image.txt"), "image\n")
 	save(t, filepath.Join(r.source.dir, "examples", "pod.yaml"), "args: [podfqdn:dev]\n")
-	if err := r.writeExamples(t.Context()); err == nil || !strings.Contains(err.Error(), "examples/pod.yaml: podfqdn:dev is in a place") {
+	if err := r.writeExamples(t.Context()); err == nil || !strings.Contains(err.Error(), "pod.yaml: podfqdn:dev is in a place") {
 		t.Error(err)
 	}
 }

@@ -30,7 +30,7 @@ func (r release) writeExamples(context.Context) error {
 		if err != nil {
 			return err
 		}
-		name := "examples/" + filepath.Base(path)
+		name := filepath.Base(path)
 		pinned := own.ReplaceAllString(string(text), "${1}: "+image)
 		if strings.Contains(pinned, "podfqdn:dev") {
 			return fmt.Errorf("%s: podfqdn:dev is in a place where it is not an image: only image and reference are replaced", name)

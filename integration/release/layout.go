@@ -108,10 +108,10 @@ func (r release) describe(subject partial.Describable, name string, programs ...
 }
 
 func (r release) writeSBOMs(name string, cyclonedx, spdx []byte) error {
-	if err := r.write("sbom/"+name+".cdx.json", cyclonedx); err != nil {
+	if err := r.write(name+".cdx.json", cyclonedx); err != nil {
 		return err
 	}
-	return r.write("sbom/"+name+".spdx.json", spdx)
+	return r.write(name+".spdx.json", spdx)
 }
 
 // plain is an image that is not an artifact: otherwise the index says that it is

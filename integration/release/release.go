@@ -101,13 +101,18 @@ func (r release) reference() (string, error) {
 	return strings.TrimSpace(string(line)), err
 }
 
-// write writes a file of the release; its directory is made.
+// write writes a file of the release. There are no directories: the forge, from
+// where users have these files, does not have any either, and SHA256SUMS names them.
 func (r release) write(name string, content []byte) error {
-	path := filepath.Join(r.dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+	if err := os.MkdirAll(r.dir, 0o777); err != nil {
 		return err
 	}
-	return os.WriteFile(path, content, 0o666)
+	file, err := os.OpenFile(filepath.Join(r.dir, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
 }
 
 // done tells that a part of the release is done, and how long it took.

@@ -39,7 +39,7 @@ func published(t *testing.T, version string) (args, notes, output string) {
 		"dist/release/image.txt":                "registry.example.com:5000/podfqdn:" + version + "@sha256:" + strings.Repeat("0", 64) + "\n",
 		"dist/release/oci/index.json":           "{}",
 		"dist/release/SHA256SUMS":               "",
-		"dist/release/sbom/a.cdx.json":          "",
+		"dist/release/a.cdx.json":               "",
 		"dist/release/SHA256SUMS.sigstore.json": "",
 		"bin/gh":                                "#!/bin/sh\nprintf '%s\\n' \"$@\" >gh.args\ncp \"$(sed -n '/^--notes-file$/{n;p}' gh.args)\" gh.notes\n",
 	} {
@@ -73,7 +73,7 @@ func TestAReleaseIsPublishedWithItsFilesAndItsSectionOfTheChangelog(t *testing.T
 	args, notes, output := published(t, "v1.2.3")
 	if want := strings.Join([]string{
 		"release", "create", "v1.2.3", "--verify-tag", "--title", "v1.2.3", "--notes-file", "dist/notes.md",
-		"dist/release/SHA256SUMS", "dist/release/SHA256SUMS.sigstore.json", "dist/release/image.txt", "dist/release/sbom/a.cdx.json", "",
+		"dist/release/SHA256SUMS", "dist/release/SHA256SUMS.sigstore.json", "dist/release/a.cdx.json", "dist/release/image.txt", "",
 	}, "\n"); args != want {
 		t.Errorf("gh was called with\n%s, want\n%s%s", args, want, output)
 	}
