@@ -34,8 +34,15 @@ E2E = ../../bin/e2e.test -test.v -test.parallel 16 -test.timeout 25m -image $(IM
 E2ECLUSTER = timeout --foreground 60m ../../bin/cluster run -id e2e-$(CLUSTER) -k8s "$(K8S)"
 
 comma = ,
+# $(call quote,TEXT) is one word for the shell, whatever is in it; $(call given,NAME) is the variable's value
+# so, as the user gave it, and '' if it is only this file's.
+quote = '$(subst ','\'',$(1))'
+given = $(call quote,$(if $(filter-out file,$(origin $(1))),$(value $(1))))
 # $(call stage,TITLE,COMMAND) prints the title, runs the command, and prints the seconds.
 stage = @echo "== $(1)"; start=$$(date +%s); $(2) || exit; echo "== $(1): $$(($$(date +%s) - start)) s"
+
+# make release push is one after the other, whatever -j says; Go uses all cores by itself.
+.NOTPARALLEL:
 
 .PHONY: help demo quick test race test-kerberos faults faults-long test-release build plugin release push cosign sign publish outdated image image-tar lint lint-root lint-integration staticcheck fuzz cover cluster cluster-down test-cluster e2e bench clean
 
@@ -77,28 +84,28 @@ plugin: ## bin/kubectl-podfqdn; in the PATH it is kubectl podfqdn
 	@$(BUILD) -o bin/kubectl-podfqdn ./cmd/kubectl-podfqdn
 
 release: ## dist/release: images, SBOMs, the plugin's archives, examples and sums of the commit (VERSION=v1.2.3 IMAGE=REGISTRY/podfqdn)
-	@$(PLAIN) go -C integration run ./release build -version "$(VERSION)" -image "$(IMAGE)" -o $(CURDIR)/dist/release
+	@$(PLAIN) go -C integration run ./release build -version $(call given,VERSION) -image $(call given,IMAGE) -o $(call quote,$(CURDIR)/dist/release)
 
 push: ## dist/release to the registry it was made for, with the credentials of docker or podman
-	@$(PLAIN) go -C integration run ./release push -release $(CURDIR)/dist/release $(if $(filter-out file,$(origin IMAGE)),-image "$(IMAGE)")
+	@$(PLAIN) go -C integration run ./release push -release $(call quote,$(CURDIR)/dist/release) -image $(call given,IMAGE) -version $(call given,VERSION)
 
 # A module of its own, so that it has the dependencies it was released with.
-cosign:
-	@$(PLAIN) go -C integration/release/cosign build -trimpath -buildvcs=false -ldflags "-s -w" -o $(CURDIR)/bin/cosign tool
+cosign: ## bin/cosign, which signs and verifies
+	@$(PLAIN) go -C integration/release/cosign build -trimpath -buildvcs=false -ldflags "-s -w" -o $(call quote,$(CURDIR)/bin/cosign) tool
 
 sign: cosign ## what was pushed, and SHA256SUMS, by cosign (KEY=cosign.key; COSIGN_PASSWORD opens it)
-	@$(PLAIN) go -C integration run ./release sign -release $(CURDIR)/dist/release -cosign $(CURDIR)/bin/cosign -key "$(if $(wildcard $(KEY)),$(abspath $(KEY)),$(KEY))"
+	@$(PLAIN) go -C integration run ./release sign -release $(call quote,$(CURDIR)/dist/release) -cosign $(call quote,$(CURDIR)/bin/cosign) -key $(call quote,$(if $(wildcard $(KEY)),$(abspath $(KEY)),$(KEY)))
 
 image: ## the container image, by the first of ENGINES that answers (GO_IMAGE=golang@sha256:… is another base than the Dockerfile's)
 	@for engine in $(ENGINES) none; do $$engine info >/dev/null 2>&1 && break; done; \
 	if [ $$engine = none ]; then echo "make image: none of these answers: $(ENGINES); make image-tar needs no engine" >&2; exit 1; fi; \
-	$$engine build --platform linux/$(ARCH) $(if $(GO_IMAGE),--build-arg GO_IMAGE=$(GO_IMAGE)) --build-arg SOURCE_DATE_EPOCH=$(DATE) \
-		--build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) .
+	$$engine build --platform linux/$(ARCH) $(if $(GO_IMAGE),--build-arg $(call quote,GO_IMAGE=$(GO_IMAGE))) --build-arg SOURCE_DATE_EPOCH=$(DATE) \
+		--build-arg $(call quote,VERSION=$(VERSION)) --build-arg $(call quote,REVISION=$(REVISION)) -t $(call quote,$(IMAGE)) .
 
 image-tar: ## the same image as dist/podfqdn-ARCH.tar, without an engine (ARCH=amd64, arm64, ppc64le, riscv64, s390x)
 	@GOOS=linux GOARCH=$(ARCH) $(BUILD) -o dist/$(ARCH)/podfqdn ./cmd/podfqdn
-	@$(PLAIN) go -C integration run ./release image -o $(CURDIR)/dist/podfqdn-$(ARCH).tar -binary $(CURDIR)/dist/$(ARCH)/podfqdn \
-		-arch $(ARCH) -tag $(IMAGE) -version $(VERSION) -revision $(REVISION) -date $(DATE)
+	@$(PLAIN) go -C integration run ./release image -o $(call quote,$(CURDIR)/dist/podfqdn-$(ARCH).tar) -binary $(call quote,$(CURDIR)/dist/$(ARCH)/podfqdn) \
+		-arch $(ARCH) -tag $(call quote,$(IMAGE)) -version $(call quote,$(VERSION)) -revision $(call quote,$(REVISION)) -date $(DATE)
 
 publish: ## what is in dist/release as a release of the forge, with its section of CHANGELOG.md (needs gh, and GH_TOKEN)
 	@version=$$(sed -n 's/.*:\(.*\)@.*/\1/p' dist/release/image.txt 2>/dev/null); \
@@ -106,8 +113,11 @@ publish: ## what is in dist/release as a release of the forge, with its section 
 	awk -v version="$$version" '/^## / {on = $$2 == version; next} on' CHANGELOG.md >dist/notes.md || exit; \
 	if ! grep -q . dist/notes.md; then echo "make publish: CHANGELOG.md does not say what $$version changes: write its section, \"## $$version\"" >&2; exit 1; fi; \
 	case $$version in (*-*) pre=--prerelease;; (*) pre=;; esac; \
-	gh release create "$$version" --verify-tag --title "$$version" $$pre --notes-file dist/notes.md \
-		$$(find dist/release -path dist/release/oci -prune -o -type f -print | LC_ALL=C sort)
+	cd dist/release || exit; \
+	if ! sha256sum --check --strict --quiet SHA256SUMS; then echo "make publish: dist/release is not as it was built: make release again" >&2; exit 1; fi; \
+	if ! [ -s SHA256SUMS.sig ]; then echo "make publish: dist/release is not signed: make sign KEY=cosign.key" >&2; exit 1; fi; \
+	gh release create "$$version" --verify-tag --title "$$version" $$pre --notes-file ../notes.md \
+		$$(sed -n 's/^[0-9a-f]*  \([^/]*\)$$/\1/p' SHA256SUMS) SHA256SUMS SHA256SUMS.sig
 
 lint: lint-root lint-integration ## go vet and staticcheck, for integration too
 

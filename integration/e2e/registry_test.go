@@ -114,12 +114,17 @@ func (s *space) pulls(r store) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if err := oci.AppendIndex(index); err != nil {
+	if err := oci.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "v1.2.3"})); err != nil {
 		s.Fatal(err)
 	}
 	// A repository of its own: an image that another Pod has pulled is not pulled again.
 	s.image = fmt.Sprintf("%s/%s/podfqdn:v1.2.3@%s", r.host, s.name, digest)
 	if err := os.WriteFile(filepath.Join(dir, "image.txt"), []byte(s.image+"\n"), 0o600); err != nil {
+		s.Fatal(err)
+	}
+	sums := exec.CommandContext(s.Context(), "sh", "-c", "sha256sum image.txt oci/index.json >SHA256SUMS")
+	sums.Dir = dir
+	if err := sums.Run(); err != nil {
 		s.Fatal(err)
 	}
 	// The registry's address leads to it in the node's network only.

@@ -168,11 +168,11 @@ func TestAReleaseIsAnIndexWithSBOMsArchivesExamplesAndSums(t *testing.T) {
 
 	var names []string
 	for name := range all {
-		if !strings.HasPrefix(name, "oci/") {
+		if !strings.HasPrefix(name, "oci/") || name == "oci/index.json" {
 			names = append(names, name)
 		}
 	}
-	want := []string{"SHA256SUMS", "image.txt", "krew.yaml", "pod.yaml", "volume.yaml",
+	want := []string{"SHA256SUMS", "oci/index.json", "image.txt", "krew.yaml", "pod.yaml", "volume.yaml",
 		"kubectl-podfqdn-linux-amd64.tar.gz", "kubectl-podfqdn-windows-amd64.tar.gz"}
 	for _, described := range []string{"podfqdn", "podfqdn-linux-amd64", "podfqdn-linux-arm64", "podfqdn-linux-ppc64le", "podfqdn-linux-riscv64",
 		"podfqdn-linux-s390x", "kubectl-podfqdn-linux-amd64", "kubectl-podfqdn-windows-amd64"} {
@@ -421,17 +421,17 @@ func TestAReleaseThatCannotBeMadeIsRefusedInOneSentence(t *testing.T) {
 		{"no patch", source, "v1.2", repository, "", `version "v1.2": want vMAJOR.MINOR.PATCH`},
 		{"no v", source, "1.2.3", repository, "", `version "1.2.3": want vMAJOR.MINOR.PATCH`},
 		{"build", source, "v1.2.3+1", repository, "", `version "v1.2.3+1": a tag of an image cannot have a +`},
-		{"no image", source, "v1.2.3", "", "", `image "": want a registry and a repository, without a tag or digest, as in make release VERSION=v1.2.3 IMAGE=registry.example.com/podfqdn`},
+		{"no image", source, "v1.2.3", "", "", `image "": want a registry and a repository, in small letters, without a scheme, a tag or a digest, as in make release VERSION=v1.2.3 IMAGE=registry.example.com/podfqdn`},
 		{"tag", source, "v1.2.3", "podfqdn:dev", "", `image "podfqdn:dev": want a registry and a repository`},
-		{"tag in a registry", source, "v1.2.3", repository + ":v1.2.3", "", "without a tag or digest"},
-		{"digest", source, "v1.2.3", repository + "@sha256:" + strings.Repeat("0", 64), "", "without a tag or digest"},
+		{"tag in a registry", source, "v1.2.3", repository + ":v1.2.3", "", "without a scheme, a tag or a digest"},
+		{"digest", source, "v1.2.3", repository + "@sha256:" + strings.Repeat("0", 64), "", "without a scheme, a tag or a digest"},
 		{"no registry", source, "v1.2.3", "tools/podfqdn", "", `image "tools/podfqdn": want a registry`},
 		{"dirty", dirty, "v1.2.3", repository, "", "differs from it: commit it, or stash it with git stash -u:  M LICENSE, ?? forgotten.go"},
 		{"outside", outside, "v1.2.3", repository, "", outside + " is not in a clone"},
 		{"no such directory", "/does/not/exist", "v1.2.3", repository, "", "/does/not/exist is not in a clone"},
 		{"does not compile", broken, "v1.2.3", repository, "", "go build ./cmd/podfqdn for linux/amd64: exit status 1: # github.com/podfqdn/podfqdn/cmd/podfqdn"},
 		{"version of another module", source, "v2.0.0", repository, "", `want "v2.0.0"`},
-		{"not a release", source, "v1.2.3", repository, precious, precious + " has files and is not a release"},
+		{"not a release", source, "v1.2.3", repository, precious, precious + " has thesis.txt, which is not a file of a release"},
 	} {
 		t.Run(c.title, func(t *testing.T) {
 			dist := t.TempDir()
@@ -458,15 +458,31 @@ func TestAReleaseThatCannotBeMadeIsRefusedInOneSentence(t *testing.T) {
 			t.Errorf("exit %d, %q", code, stderr.String())
 		}
 	})
-	t.Run("an old release is not taken for the new one", func(t *testing.T) {
-		out := t.TempDir()
+	t.Run("the old release stays until the new one is there", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "release")
 		save(t, filepath.Join(out, "image.txt"), "old\n")
-		var stderr strings.Builder
-		if code := run([]string{"build", "-source", broken, "-version", "v1.2.3", "-image", repository, "-o", out}, &stderr); code != 1 {
-			t.Errorf("exit %d, %q", code, stderr.String())
+		must(writeSums(out))(t)
+		before := files(t, out)
+		build := func(source string) (int, string) {
+			var stderr strings.Builder
+			code := run([]string{"build", "-source", source, "-version", "v1.2.3", "-image", repository, "-o", out}, &stderr)
+			return code, stderr.String()
 		}
-		if _, err := os.Stat(out); err == nil {
-			t.Error("the old release is still there")
+		if code, output := build(broken); code != 1 || differences(before, files(t, out)) != nil {
+			t.Errorf("exit %d, %q: the old release has changed", code, output)
+		}
+		save(t, filepath.Join(out, "cosign.key"), "secret")
+		if code, output := build(source); code != 1 || !strings.Contains(output, "has cosign.key, which is not a file of a release") {
+			t.Errorf("exit %d, %q", code, output)
+		}
+		if err := os.Remove(filepath.Join(out, "cosign.key")); err != nil {
+			t.Fatal(err)
+		}
+		if code, output := build(source); code != 0 || files(t, out)["image.txt"] == "old\n" {
+			t.Errorf("exit %d, %q", code, output)
+		}
+		if left := must(os.ReadDir(filepath.Dir(out)))(t); len(left) != 1 {
+			t.Errorf("left behind: %v", left)
 		}
 	})
 }

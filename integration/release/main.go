@@ -94,15 +94,23 @@ func runBuild(args []string, stderr io.Writer) int {
 		return 2
 	}
 	if *out == "" || flags.NArg() > 0 {
-		flags.Usage()
+		fmt.Fprintf(stderr, "release build: want -o and no other argument, got %q\n", args)
 		return 2
 	}
 	// An interrupted build removes its temporary directories.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
 	if err := writeRelease(ctx, *out, *from, *version, *image, stderr); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("interrupted: %s is as it was", *out)
+		}
 		fmt.Fprintln(stderr, "release build:", err)
 		return 1
 	}
 	return 0
+}
+
+// untilSignal returns a context that ends when somebody ends the program.
+func untilSignal() (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }

@@ -8,7 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,19 +35,25 @@ func runPush(args []string, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	dir := flags.String("release", "", "the release's `directory`")
 	image := flags.String("image", "", "refuse a release that is not for this `repository`")
+	version := flags.String("version", "", "refuse a release that does not have this `version`")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
 	if *dir == "" || flags.NArg() > 0 {
-		flags.Usage()
+		fmt.Fprintf(stderr, "release push: want -release and no other argument, got %q\n", args)
 		return 2
 	}
 	r, err := readReleased(*dir)
 	if err == nil {
-		err = r.isFor(*image)
+		err = r.isFor(*image, *version)
 	}
+	ctx, stop := untilSignal()
+	defer stop()
 	if err == nil {
-		err = r.push(context.Background(), stderr)
+		err = r.push(ctx, stderr)
+	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted: what was sent stays there: run make push again")
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, "release push:", err)
@@ -90,7 +98,11 @@ func readReleased(dir string) (released, error) {
 	if err != nil {
 		return released{}, fmt.Errorf("%s has %q, not REGISTRY/podfqdn:VERSION@sha256:…: run make release again", file, line)
 	}
-	if err := r.readLayout(filepath.Join(dir, "oci")); err != nil {
+	err = checkSums(dir)
+	if err == nil {
+		err = r.readLayout(filepath.Join(dir, "oci"))
+	}
+	if err != nil {
 		return released{}, fmt.Errorf("%w: the release is not as it was built: run make release again", err)
 	}
 	return r, nil
@@ -118,6 +130,9 @@ func (r *released) readLayout(dir string) error {
 			if d.Digest != r.digest {
 				return fmt.Errorf("%s has the index %s, and image.txt names %s", dir, d.Digest, r.digest)
 			}
+			if version := d.Annotations["org.opencontainers.image.ref.name"]; version != r.tag.TagStr() {
+				return fmt.Errorf("%s has version %s, and image.txt names %s", dir, version, r.tag.TagStr())
+			}
 			if r.index, err = all.ImageIndex(d.Digest); err != nil {
 				return err
 			}
@@ -127,6 +142,9 @@ func (r *released) readLayout(dir string) error {
 			}
 			r.platforms = manifest.Manifests
 			for _, p := range r.platforms {
+				if p.Platform == nil {
+					return fmt.Errorf("%s: the index %s does not say for which platform %s is", dir, d.Digest, p.Digest)
+				}
 				subjects = append(subjects, p.Digest)
 			}
 			continue
@@ -196,26 +214,30 @@ func intact(oci layout.Path, d v1.Descriptor) error {
 	return nil
 }
 
-// isFor reports that the release was built for another repository than image,
-// which is empty if the user named none.
-func (r released) isFor(image string) error {
-	if image == "" {
-		return nil
+// isFor reports that the release is for another repository than image, or has another
+// version; both are empty if the user named none.
+func (r released) isFor(image, version string) error {
+	if image != "" {
+		if repo, err := name.NewRepository(image); err != nil || repo != r.tag.Repository {
+			return fmt.Errorf("the release is for %s, and its manifests say so, not for %s: run make push without IMAGE, or make release with this IMAGE first", r.tag.Repository, image)
+		}
 	}
-	if repo, err := name.NewRepository(image); err == nil && repo == r.tag.Repository {
-		return nil
+	if version != "" && version != r.tag.TagStr() {
+		return fmt.Errorf("the release is %s, not %s: run make push without VERSION, or make release with this VERSION first", r.tag.TagStr(), version)
 	}
-	return fmt.Errorf("the release is for %s, and its manifests say so, not for %s: run make push without IMAGE, or make release with this IMAGE first", r.tag.Repository, image)
+	return nil
+}
+
+// through returns how the registry is reached.
+func through(c *counter) []remote.Option {
+	return []remote.Option{remote.WithTransport(c), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithRetryBackoff(backoff)}
 }
 
 // push uploads r. Nothing is there before what it names is, and the tag comes
 // last: who pulls by tag sees all of the release or nothing.
 func (r released) push(ctx context.Context, log io.Writer) error {
 	sent := &counter{RoundTripper: remote.DefaultTransport}
-	options := []remote.Option{
-		remote.WithContext(ctx), remote.WithTransport(sent),
-		remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithRetryBackoff(backoff),
-	}
+	options := through(sent)
 	puller, err := remote.NewPuller(options...)
 	if err != nil {
 		return err
@@ -281,6 +303,13 @@ func (r released) push(ctx context.Context, log io.Writer) error {
 		return pusher.Put(ctx, r.tag, r.index)
 	}); err != nil {
 		return err
+	}
+	// A registry cannot refuse a tag that somebody else has just pushed.
+	if there, err = r.isTagged(ctx, puller); err == nil && !there {
+		err = fmt.Errorf("%s does not have it, after it took it", r.tag.RegistryStr())
+	}
+	if err != nil {
+		return r.explain("tag "+r.tag.TagStr(), err)
 	}
 	fmt.Fprintf(log, "release push: %s@%s is complete: %d bytes sent\n", r.tag, r.digest, sent.bytes.Load())
 	return nil
@@ -349,6 +378,10 @@ func (r released) explain(what string, err error) error {
 	if errors.As(err, &unknown) {
 		return fmt.Errorf("the certificate of %s is not from an authority that this machine knows: set SSL_CERT_FILE to the file of its CA's certificate", host)
 	}
+	var request *url.Error
+	if errors.As(err, &request) {
+		request.URL, _, _ = strings.Cut(request.URL, "?") // it may have a signature or a token
+	}
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
 		return fmt.Errorf("%s: %w: what was sent stays there: run make push again", what, err)
@@ -386,6 +419,9 @@ type counter struct {
 }
 
 func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if host := r.URL.Hostname(); r.URL.Scheme != "https" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+		return nil, refusal(fmt.Sprintf("%s answers without TLS only, and credentials and images would be sent in the clear: push to a registry with TLS, or to one on localhost", r.URL.Host))
+	}
 	if r.Method == http.MethodPatch || r.Method == http.MethodPut {
 		c.bytes.Add(max(0, r.ContentLength))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -401,10 +402,10 @@ func TestADirectoryThatIsNotAReleaseIsRefused(t *testing.T) {
 		{"registry.invalid/podfqdn@" + digest, "not REGISTRY/podfqdn:VERSION@sha256:…"},
 		{"registry.invalid/podfqdn:v1.2.3", "not REGISTRY/podfqdn:VERSION@sha256:…"},
 		{"registry.invalid/podfqdn:v1.2.3@sha256:" + strings.Repeat("0", 64), "and image.txt names sha256:0000"},
+		{strings.Replace(line, ":v1.2.3@", ":v1.2.4@", 1), "has version v1.2.3, and image.txt names v1.2.4"},
 	} {
-		if err := os.WriteFile(filepath.Join(good, "image.txt"), []byte(c.line), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		save(t, filepath.Join(good, "image.txt"), c.line)
+		must(writeSums(good))(t)
 		if code, output := push(t, good); code != 1 || !strings.Contains(output, c.want) {
 			t.Errorf("%q: exit %d, %q, want %q", c.line, code, output, c.want)
 		}
@@ -432,9 +433,41 @@ func TestAnotherImageThanTheReleasesIsRefused(t *testing.T) {
 func TestOnlyWhatWasPushedIsSigned(t *testing.T) {
 	withoutCredentials(t)
 	dir := makeRelease(t, serve(t, trusted(t), registrytest.New(t, nil))+"/podfqdn", "v1.2.3")
-	var stderr strings.Builder
-	code := run([]string{"sign", "-release", dir, "-cosign", "false", "-key", "cosign.key"}, &stderr)
-	if code != 1 || !strings.Contains(stderr.String(), "is not in the registry: run make push first") {
-		t.Errorf("exit %d: %s", code, stderr.String())
+	sign := func() (int, string) {
+		var stderr strings.Builder
+		code := run([]string{"sign", "-release", dir, "-cosign", "false", "-key", "cosign.key"}, &stderr)
+		return code, stderr.String()
+	}
+	t.Setenv("COSIGN_PASSWORD", "") // put back at the end
+	os.Unsetenv("COSIGN_PASSWORD")
+	if code, output := sign(); code != 2 || !strings.Contains(output, "set COSIGN_PASSWORD") {
+		t.Errorf("without a password: exit %d: %s", code, output)
+	}
+	t.Setenv("COSIGN_PASSWORD", "")
+	if code, output := sign(); code != 1 || !strings.Contains(output, "is not in the registry: run make push first") {
+		t.Errorf("exit %d: %s", code, output)
+	}
+	if code, output := push(t, dir); code != 0 {
+		t.Fatal(output)
+	}
+	save(t, filepath.Join(dir, "SHA256SUMS"), strings.Repeat("0", 64)+"  image.txt\n")
+	if code, output := sign(); code != 1 || !strings.Contains(output, "image.txt has the sum ") || !strings.Contains(output, "run make release again") {
+		t.Errorf("other sums: exit %d: %s", code, output)
 	}
 }
+
+// For an address of a private network go-containerregistry tries again without TLS.
+func TestNothingIsSentInTheClear(t *testing.T) {
+	for address, want := range map[string]bool{"http://10.0.0.5/v2/": false, "http://registry.example.com/v2/": false, "http://127.0.0.1:5000/v2/": true, "http://localhost:5000/v2/": true, "https://10.0.0.5/v2/": true} {
+		reached := false
+		c := counter{RoundTripper: roundTrip(func(*http.Request) (*http.Response, error) { reached = true; return nil, errors.New("no network here") })}
+		_, err := c.RoundTrip(must(http.NewRequest(http.MethodGet, address, nil))(t))
+		if reached != want || !want && !strings.Contains(err.Error(), "push to a registry with TLS") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -125,12 +124,7 @@ func makeRelease(t *testing.T, repository, version string, kinds ...types.MediaT
 			}
 		}
 	}
-	write := func(name, content string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("image.txt", fmt.Sprintf("%s:%s@%s\n", repository, version, digest))
-	write("SHA256SUMS", fmt.Sprintf("%x  image.txt\n", sha256.Sum256(must(os.ReadFile(filepath.Join(dir, "image.txt")))(t))))
+	save(t, filepath.Join(dir, "image.txt"), fmt.Sprintf("%s:%s@%s\n", repository, version, digest))
+	must(writeSums(dir))(t)
 	return dir
 }

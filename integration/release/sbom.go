@@ -103,8 +103,14 @@ func inspect(source string, binary []byte) (contents, error) {
 	if result[0].texts, err = linked[info.Main.Path].texts(); err != nil {
 		return nil, fmt.Errorf("%s: %w", info.Main.Path, err)
 	}
-	if result[1].texts, err = textsOf(os.DirFS(goroot), nil); err != nil {
-		return nil, fmt.Errorf("the licence of Go %s in %s: %w", goVersion(info), goroot, err)
+	// This file alone, so that a Go with other files around it gives the same bytes.
+	licence, err := os.ReadFile(filepath.Join(goroot, "LICENSE"))
+	if err != nil {
+		return nil, fmt.Errorf("the Go in %s does not come with its licence, which has to be in a release: use the Go of go.dev: %w", goroot, err)
+	}
+	result[1].texts = []text{{file: "LICENSE", content: string(licence)}}
+	if result[1].texts[0].licences, err = licencesIn(licence); err != nil {
+		return nil, fmt.Errorf("%s/LICENSE: %w", goroot, err)
 	}
 	result[0].needs = linked[info.Main.Path].purls(purls)
 	for _, m := range info.Deps {

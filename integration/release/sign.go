@@ -8,8 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
@@ -32,6 +32,11 @@ func runSign(args []string, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "release sign: no key: make sign KEY=cosign.key; cosign generate-key-pair makes one")
 		return 2
 	}
+	// A key of a KMS does not have one.
+	if _, set := os.LookupEnv("COSIGN_PASSWORD"); !set && (!strings.Contains(*key, "://") || strings.HasPrefix(*key, "env://")) {
+		fmt.Fprintln(stderr, "release sign: no password for the key: set COSIGN_PASSWORD, to nothing if the key does not have one")
+		return 2
+	}
 	r, err := readReleased(*dir)
 	if err == nil {
 		err = r.sign(context.Background(), *dir, *cosign, *key, stderr)
@@ -50,7 +55,7 @@ var withKeyOnly = []string{"--yes", "--tlog-upload=false", "--use-signing-config
 
 // sign signs what the registry has of r, by digest, and SHA256SUMS in dir.
 func (r released) sign(ctx context.Context, dir, cosign, key string, output io.Writer) error {
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithRetryBackoff(backoff))
+	puller, err := remote.NewPuller(through(&counter{RoundTripper: remote.DefaultTransport})...)
 	if err != nil {
 		return err
 	}
@@ -70,14 +75,16 @@ func (r released) sign(ctx context.Context, dir, cosign, key string, output io.W
 	}
 	manifests := append([]string{"sign", "--key", key}, withKeyOnly...)
 	for _, digest := range digests {
+		if _, err := puller.Head(ctx, r.tag.Digest(digest)); err != nil {
+			return r.explain(digest, err)
+		}
 		manifests = append(manifests, r.tag.Digest(digest).String())
 	}
-	sums := filepath.Join(dir, "SHA256SUMS")
+	sums := filepath.Join(dir, sumsFile)
 	blob := append([]string{"sign-blob", "--key", key, "--output-signature", sums + ".sig"}, withKeyOnly...)
 	for _, args := range [][]string{manifests, append(blob, sums)} {
 		command := exec.CommandContext(ctx, cosign, args...)
-		// It asks for the key's password if COSIGN_PASSWORD is not set.
-		command.Stdin, command.Stdout, command.Stderr = os.Stdin, output, output
+		command.Stdout, command.Stderr = output, output
 		if err := command.Run(); err != nil {
 			return fmt.Errorf("cosign %s: %w", args[0], err)
 		}

@@ -35,7 +35,7 @@ func checkout(ctx context.Context, from, dir, version string) (source, error) {
 		return source{}, fmt.Errorf("a release is made from a commit, and %s is not in a clone: %w", from, err)
 	}
 	// Files without a commit are not in the release: someone may have forgotten one.
-	dirty, err := git(ctx, root, []string{"status", "--porcelain"})
+	dirty, err := git(ctx, root, []string{"status", "--porcelain", "--untracked-files=normal"})
 	if err != nil {
 		return source{}, err
 	}
@@ -63,7 +63,24 @@ func checkout(ctx context.Context, from, dir, version string) (source, error) {
 	}
 	seconds, err := strconv.ParseInt(date, 10, 64)
 	s.date = time.Unix(seconds, 0).UTC()
-	return s, err
+	if err != nil {
+		return source{}, err
+	}
+	return s, s.verify(ctx)
+}
+
+// verify reports a module in the cache that is not as it was published: go build
+// compares it with go.sum only when it is downloaded.
+func (s source) verify(ctx context.Context) error {
+	for _, args := range [][]string{{"mod", "download"}, {"mod", "verify"}} {
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir = s.dir
+		cmd.Env = append(environment(), "GOFLAGS=-mod=readonly", "GOWORK=off")
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(output))
+		}
+	}
+	return nil
 }
 
 // program builds a command of the source, such as ./cmd/podfqdn, and returns the
@@ -116,10 +133,11 @@ func (s source) made(program []byte) error {
 	return nil
 }
 
-// git runs git in the clone, without the user's configuration, which may have
-// other ends of lines or signed tags.
+// git runs git in the clone, without the user's configuration and attributes, which
+// may have other ends of lines or signed tags.
 func (s source) git(ctx context.Context, args ...string) (string, error) {
-	return git(ctx, s.dir, args, "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1")
+	args = append([]string{"-c", "core.attributesFile=" + os.DevNull}, args...)
+	return git(ctx, s.dir, args, "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1", "GIT_ATTR_NOSYSTEM=1")
 }
 
 // git runs git in dir and returns what it printed.
@@ -129,7 +147,7 @@ func git(ctx context.Context, dir string, args []string, env ...string) (string,
 	output, err := cmd.Output()
 	var failed *exec.ExitError
 	if errors.As(err, &failed) {
-		return "", fmt.Errorf("git %s: %s", args[0], bytes.TrimSpace(failed.Stderr))
+		return "", fmt.Errorf("git %s: %s", strings.Join(args, " "), bytes.TrimSpace(failed.Stderr))
 	}
 	return strings.TrimRight(string(output), "\n"), err
 }

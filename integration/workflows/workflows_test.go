@@ -72,7 +72,7 @@ func TestAMistakeInAWorkflowIsSeen(t *testing.T) {
 		"${{ github.token }}":             "${{ github.tokn }}",
 		"${{ secrets.COSIGN_PASSWORD }}":  "${{ secrets.COSIGN_PASSWORD }",
 		"contents: write":                 "content: write",
-		"tags: [\"v*\"]":                  "tag: [\"v*\"]",
+		"tags: [\"v[":                     "tag: [\"v[",
 		"- run: docker login ghcr.io":     "- runs: docker login ghcr.io",
 		"- uses: actions/checkout@3d3c42": "- uses: checkout@3d3c42",
 	} {
