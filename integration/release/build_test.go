@@ -147,6 +147,8 @@ func TestTheSameCommitGivesTheSameRelease(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "gitconfig")
 	save(t, config, "[core]\n\tautocrlf = true\n[tag]\n\tgpgSign = true\n")
 	t.Setenv("GIT_CONFIG_GLOBAL", config)
+	t.Setenv("XDG_CONFIG_HOME", filepath.Dir(config))
+	save(t, filepath.Join(filepath.Dir(config), "git", "attributes"), "* text eol=crlf\n")
 	t.Setenv("TZ", "Pacific/Kiritimati")
 	t.Setenv("GOAMD64", "v3")
 	t.Setenv("GOFLAGS", "-tags=netgo")
@@ -157,6 +159,26 @@ func TestTheSameCommitGivesTheSameRelease(t *testing.T) {
 	}
 	if len(first) < 30 {
 		t.Errorf("%d files were compared", len(first))
+	}
+}
+
+// Go compares a module with go.sum when it is downloaded, and believes its cache from then on.
+func TestAModuleThatWasChangedInTheCacheIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	module := command(t, "../..", "go", "list", "-m", "-f", "{{.Path}} {{.Version}}", "golang.org/x/time")
+	save(t, filepath.Join(dir, "go.mod"), "module example.com/m\n\ngo 1.26.0\n\nrequire "+module+"\n")
+	save(t, filepath.Join(dir, "go.sum"), string(must(os.ReadFile("../../go.sum"))(t)))
+	t.Setenv("GOPROXY", "file://"+filepath.Join(command(t, ".", "go", "env", "GOMODCACHE"), "cache", "download"))
+	cache := t.TempDir()
+	t.Setenv("GOMODCACHE", cache)
+	command(t, dir, "go", "mod", "download", "-modcacherw") // for the test to remove it
+	s := source{dir: dir}
+	if err := s.verify(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	save(t, filepath.Join(cache, strings.Replace(module, " ", "@", 1), "rate", "rate.go"), "package rate\n")
+	if err := s.verify(t.Context()); err == nil || !strings.Contains(err.Error(), "dir has been modified") {
+		t.Errorf("%v", err)
 	}
 }
 
