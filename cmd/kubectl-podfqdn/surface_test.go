@@ -43,7 +43,11 @@ func promisedCommands(t *testing.T) (items []string) {
 			if f.Shorthand != "" {
 				item += ", -" + f.Shorthand
 			}
-			items = append(items, item+" "+f.Value.Type())
+			item += " " + f.Value.Type()
+			if !slices.Contains([]string{"", "[]", "false"}, f.DefValue) {
+				item += ", otherwise " + f.DefValue
+			}
+			items = append(items, item)
 		})
 	}
 	of(root, "")

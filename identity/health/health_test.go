@@ -124,6 +124,10 @@ func TestNothingFromDNSBecomesALabel(t *testing.T) {
 		p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: answer, Others: fmt.Sprint(i)}}}}})
 	}
 	text := string(p.text())
+	p.Turn(identity.Turn{Report: identity.Report{{Findings: []identity.Finding{{Answer: identity.Answer{Is: identity.Failed}}}}}})
+	if text := string(p.text()); !strings.Contains(text, `{type="existence",rcode="none"} 1`) {
+		t.Errorf("a question without an answer:\n%s", text)
+	}
 	if n := strings.Count(text, "podfqdn_dns_questions_total{"); n != 4 || !strings.Contains(text, `{type="A",rcode="other"} 250`) {
 		t.Errorf("%d lines of questions:\n%s", n, text)
 	}

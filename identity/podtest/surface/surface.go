@@ -5,6 +5,7 @@ package surface
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -75,6 +76,9 @@ func fields(prefix string, of reflect.Type, named map[reflect.Type]string) (all 
 		}
 		kind, inner := typed(f.Type, named)
 		line := prefix + name + " " + kind
+		if slices.Contains(strings.Split(options, ","), "string") {
+			line += " in a string"
+		}
 		if strings.Contains(options, "omit") {
 			line += ", optional"
 		}
@@ -92,13 +96,15 @@ func fields(prefix string, of reflect.Type, named map[reflect.Type]string) (all 
 // typed returns the words for a type in JSON, and the struct in it that is to be
 // taken apart; nil for none.
 func typed(t reflect.Type, named map[reflect.Type]string) (words string, inner reflect.Type) {
-	text := reflect.TypeFor[encoding.TextMarshaler]()
+	text, custom := reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[json.Marshaler]()
 	switch {
 	case named[t] != "":
 		return named[t], nil
 	case t.Kind() == reflect.Pointer:
 		return typed(t.Elem(), named)
-	case t.Implements(text) || t.Kind() == reflect.String:
+	case reflect.PointerTo(t).Implements(custom):
+		panic(fmt.Sprintf("surface: %s writes its JSON itself: say in named what it is", t))
+	case reflect.PointerTo(t).Implements(text) || t.Kind() == reflect.String:
 		return "string", nil
 	case t.Kind() == reflect.Bool:
 		return "boolean", nil
@@ -107,8 +113,10 @@ func typed(t reflect.Type, named map[reflect.Type]string) (words string, inner r
 		return "array of " + of, inner
 	case t.Kind() == reflect.Struct:
 		return "object", t
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Float64:
+		return "number", nil
 	}
-	return "number", nil
+	panic(fmt.Sprintf("surface: no words for the type %s", t))
 }
 
 // Constant is a constant that a package declares outside functions.

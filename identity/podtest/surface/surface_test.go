@@ -48,13 +48,14 @@ func TestFieldsAreThoseOfTheJSON(t *testing.T) {
 		Inners  []inner      `json:"inners"`
 		Of      []*elsewhere `json:"of"`
 		N       float64      `json:"n"`
+		Quoted  int          `json:"quoted,string"`
 		Hidden  string       `json:"-"`
 		_       string
 	}
 	got := surface.Fields(reflect.TypeFor[outer](), map[reflect.Type]string{reflect.TypeFor[elsewhere](): "what is said elsewhere"})
 	want := []string{
 		"field s string", "field address string, optional", "field lists array of array of string", "field inner object, optional",
-		"field inner.b boolean", "field inners array of object", "field inners[].b boolean", "field of array of what is said elsewhere", "field n number",
+		"field inner.b boolean", "field inners array of object", "field inners[].b boolean", "field of array of what is said elsewhere", "field n number", "field quoted number in a string",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q\nnot %q", got, want)
