@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -175,38 +178,9 @@ func TestAPushThatWasInterruptedAnywhereGoesOnAndSendsNothingTwice(t *testing.T)
 			}
 			t.Run(fmt.Sprintf("%s, the last request lost %v", kind, late), func(t *testing.T) {
 				withoutCredentials(t)
-				seen := &recorder{late: late}
-				repository := serve(t, trusted(t), seen) + "/podfqdn"
-				dir := makeRelease(t, repository, "v1.2.3", spdxType)
-				release := must(readReleased(dir))(t)
-				listed := map[string]bool{} // manifests that a list, which is a tag, has to name
-				for _, r := range release.referrers {
-					listed[r.digest.String()] = kind != "with referrers"
-				}
 				limit := 1
-				for ; ; limit++ {
-					seen.Handler, seen.sent, seen.requests, seen.limit = newRegistry(t), nil, 0, limit
-					code, output := push(t, dir)
-					if code == 0 {
-						break
-					}
-					if want := "release push: "; code != 1 || !strings.HasPrefix(output, want) || !strings.Contains(output, "run make push again") {
-						t.Fatalf("cut after %d requests: exit %d: %s", limit, code, output)
-					}
-					seen.limit = 0
-					if _, err := remote.Head(release.tag); err == nil {
-						isComplete(t, dir, spdxType)
-					}
-					if code, output := push(t, dir); code != 0 {
-						t.Fatalf("cut after %d requests, then again: exit %d: %s", limit, code, output)
-					}
-					isComplete(t, dir, spdxType)
-					for what, times := range seen.sent {
-						list := strings.HasPrefix(what, "sha256-")
-						if times > 1 && !list && !(listed[what] && times == 2) {
-							t.Errorf("cut after %d requests: %s was sent %d times", limit, what, times)
-						}
-					}
+				for isInterrupted(t, kind, &recorder{Handler: newRegistry(t), late: late, limit: limit}) {
+					limit++
 				}
 				if limit < 30 {
 					t.Errorf("a push takes %d requests, want more: was anything cut?", limit)
@@ -214,6 +188,65 @@ func TestAPushThatWasInterruptedAnywhereGoesOnAndSendsNothingTwice(t *testing.T)
 			})
 		}
 	}
+}
+
+// isInterrupted pushes a release to a registry which cuts the connection, and reports
+// whether that was in the middle. It checks what is there then, and that the next push
+// completes it and sends nothing twice.
+func isInterrupted(t *testing.T, kind string, seen *recorder) bool {
+	t.Helper()
+	address := "127.0.0.1:0"
+	// Each push has a server of its own, which ends when it has done all it was asked for.
+	serve := func() *httptest.Server {
+		server := httptest.NewUnstartedServer(seen)
+		server.Listener.Close()
+		server.Listener = must(net.Listen("tcp", address))(t)
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Start()
+		address = server.Listener.Addr().String()
+		return server
+	}
+	end := func(server *httptest.Server) {
+		server.CloseClientConnections()
+		server.Close()
+		remote.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	}
+	server := serve()
+	dir := makeRelease(t, address+"/podfqdn", "v1.2.3", spdxType)
+	release := must(readReleased(dir))(t)
+	code, output := push(t, dir)
+	end(server)
+	if code == 0 {
+		return false
+	}
+	if want := "release push: "; code != 1 || !strings.HasPrefix(output, want) || !strings.Contains(output, "run make push again") {
+		t.Fatalf("cut after %d requests: exit %d: %s", seen.limit, code, output)
+	}
+
+	limit := seen.limit
+	seen.limit = 0
+	server = serve()
+	defer end(server)
+	if _, err := remote.Head(release.tag); err == nil {
+		isComplete(t, dir, spdxType)
+	}
+	if code, output := push(t, dir); code != 0 {
+		t.Fatalf("cut after %d requests, then again: exit %d: %s", limit, code, output)
+	}
+	isComplete(t, dir, spdxType)
+	listed := map[string]bool{} // manifests that a list, which is a tag, has to name
+	for _, r := range release.referrers {
+		listed[r.digest.String()] = kind != "with referrers"
+	}
+	seen.Lock()
+	defer seen.Unlock()
+	for what, times := range seen.sent {
+		list := strings.HasPrefix(what, "sha256-")
+		if times > 1 && !list && !(listed[what] && times == 2) {
+			t.Errorf("cut after %d requests: %s was sent %d times", limit, what, times)
+		}
+	}
+	return true
 }
 
 func TestATagThatIsThereWithAnotherDigestIsRefusedBeforeAnythingIsSent(t *testing.T) {
