@@ -101,6 +101,14 @@ func (s *space) pulls(r store) {
 	if err != nil {
 		s.Fatal(err)
 	}
+	// An image of its own, as a release's is: the kubelet keeps from Pods without a Secret what
+	// was pulled with one (KEP-2535), by the image's ID, under whatever name it is there too.
+	own := config.DeepCopy()
+	own.Config.Labels["org.opencontainers.image.version"] = "v1.2.3"
+	own.Config.Labels["podfqdn.test/space"] = s.name
+	if img, err = mutate.ConfigFile(img, own); err != nil {
+		s.Fatal(err)
+	}
 	platform := &v1.Platform{OS: config.OS, Architecture: config.Architecture}
 	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
 		Add: mutate.MediaType(img, types.OCIManifestSchema1), Descriptor: v1.Descriptor{Platform: platform},
@@ -117,7 +125,6 @@ func (s *space) pulls(r store) {
 	if err := oci.AppendIndex(index, layout.WithAnnotations(map[string]string{"org.opencontainers.image.ref.name": "v1.2.3"})); err != nil {
 		s.Fatal(err)
 	}
-	// A repository of its own: an image that another Pod has pulled is not pulled again.
 	s.image = fmt.Sprintf("%s/%s/podfqdn:v1.2.3@%s", r.host, s.name, digest)
 	if err := os.WriteFile(filepath.Join(dir, "image.txt"), []byte(s.image+"\n"), 0o600); err != nil {
 		s.Fatal(err)
