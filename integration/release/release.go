@@ -69,10 +69,15 @@ func writeRelease(ctx context.Context, out, from, version, image string, progres
 		return err
 	}
 	r.done(start, "%s of %d files", sumsFile, files)
-	if err := os.Rename(out, filepath.Join(work, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	old := filepath.Join(work, "old")
+	if err := os.Rename(out, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(r.dir, out)
+	if err := os.Rename(r.dir, out); err != nil {
+		_ = os.Rename(old, out) // it is removed with work otherwise
+		return err
+	}
+	return nil
 }
 
 func checkVersion(version string) error {
